@@ -1,0 +1,55 @@
+// Command kubectl-ambient is the kubectl plugin: this file is the process, its
+// signals, streams and exit status.
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plugin"
+	"golang.org/x/term"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+	_ "k8s.io/client-go/plugin/pkg/client/auth" // Cloud providers' logins.
+	"k8s.io/klog/v2"
+)
+
+// version is set by the build.
+var version = "v0.0.0-unreleased"
+
+func main() {
+	os.Exit(run())
+}
+
+func run() int {
+	ctx, cancel := context.WithCancel(context.Background())
+	defer cancel()
+	signals := make(chan os.Signal, 2)
+	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		// The first signal lets the run stop in order; the second ends it.
+		<-signals
+		cancel()
+		<-signals
+		os.Exit(plugin.StatusInterrupted)
+	}()
+	// Libraries log what they then return as errors; users read those.
+	klog.LogToStderr(false)
+	klog.SetOutput(io.Discard)
+	command := plugin.NewCommand(plugin.Environment{
+		Streams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
+		Version:     version,
+		Now:         time.Now,
+		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
+		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+	})
+	err := command.ExecuteContext(ctx)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "error: %v\n", err)
+	}
+	return plugin.ExitStatus(err)
+}

@@ -1,0 +1,172 @@
+package actions
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+)
+
+// Writer changes objects of a cluster, field by field.
+type Writer struct {
+	Dynamic dynamic.Interface
+	Mapper  meta.RESTMapper
+}
+
+// patchAttempts is how often a change is tried again when somebody else wrote
+// the object between reading and patching it. Controllers do so all the time,
+// by writing status.
+const patchAttempts = 10
+
+// ChangedError says that a field is neither what it was when the plan was made
+// nor what the plan wants it to be: somebody else has changed it.
+type ChangedError struct {
+	Object v1alpha1.ObjectReference
+	Field  v1alpha1.FieldChange
+	Found  any
+}
+
+func (e *ChangedError) Error() string {
+	return fmt.Sprintf("%s: %s is %s, the plan was made when it was %s: somebody has changed it since; plan again",
+		e.Object, e.Field.Path, describe(e.Found), describe(e.Field.Before))
+}
+
+func describe(value any) string {
+	if value == nil {
+		return "absent"
+	}
+	text, err := json.Marshal(value)
+	if err != nil {
+		return fmt.Sprint(value)
+	}
+	return string(text)
+}
+
+// Get reads the object that a change is about.
+func (w Writer) Get(ctx context.Context, reference v1alpha1.ObjectReference) (*unstructured.Unstructured, error) {
+	client, err := w.client(reference)
+	if err != nil {
+		return nil, err
+	}
+	object, err := client.Get(ctx, reference.Name, metav1.GetOptions{})
+	if err != nil {
+		return nil, fmt.Errorf("get %s: %w", reference, err)
+	}
+	return object, nil
+}
+
+// Change writes the fields of a change that are not yet as it wants them. The
+// patch tests the resourceVersion and every old value, so it can never touch
+// what somebody else has changed; such a field is a ChangedError. It returns
+// the object as it is afterwards, and whether it was written. With dryRun the
+// API server decides, and nothing is kept.
+func (w Writer) Change(ctx context.Context, change v1alpha1.Change, dryRun bool) (after *unstructured.Unstructured, written bool, err error) {
+	client, err := w.client(change.Object)
+	if err != nil {
+		return nil, false, err
+	}
+	options := metav1.PatchOptions{FieldManager: record.FieldManager}
+	if dryRun {
+		options.DryRun = []string{metav1.DryRunAll}
+	}
+	for attempt := 1; ; attempt++ {
+		live, err := w.Get(ctx, change.Object)
+		if err != nil {
+			return nil, false, err
+		}
+		operations, err := patchFor(live, change)
+		if err != nil || len(operations) == 0 {
+			return live, false, err
+		}
+		body, err := json.Marshal(operations)
+		if err != nil {
+			return nil, false, fmt.Errorf("%s: encode patch: %w", change.Object, err)
+		}
+		after, err := client.Patch(ctx, change.Object.Name, types.JSONPatchType, body, options)
+		if err == nil {
+			return after, true, nil
+		}
+		if attempt >= patchAttempts || !w.movedOn(ctx, live, change.Object, err) {
+			return nil, false, fmt.Errorf("patch %s: %w", change.Object, err)
+		}
+	}
+}
+
+// movedOn says whether a refused patch is explained by the object having been
+// written since it was read. The API server answers a failed `test` with 422,
+// as it does an invalid object.
+func (w Writer) movedOn(ctx context.Context, read *unstructured.Unstructured, reference v1alpha1.ObjectReference, err error) bool {
+	if !apierrors.IsConflict(err) && !apierrors.IsInvalid(err) {
+		return false
+	}
+	now, getErr := w.Get(ctx, reference)
+	return getErr == nil && now.GetResourceVersion() != read.GetResourceVersion()
+}
+
+// operation is one operation of a JSON patch (RFC 6902).
+type operation struct {
+	Op    string `json:"op"`
+	Path  string `json:"path"`
+	Value any    `json:"value,omitempty"`
+}
+
+// patchFor returns the operations that take a live object to where a change
+// wants it; none where it is there.
+func patchFor(live *unstructured.Unstructured, change v1alpha1.Change) ([]operation, error) {
+	operations := []operation{{Op: "test", Path: "/metadata/resourceVersion", Value: live.GetResourceVersion()}}
+	working := live.Object
+	for _, field := range change.Fields {
+		found := plan.Lookup(working, field.Path)
+		if plan.Equal(found, field.After) {
+			continue
+		}
+		if !plan.Equal(found, field.Before) {
+			return nil, &ChangedError{Object: change.Object, Field: field, Found: found}
+		}
+		operations = append(operations, fieldOperations(working, field)...)
+		next, err := plan.Apply(working, []v1alpha1.FieldChange{field})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", change.Object, err)
+		}
+		working = next
+	}
+	if len(operations) == 1 {
+		return nil, nil
+	}
+	return operations, nil
+}
+
+func fieldOperations(object map[string]any, field v1alpha1.FieldChange) []operation {
+	if field.After == nil {
+		return []operation{{Op: "test", Path: field.Path, Value: field.Before}, {Op: "remove", Path: field.Path}}
+	}
+	if field.Before != nil {
+		return []operation{{Op: "test", Path: field.Path, Value: field.Before}, {Op: "replace", Path: field.Path, Value: field.After}}
+	}
+	segments := plan.Segments(field.Path)
+	parent := plan.Pointer("", segments[:len(segments)-1]...)
+	if plan.Lookup(object, parent) == nil {
+		// JSON patch does not make parents. A map of one entry is added whole.
+		return []operation{{Op: "add", Path: parent, Value: map[string]any{segments[len(segments)-1]: field.After}}}
+	}
+	return []operation{{Op: "add", Path: field.Path, Value: field.After}}
+}
+
+func (w Writer) client(reference v1alpha1.ObjectReference) (dynamic.ResourceInterface, error) {
+	kind := schema.FromAPIVersionAndKind(reference.APIVersion, reference.Kind)
+	mapping, err := w.Mapper.RESTMapping(kind.GroupKind(), kind.Version)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", reference, err)
+	}
+	return w.Dynamic.Resource(mapping.Resource).Namespace(reference.Namespace), nil
+}

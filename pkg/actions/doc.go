@@ -1,0 +1,3 @@
+// Package actions carries out the steps of a plan, waits at their gates and
+// records what it did. It never prints: whoever runs it is told by callbacks.
+package actions

@@ -1,0 +1,321 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// errGivenUp is why a gate ends before its time: the workload's controller has
+// itself given up.
+var errGivenUp = errors.New("its controller has given up")
+
+// GateError says that a step's gate did not hold in time.
+type GateError struct {
+	Step v1alpha1.Step
+	// Missing is what the gate still waited for.
+	Missing []string
+	// Events are the warnings of the last minutes about what it waited for.
+	Events []string
+	// Cause is why the waiting ended.
+	Cause error
+}
+
+func (e *GateError) Error() string {
+	return fmt.Sprintf("step %s: %s: %s", e.Step.ID, cause(e.Cause), summary(e.Missing))
+}
+
+func (e *GateError) Unwrap() error { return e.Cause }
+
+func cause(err error) string {
+	if errors.Is(err, context.DeadlineExceeded) {
+		return "timed out waiting"
+	}
+	if errors.Is(err, context.Canceled) {
+		return "interrupted while waiting"
+	}
+	return err.Error()
+}
+
+// summary is the first of several things waited for, and how many more.
+func summary(missing []string) string {
+	switch len(missing) {
+	case 0:
+		return "nothing was missing"
+	case 1:
+		return missing[0]
+	default:
+		return fmt.Sprintf("%s (and %d more)", missing[0], len(missing)-1)
+	}
+}
+
+// retryEvidence is how long ztunnel is given before it is asked again. It
+// offers no watch.
+const retryEvidence = 500 * time.Millisecond
+
+// retryEviction is how long an eviction that a PodDisruptionBudget refuses is
+// put off; the budget's own status is not watched.
+const retryEviction = 2 * time.Second
+
+// verdict is what a look at the namespace says about a gate.
+type verdict struct {
+	// missing is empty where the gate holds.
+	missing []string
+	// failed is true where waiting longer cannot help.
+	failed bool
+	// retry asks for another look after this time, even if nothing changes.
+	retry time.Duration
+}
+
+// wait looks at the namespace whenever something in it changes, until the gate
+// holds, the context ends, or waiting cannot help.
+func (r *Runner) wait(ctx context.Context, step v1alpha1.Step) error {
+	look, waits := r.gates()[step.Gate.Kind]
+	if !waits {
+		return nil
+	}
+	var last []string
+	for {
+		snapshot, err := r.observer.snapshot()
+		if err != nil {
+			return err
+		}
+		verdict, err := look(ctx, snapshot, step.Gate)
+		if err != nil && ctx.Err() == nil {
+			return fmt.Errorf("step %s: %w", step.ID, err)
+		}
+		if err == nil {
+			if len(verdict.missing) == 0 {
+				return nil
+			}
+			if !slices.Equal(last, verdict.missing) {
+				r.Events.waiting(step, verdict.missing)
+			}
+			last = verdict.missing
+			if verdict.failed {
+				return r.gateError(ctx, step, last, errGivenUp)
+			}
+		}
+		var again <-chan time.Time
+		if verdict.retry > 0 {
+			again = time.After(verdict.retry)
+		}
+		select {
+		case <-r.observer.changed:
+		case <-again:
+		case <-ctx.Done():
+			return r.gateError(ctx, step, last, ctx.Err())
+		}
+	}
+}
+
+type look func(context.Context, *mesh.Snapshot, v1alpha1.Gate) (verdict, error)
+
+func (r *Runner) gates() map[v1alpha1.GateKind]look {
+	return map[v1alpha1.GateKind]look{
+		v1alpha1.GateCaptured: r.lookCaptured,
+		v1alpha1.GateReady:    r.lookReady,
+		v1alpha1.GateInjected: r.lookInjected,
+		v1alpha1.GateReleased: r.lookReleased,
+		v1alpha1.GateVerified: r.lookVerified,
+	}
+}
+
+// lookCaptured: the pods of the workloads named are ready, without sidecar and
+// proxied by ztunnel; without any named, the pods that ztunnel should capture
+// as the namespace is labelled now.
+func (r *Runner) lookCaptured(ctx context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
+	namespace, err := r.namespace(snapshot)
+	if err != nil {
+		return verdict{}, err
+	}
+	if len(gate.Workloads) > 0 {
+		return r.moved(ctx, snapshot, namespace, gate.Workloads)
+	}
+	rule, err := snapshot.EnrolmentRule()
+	if err != nil {
+		return verdict{}, err
+	}
+	// A pod that is not ready serves nobody yet; whatever ails it was there
+	// before this step.
+	pods := slices.DeleteFunc(snapshot.Pods(namespace.Name), func(pod mesh.Pod) bool {
+		return pod.HasSidecar() || !pod.Ready || !rule.Captures(pod, namespace.Labels)
+	})
+	return r.captured(ctx, pods)
+}
+
+func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, workloads []v1alpha1.ObjectReference) (verdict, error) {
+	rollouts, pods, err := rollouts(snapshot, workloads)
+	if err != nil || len(rollouts.missing) > 0 {
+		return rollouts, err
+	}
+	rule, err := snapshot.EnrolmentRule()
+	if err != nil {
+		return verdict{}, err
+	}
+	for _, pod := range pods {
+		if !pod.HasSidecar() && !rule.Captures(pod, namespace.Labels) {
+			return verdict{missing: []string{pod.String() + " is not to be captured by its labels"}, failed: true}, nil
+		}
+	}
+	return r.captured(ctx, pods)
+}
+
+// captured asks ztunnel only when everything that the API server knows says
+// yes: its answer has to be fetched from each node.
+func (r *Runner) captured(ctx context.Context, pods []mesh.Pod) (verdict, error) {
+	var missing []string
+	nodes := map[string]bool{}
+	for _, pod := range pods {
+		switch {
+		case pod.HasSidecar():
+			missing = append(missing, pod.String()+" still has a sidecar")
+		case !pod.Ready:
+			missing = append(missing, notReady(pod))
+		case !pod.Redirected():
+			missing = append(missing, pod.String()+" is not redirected to ztunnel yet")
+		default:
+			nodes[pod.Node] = true
+		}
+	}
+	if len(missing) > 0 || len(pods) == 0 {
+		return verdict{missing: missing}, nil
+	}
+	evidence, err := r.Evidence(ctx, slices.Sorted(maps.Keys(nodes)))
+	if err != nil {
+		return verdict{}, err
+	}
+	for _, finding := range checks.Captured(pods, evidence) {
+		missing = append(missing, finding.Object.String()+": "+finding.Message)
+	}
+	return verdict{missing: missing, retry: retryEvidence}, nil
+}
+
+func notReady(pod mesh.Pod) string {
+	if pod.Trouble == "" {
+		return pod.String() + " is not ready"
+	}
+	return pod.String() + " is not ready: " + pod.Trouble
+}
+
+// rollouts says which of the workloads are not rolled out, and returns the
+// pods of all of them.
+func rollouts(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference) (verdict, []mesh.Pod, error) {
+	var result verdict
+	var pods []mesh.Pod
+	for _, reference := range references {
+		workload, found := snapshot.Workload(reference)
+		if !found {
+			return result, nil, fmt.Errorf("%s is gone: somebody has deleted it", reference)
+		}
+		rollout := mesh.RolloutOf(workload)
+		owned := snapshot.PodsOf(workload)
+		pods = append(pods, owned...)
+		if rollout.Complete && len(owned) < int(workload.Replicas) {
+			// The workload and its pods are watched apart, so one can be seen
+			// before the other.
+			result.missing = append(result.missing, fmt.Sprintf("%s: %d of %d pods seen", reference, len(owned), workload.Replicas))
+		}
+		if rollout.Complete {
+			continue
+		}
+		result.failed = result.failed || rollout.Failed
+		for _, pod := range owned {
+			if !pod.Ready && pod.Trouble != "" {
+				result.missing = append(result.missing, notReady(pod))
+			}
+		}
+		result.missing = append(result.missing, fmt.Sprintf("%s: %s", reference, rollout.Message))
+	}
+	return result, pods, nil
+}
+
+func (r *Runner) lookReady(_ context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
+	result, _, err := rollouts(snapshot, gate.Workloads)
+	return result, err
+}
+
+// lookReleased: nothing is redirected to ztunnel that should not be.
+func (r *Runner) lookReleased(_ context.Context, snapshot *mesh.Snapshot, _ v1alpha1.Gate) (verdict, error) {
+	namespace, err := r.namespace(snapshot)
+	if err != nil {
+		return verdict{}, err
+	}
+	rule, err := snapshot.EnrolmentRule()
+	if err != nil {
+		return verdict{}, err
+	}
+	var missing []string
+	for _, pod := range snapshot.Pods(namespace.Name) {
+		if pod.Redirected() && !rule.Captures(pod, namespace.Labels) {
+			missing = append(missing, pod.String()+" is still redirected to ztunnel")
+		}
+	}
+	return verdict{missing: missing}, nil
+}
+
+// lookVerified makes the checks of verify.
+func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1alpha1.Gate) (verdict, error) {
+	namespace, err := r.namespace(snapshot)
+	if err != nil {
+		return verdict{}, err
+	}
+	evidence, err := r.Evidence(ctx, NodesOf(snapshot.Pods(namespace.Name)))
+	if err != nil {
+		return verdict{}, err
+	}
+	var missing []string
+	results := checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence})
+	for _, result := range results {
+		if !result.Blocks() {
+			continue
+		}
+		text := result.ID + ": " + result.Message
+		if result.Object != nil {
+			text = result.ID + ": " + result.Object.String() + ": " + result.Message
+		}
+		missing = append(missing, text)
+	}
+	return verdict{missing: missing, retry: retryEvidence}, nil
+}
+
+// NodesOf returns the nodes that pods run on, by name.
+func NodesOf(pods []mesh.Pod) []string {
+	nodes := map[string]bool{}
+	for _, pod := range pods {
+		if pod.Node != "" {
+			nodes[pod.Node] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(nodes))
+}
+
+func (r *Runner) namespace(snapshot *mesh.Snapshot) (mesh.Namespace, error) {
+	namespace, found := snapshot.Namespace(r.Namespace)
+	if !found {
+		return namespace, fmt.Errorf("namespace %s is gone", r.Namespace)
+	}
+	if namespace.Terminating {
+		return namespace, fmt.Errorf("namespace %s is being deleted", r.Namespace)
+	}
+	return namespace, nil
+}
+
+// gateError describes a gate that did not hold, with what the cluster itself
+// said about it.
+func (r *Runner) gateError(ctx context.Context, step v1alpha1.Step, missing []string, cause error) error {
+	failure := &GateError{Step: step, Missing: missing, Cause: cause}
+	// The context has ended, but the reason is worth one more request.
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer cancel()
+	failure.Events = r.warnings(ctx, strings.Join(missing, "\n"))
+	return failure
+}

@@ -1,0 +1,170 @@
+package actions
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	policyv1 "k8s.io/api/policy/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// lookInjected: every pod of the workloads that should have a sidecar has one
+// and is ready; without any workload named, of all of the namespace. Pods that
+// should have one and lack it are replaced on the way: the controller does not
+// know that they are not what their template would become.
+func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
+	namespace, err := r.namespace(snapshot)
+	if err != nil {
+		return verdict{}, err
+	}
+	var result verdict
+	for _, workload := range r.injectable(snapshot, namespace, gate.Workloads) {
+		next, err := r.restored(ctx, snapshot, workload, since(gate))
+		if err != nil {
+			return verdict{}, err
+		}
+		result.missing = append(result.missing, next.missing...)
+		result.failed = result.failed || next.failed
+		result.retry = max(result.retry, next.retry)
+	}
+	return result, nil
+}
+
+// since is when the migration began; a gate that does not say is about all
+// pods.
+func since(gate v1alpha1.Gate) time.Time {
+	if gate.Since == nil {
+		return time.Time{}
+	}
+	return *gate.Since
+}
+
+// injectable returns the workloads, among those named or all, whose pods
+// should have sidecars. A workload that was deleted since has no pods to wait
+// for.
+func (r *Runner) injectable(snapshot *mesh.Snapshot, namespace mesh.Namespace, references []v1alpha1.ObjectReference) []mesh.Workload {
+	workloads := snapshot.Workloads(namespace.Name)
+	return slices.DeleteFunc(slices.Clone(workloads), func(workload mesh.Workload) bool {
+		named := len(references) == 0 || slices.Contains(references, workload.Reference)
+		return !named || workload.IsGateway() || workload.CarriesProxy() || workload.Reference.Kind == mesh.KindJob ||
+			workload.Reference.Kind == mesh.KindCronJob || !workload.Injected(snapshot.Injectors(), namespace.Labels)
+	})
+}
+
+// restored looks at one workload, and replaces at most one of its pods.
+func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload mesh.Workload, since time.Time) (verdict, error) {
+	rollout := mesh.RolloutOf(workload)
+	pods := snapshot.PodsOf(workload)
+	result := verdict{failed: rollout.Failed}
+	if !rollout.Complete {
+		result.missing = append(result.missing, fmt.Sprintf("%s: %s", workload.Reference, rollout.Message))
+	} else if len(pods) < int(workload.Replicas) {
+		result.missing = append(result.missing, fmt.Sprintf("%s: %d of %d pods seen", workload.Reference, len(pods), workload.Replicas))
+	}
+	var lacking []mesh.Pod
+	for _, pod := range pods {
+		switch {
+		// A pod that was there before the migration lacks its sidecar for a
+		// reason of its own.
+		case !pod.HasSidecar() && !pod.Created.Before(since):
+			lacking = append(lacking, pod)
+			result.missing = append(result.missing, pod.String()+" has no sidecar")
+		case !pod.Ready:
+			result.missing = append(result.missing, notReady(pod))
+		}
+	}
+	if len(lacking) == 0 {
+		return result, nil
+	}
+	// Others first: a pod in service is evicted only while every other one is.
+	whole := rollout.Complete && len(result.missing) == len(lacking)
+	return r.replaceOne(ctx, workload, whole, lacking, result)
+}
+
+// replaceOne replaces one pod that lacks its sidecar, where its controller
+// would not do so by itself: it belongs to the template as it is now, or it is
+// the pod of a former template that a StatefulSet waits for.
+func (r *Runner) replaceOne(ctx context.Context, workload mesh.Workload, whole bool, lacking []mesh.Pod, result verdict) (verdict, error) {
+	if !whole && workload.Reference.Kind != mesh.KindStatefulSet {
+		return result, nil
+	}
+	for _, pod := range lacking {
+		if pod.Ready && !whole || r.replaced[pod.UID] {
+			continue
+		}
+		if r.replacements[workload.UID] >= mostReplacements(workload) {
+			// Replacing it again would only take the workload down.
+			result.failed = true
+			result.missing = []string{pod.String() + " came up without a sidecar again, although one is asked for: look at the injector"}
+			return result, nil
+		}
+		refused, err := r.replace(ctx, pod)
+		if err != nil {
+			return result, err
+		}
+		if refused != "" {
+			result.missing = append(result.missing, pod.String()+": "+refused)
+			result.retry = retryEviction
+			return result, nil
+		}
+		r.replaced[pod.UID] = true
+		r.replacements[workload.UID]++
+		return result, nil
+	}
+	return result, nil
+}
+
+// mostReplacements bounds how often a workload's pods are replaced: each once,
+// and once more for what a controller made of its former template meanwhile.
+func mostReplacements(workload mesh.Workload) int { return 2 * int(max(workload.Replicas, 1)) }
+
+// replace evicts a pod, or deletes one that is not ready: that one serves
+// nobody, and an eviction of it may be refused for ever. It returns why it was
+// refused, if a PodDisruptionBudget did.
+func (r *Runner) replace(ctx context.Context, pod mesh.Pod) (refused string, err error) {
+	if pod.Ready {
+		return r.evict(ctx, pod)
+	}
+	return "", r.deletePod(ctx, pod)
+}
+
+// evict asks for a pod to be replaced. It returns why that was refused, if a
+// PodDisruptionBudget did.
+func (r *Runner) evict(ctx context.Context, pod mesh.Pod) (refused string, err error) {
+	err = r.Kube.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
+		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
+		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
+	})
+	switch {
+	case err == nil:
+		r.changed = true
+		r.Events.note("evicted %s, which had come up without its sidecar", pod)
+		return "", nil
+	case apierrors.IsTooManyRequests(err):
+		return "its PodDisruptionBudget allows no eviction now", nil
+	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+		return "", nil
+	default:
+		return "", fmt.Errorf("evict %s: %w", pod, err)
+	}
+}
+
+func (r *Runner) deletePod(ctx context.Context, pod mesh.Pod) error {
+	err := r.Kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+		Preconditions: metav1.NewUIDPreconditions(string(pod.UID)),
+	})
+	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("delete %s: %w", pod, err)
+	}
+	r.changed = true
+	r.Events.note("deleted %s, which was not ready and had no sidecar", pod)
+	return nil
+}

@@ -1,0 +1,172 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/kubernetes"
+)
+
+// Runner carries out plans for one namespace.
+type Runner struct {
+	Namespace string
+	Writer    Writer
+	Kube      kubernetes.Interface
+	Store     *record.Store
+	// Evidence asks the ztunnels of nodes.
+	Evidence func(ctx context.Context, nodes []string) (*mesh.Evidence, error)
+	// Mesh is the mesh as it was read when the plan was made.
+	Mesh mesh.Content
+	// GateTimeout bounds the wait at each gate; 0 means no bound of its own.
+	GateTimeout time.Duration
+	Events      Events
+	// Now is the clock that the record's times are read from.
+	Now func() time.Time
+
+	observer *observer
+	changed  bool
+	// replaced are the pods that were evicted or deleted; replacements counts
+	// them by workload.
+	replaced     map[types.UID]bool
+	replacements map[types.UID]int
+}
+
+// recordGrace is how long a record may be written after the run's own time is
+// over: it must be true even then.
+const recordGrace = 10 * time.Second
+
+// Run carries out the plan of a record that was created in the store, step by
+// step, and keeps the record true. It stops at the first error and says
+// whether anything in the cluster was changed.
+func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
+	r.replaced, r.replacements = map[types.UID]bool{}, map[types.UID]int{}
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	if r.observer, err = observe(watching, r.Writer.Dynamic, r.Namespace, r.Mesh); err != nil {
+		return false, r.finish(ctx, run, err)
+	}
+	for i := range run.Plan.Steps {
+		step := run.Plan.Steps[i]
+		started := r.Now()
+		r.Events.stepStarted(i+1, len(run.Plan.Steps), step)
+		if err := r.step(ctx, run, step, &run.Steps[i]); err != nil {
+			return r.changed, r.finish(ctx, run, err)
+		}
+		r.Events.stepDone(i+1, len(run.Plan.Steps), step, r.Now().Sub(started))
+	}
+	return r.changed, r.finish(ctx, run, nil)
+}
+
+// step records what is about to change, changes it, waits, and records that.
+func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v1alpha1.Step, entry *v1alpha1.StepRecord) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("before step %s: %w", step.ID, err)
+	}
+	for _, change := range step.Changes {
+		live, err := r.Writer.Get(ctx, change.Object)
+		if err != nil {
+			return fmt.Errorf("step %s: %w", step.ID, err)
+		}
+		live.SetManagedFields(nil)
+		entry.Before = append(entry.Before, v1alpha1.BeforeImage{Object: change.Object, Content: live.Object})
+	}
+	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()
+	if err := r.Store.Update(ctx, run); err != nil {
+		return fmt.Errorf("before step %s: %w", step.ID, err)
+	}
+	if err := r.carryOut(ctx, step); err != nil {
+		entry.State, entry.Finished, entry.Message = v1alpha1.StepFailed, r.stamp(), err.Error()
+		return err
+	}
+	entry.State, entry.Finished = v1alpha1.StepDone, r.stamp()
+	if err := r.Store.Update(ctx, run); err != nil {
+		return fmt.Errorf("after step %s: %w", step.ID, err)
+	}
+	return nil
+}
+
+func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
+	if r.GateTimeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, r.GateTimeout)
+		defer cancel()
+	}
+	for _, change := range step.Changes {
+		_, written, err := r.Writer.Change(ctx, change, false)
+		r.changed = r.changed || written
+		if err != nil {
+			return fmt.Errorf("step %s: %w", step.ID, err)
+		}
+	}
+	if err := r.await(ctx, step.Changes); err != nil {
+		return fmt.Errorf("step %s: %w", step.ID, err)
+	}
+	return r.wait(ctx, step)
+}
+
+// await waits until the watches have caught up with what was just written. A
+// gate that judged the state of before would hold at once.
+func (r *Runner) await(ctx context.Context, changes []v1alpha1.Change) error {
+	for {
+		snapshot, err := r.observer.snapshot()
+		if err != nil {
+			return err
+		}
+		if seen(snapshot, changes) {
+			return nil
+		}
+		select {
+		case <-r.observer.changed:
+		case <-ctx.Done():
+			return fmt.Errorf("waiting to see what was written: %w", ctx.Err())
+		}
+	}
+}
+
+func seen(snapshot *mesh.Snapshot, changes []v1alpha1.Change) bool {
+	for _, change := range changes {
+		object, found := snapshot.Object(change.Object)
+		if !found {
+			// Deleted since; whether that matters is the gate's question.
+			continue
+		}
+		for _, field := range change.Fields {
+			if plan.Equal(plan.Lookup(object, field.Path), field.Before) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+// finish writes how the run ended, even where its time is over. The record of
+// a run that failed and changed nothing is taken away again: there is nothing
+// to roll back.
+func (r *Runner) finish(ctx context.Context, run *v1alpha1.MigrationRecord, failure error) error {
+	run.State, run.Finished = v1alpha1.RunSucceeded, r.stamp()
+	if failure != nil {
+		run.State, run.Reason = v1alpha1.RunIncomplete, failure.Error()
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordGrace)
+	defer cancel()
+	write := r.Store.Update
+	if failure != nil && !r.changed {
+		write = r.Store.Delete
+	}
+	if err := write(ctx, run); err != nil {
+		return errors.Join(failure, fmt.Errorf("at the end of the run: %w", err))
+	}
+	return failure
+}
+
+func (r *Runner) stamp() *time.Time {
+	now := r.Now().UTC()
+	return &now
+}

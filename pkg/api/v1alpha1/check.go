@@ -1,0 +1,117 @@
+package v1alpha1
+
+// CheckStatus is the outcome of one check on one object.
+type CheckStatus string
+
+// The outcomes. Unknown means that what the check needed could not be seen;
+// it blocks like Fail and is never reported as Pass.
+const (
+	StatusPass    CheckStatus = "pass"
+	StatusWarn    CheckStatus = "warn"
+	StatusFail    CheckStatus = "fail"
+	StatusSkip    CheckStatus = "skip"
+	StatusUnknown CheckStatus = "unknown"
+)
+
+// Severity is what a finding of a check means for a migration.
+type Severity string
+
+// Error findings block a migration; warnings are announced.
+const (
+	SeverityError   Severity = "error"
+	SeverityWarning Severity = "warning"
+)
+
+// CheckResult is one finding of one check, or its passing.
+type CheckResult struct {
+	// ID is stable: scripts and suppressions refer to it.
+	ID       string      `json:"id"`
+	Category string      `json:"category"`
+	Severity Severity    `json:"severity"`
+	Status   CheckStatus `json:"status"`
+	// Object is what the finding is about; nil where it is about the mesh.
+	Object *ObjectReference `json:"object,omitempty"`
+	// Field is the path within Object, as `kubectl explain` writes paths.
+	Field   string `json:"field,omitempty"`
+	Message string `json:"message"`
+	// Remedy says what to do; empty where nothing has to be done.
+	Remedy string `json:"remedy,omitempty"`
+	// Docs is the anchor of the check in docs/checks.md.
+	Docs string `json:"docs,omitempty"`
+}
+
+// Blocks says whether this result stops a migration: a failure, or something
+// that could not be seen.
+func (r CheckResult) Blocks() bool {
+	return r.Status == StatusFail || r.Status == StatusUnknown
+}
+
+// Summary counts the checks of a report by their outcome. A check with
+// several findings counts once, with its worst.
+type Summary struct {
+	Checked int `json:"checked"`
+	Warned  int `json:"warned"`
+	Failed  int `json:"failed"`
+	Skipped int `json:"skipped"`
+	Unknown int `json:"unknown"`
+}
+
+// CheckReport is the outcome of a set of checks.
+type CheckReport struct {
+	TypeMeta  `json:",inline"`
+	Namespace string        `json:"namespace,omitempty"`
+	Summary   Summary       `json:"summary"`
+	Results   []CheckResult `json:"results"`
+}
+
+// VerifyReport is the outcome of verify: what the control plane and the data
+// plane say of a namespace that should be in ambient mode.
+type VerifyReport struct {
+	TypeMeta  `json:",inline"`
+	Namespace string `json:"namespace"`
+	// Verified is true when every check was made and none failed.
+	Verified bool          `json:"verified"`
+	Summary  Summary       `json:"summary"`
+	Results  []CheckResult `json:"results"`
+}
+
+// Summarize counts results by check. The worst outcome of a check counts:
+// fail, then unknown, warn, pass, skip.
+func Summarize(results []CheckResult) Summary {
+	worst := map[string]CheckStatus{}
+	for _, result := range results {
+		current, seen := worst[result.ID]
+		if !seen || gravity(result.Status) > gravity(current) {
+			worst[result.ID] = result.Status
+		}
+	}
+	summary := Summary{Checked: len(worst)}
+	for _, status := range worst {
+		switch status {
+		case StatusWarn:
+			summary.Warned++
+		case StatusFail:
+			summary.Failed++
+		case StatusSkip:
+			summary.Skipped++
+		case StatusUnknown:
+			summary.Unknown++
+		}
+	}
+	return summary
+}
+
+func gravity(status CheckStatus) int {
+	switch status {
+	case StatusFail:
+		return 4
+	case StatusUnknown:
+		return 3
+	case StatusWarn:
+		return 2
+	case StatusPass:
+		return 1
+	default:
+		return 0
+	}
+}

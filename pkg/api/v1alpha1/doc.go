@@ -1,0 +1,48 @@
+// Package v1alpha1 holds the documents that kubectl ambient prints, keeps in
+// the cluster and reads back: MeshStatus, CheckReport, MigrationPlan,
+// MigrationRecord and VerifyReport.
+//
+// They are plain data. Scripts read them with -o json|yaml, so a field that
+// was published keeps its name and meaning within a version.
+package v1alpha1
+
+// GroupVersion is the apiVersion of every document in this package.
+const GroupVersion = "ambient.kubectl-ambient.dev/v1alpha1"
+
+// The kinds of the documents.
+const (
+	KindMeshStatus      = "MeshStatus"
+	KindCheckReport     = "CheckReport"
+	KindMigrationPlan   = "MigrationPlan"
+	KindMigrationRecord = "MigrationRecord"
+	KindVerifyReport    = "VerifyReport"
+)
+
+// TypeMeta says which document this is and in which version.
+type TypeMeta struct {
+	APIVersion string `json:"apiVersion"`
+	Kind       string `json:"kind"`
+}
+
+// Document returns the TypeMeta of a document of the given kind.
+func Document(kind string) TypeMeta {
+	return TypeMeta{APIVersion: GroupVersion, Kind: kind}
+}
+
+// ObjectReference names one object of the cluster.
+type ObjectReference struct {
+	APIVersion string `json:"apiVersion,omitempty"`
+	Kind       string `json:"kind"`
+	// Namespace is empty for objects that are not in a namespace.
+	Namespace string `json:"namespace,omitempty"`
+	Name      string `json:"name"`
+}
+
+// String is the object as messages name it: "Deployment shop/cart", or
+// "Namespace shop" for what is not in a namespace.
+func (r ObjectReference) String() string {
+	if r.Namespace == "" {
+		return r.Kind + " " + r.Name
+	}
+	return r.Kind + " " + r.Namespace + "/" + r.Name
+}

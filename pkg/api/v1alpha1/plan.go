@@ -1,0 +1,132 @@
+package v1alpha1
+
+import "time"
+
+// Operation is the direction of a plan or a run.
+type Operation string
+
+// Enroll moves a namespace to ambient mode, rollback undoes such runs.
+const (
+	OperationEnroll   Operation = "enroll"
+	OperationRollback Operation = "rollback"
+)
+
+// Phase is one part of the safe order of a migration. docs/order.md explains
+// it; the order of the constants is the order of an enrolment.
+type Phase string
+
+// The phases of an enrolment, in order.
+const (
+	PhasePin              Phase = "pin"
+	PhaseEnableAmbient    Phase = "enable-ambient"
+	PhaseRestartWorkloads Phase = "restart-workloads"
+	PhaseDisableInjection Phase = "disable-injection"
+	PhaseVerify           Phase = "verify"
+)
+
+// The phases of a rollback, in order.
+const (
+	PhaseRestoreInjection Phase = "restore-injection"
+	PhaseRestoreWorkloads Phase = "restore-workloads"
+	PhaseReplacePods      Phase = "replace-pods"
+	PhaseDisableAmbient   Phase = "disable-ambient"
+	PhaseUnpin            Phase = "unpin"
+)
+
+// MigrationPlan is what a run would do, in order.
+type MigrationPlan struct {
+	TypeMeta  `json:",inline"`
+	Operation Operation `json:"operation"`
+	Namespace string    `json:"namespace"`
+	// Blocked is true when a gate fails or could not be seen: the steps are
+	// then what would be done, and nothing may be.
+	Blocked bool          `json:"blocked"`
+	Gates   []CheckResult `json:"gates"`
+	Summary Summary       `json:"summary"`
+	Steps   []Step        `json:"steps"`
+	// Kept names what a rollback leaves alone because somebody else has
+	// changed it since.
+	Kept []KeptField `json:"kept,omitempty"`
+	// Undoes names the runs that a rollback undoes, newest first.
+	Undoes []string `json:"undoes,omitempty"`
+}
+
+// Step is one thing that a run does and waits for.
+type Step struct {
+	// ID is unique within the plan: the phase and, where there are several
+	// steps of it, the object.
+	ID      string `json:"id"`
+	Phase   Phase  `json:"phase"`
+	Summary string `json:"summary"`
+	// Notes are what an operator should know before agreeing to the step.
+	Notes   []string `json:"notes,omitempty"`
+	Changes []Change `json:"changes,omitempty"`
+	// Gate must hold before the next step starts.
+	Gate Gate `json:"gate"`
+}
+
+// Change is one object that a step changes.
+type Change struct {
+	Object ObjectReference `json:"object"`
+	// UID is that of the object the plan was made for.
+	UID    string        `json:"uid,omitempty"`
+	Fields []FieldChange `json:"fields"`
+	// BeforeHash is the content hash of the object that the plan was made
+	// for, without status and the fields that the API server manages.
+	BeforeHash string `json:"beforeHash"`
+	// AfterHash is that of the object as the step leaves it.
+	AfterHash string `json:"afterHash"`
+}
+
+// FieldChange is one field of an object before and after a step. A nil value
+// means that the field is absent.
+type FieldChange struct {
+	// Path is the field's JSON pointer (RFC 6901).
+	Path   string `json:"path"`
+	Before any    `json:"before"`
+	After  any    `json:"after"`
+}
+
+// KeptField is a field that a rollback would restore, if somebody else had
+// not changed it after the run.
+type KeptField struct {
+	Object ObjectReference `json:"object"`
+	Path   string          `json:"path"`
+	// Expected is what the run had written, Found what is there now and
+	// Wanted what was there before the run.
+	Expected any `json:"expected"`
+	Found    any `json:"found"`
+	Wanted   any `json:"wanted"`
+}
+
+// GateKind is what a step waits for.
+type GateKind string
+
+// The gates. Each is about the pods of Gate.Workloads, where it names any.
+const (
+	// GateNone: the change itself is all there is to it.
+	GateNone GateKind = "none"
+	// GateCaptured: every captured workload's pods are in ambient mode: ready,
+	// without sidecar, captured on their node.
+	GateCaptured GateKind = "captured"
+	// GateInjected: every pod is ready and has its sidecar; pods that should
+	// have one and lack it are replaced.
+	GateInjected GateKind = "injected"
+	// GateReady: every pod is ready, in whichever mode.
+	GateReady GateKind = "ready"
+	// GateVerified: verify passes for the namespace.
+	GateVerified GateKind = "verified"
+	// GateReleased: no pod is captured by ztunnel any more.
+	GateReleased GateKind = "released"
+)
+
+// Gate is the condition that a step waits for.
+type Gate struct {
+	Kind GateKind `json:"kind"`
+	// Workloads are those whose pods the gate is about; empty means all of
+	// the namespace that the gate can be about.
+	Workloads []ObjectReference `json:"workloads,omitempty"`
+	// Since bounds GateInjected: pods created before it lacked their sidecar
+	// before the migration, and keep lacking it.
+	Since *time.Time `json:"since,omitempty"`
+}

@@ -1,0 +1,82 @@
+package v1alpha1
+
+// DataPlane is what carries the traffic of a namespace's pods.
+type DataPlane string
+
+// A namespace is mixed when some of its pods have a sidecar and others are
+// captured by ztunnel. Pods without either do not count, unless there are no
+// others.
+const (
+	DataPlaneSidecar DataPlane = "sidecar"
+	DataPlaneAmbient DataPlane = "ambient"
+	DataPlaneMixed   DataPlane = "mixed"
+	DataPlaneNone    DataPlane = "none"
+)
+
+// PodCounts counts the pods of a namespace that are not finished, by what
+// carries their traffic.
+type PodCounts struct {
+	Sidecar int `json:"sidecar"`
+	Ambient int `json:"ambient"`
+	// Gateway counts gateway and waypoint pods, which are proxies themselves.
+	Gateway int `json:"gateway"`
+	// None counts pods outside the mesh.
+	None int `json:"none"`
+}
+
+// Total is the number of pods counted.
+func (c PodCounts) Total() int { return c.Sidecar + c.Ambient + c.Gateway + c.None }
+
+// WaypointStatus is a waypoint as a namespace uses or holds it.
+type WaypointStatus struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Exists is false where a label names a Gateway that is not there.
+	Exists bool `json:"exists"`
+	// Programmed is the condition of that name on the Gateway.
+	Programmed bool `json:"programmed"`
+	// ReadyEndpoints counts ready addresses behind the waypoint's Service. A
+	// Programmed waypoint without any makes traffic fail.
+	ReadyEndpoints int `json:"readyEndpoints"`
+	// Used is true where the namespace's own label selects it.
+	Used bool `json:"used"`
+}
+
+// Ready says whether traffic sent to the waypoint would be answered.
+func (w WaypointStatus) Ready() bool {
+	return w.Exists && w.Programmed && w.ReadyEndpoints > 0
+}
+
+// NamespaceStatus is where one namespace stands between the two modes.
+type NamespaceStatus struct {
+	Name      string    `json:"name"`
+	DataPlane DataPlane `json:"dataPlane"`
+	// Injection is the label that asks for sidecars: "enabled",
+	// "rev=REVISION", "disabled", "default" where the mesh injects unlabelled
+	// namespaces, or empty.
+	Injection string `json:"injection,omitempty"`
+	// DataplaneMode is the namespace's label istio.io/dataplane-mode.
+	DataplaneMode string           `json:"dataplaneMode,omitempty"`
+	Waypoints     []WaypointStatus `json:"waypoints,omitempty"`
+	Pods          PodCounts        `json:"pods"`
+	// RestartsDue counts pods that a restart now would move to another mode
+	// than the one they run in.
+	RestartsDue int `json:"restartsDue"`
+	// Record is the newest migration recorded for the namespace, if any.
+	Record *RecordSummary `json:"record,omitempty"`
+}
+
+// RecordSummary names a MigrationRecord and says how it ended.
+type RecordSummary struct {
+	ID        string    `json:"id"`
+	Operation Operation `json:"operation"`
+	State     RunState  `json:"state"`
+}
+
+// MeshStatus is where every namespace of the mesh stands.
+type MeshStatus struct {
+	TypeMeta   `json:",inline"`
+	Namespaces []NamespaceStatus `json:"namespaces"`
+	// Unknown names what could not be read and is therefore missing here.
+	Unknown []string `json:"unknown,omitempty"`
+}

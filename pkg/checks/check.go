@@ -1,0 +1,145 @@
+// Package checks holds what must be true before, during and after a
+// migration, as values. Each check is a pure function of the mesh; the runner
+// knows nothing of output.
+package checks
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// Subject is what a check is about.
+type Subject struct {
+	Snapshot *mesh.Snapshot
+	// Namespace is the one at hand.
+	Namespace mesh.Namespace
+	// Evidence is what the data plane says; nil where it was not asked.
+	Evidence *mesh.Evidence
+}
+
+// Finding is something that a check has to say. A check that finds nothing
+// passes.
+type Finding struct {
+	Status  v1alpha1.CheckStatus
+	Object  *v1alpha1.ObjectReference
+	Field   string
+	Message string
+	Remedy  string
+}
+
+// Check is one thing that must hold.
+type Check struct {
+	// ID is stable.
+	ID       string
+	Category string
+	Severity v1alpha1.Severity
+	// Needs are the keys of the snapshot's Coverage without which the check
+	// cannot be made.
+	Needs []string
+	// Passed is what is true when nothing was found.
+	Passed string
+	// Run returns the findings.
+	Run func(Subject) []Finding
+}
+
+// The categories.
+const (
+	CategoryPrerequisites = "prerequisites"
+	CategoryComponents    = "ambient components"
+	CategorySidecars      = "sidecars"
+	CategoryPolicies      = "policies"
+	CategoryRouting       = "routing"
+	CategoryExtensions    = "extensions"
+	CategoryWorkloads     = "workloads"
+	CategoryDataPlane     = "data plane"
+)
+
+// Run makes the checks in order. A check whose needs were not read is unknown:
+// it is not run, since what it did not see would look like what is not there.
+func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
+	var results []v1alpha1.CheckResult
+	for _, check := range checks {
+		findings := check.unseen(subject.Snapshot)
+		if len(findings) == 0 {
+			findings = check.Run(subject)
+		}
+		if len(findings) == 0 {
+			findings = []Finding{{Status: v1alpha1.StatusPass, Message: check.Passed}}
+		}
+		for _, finding := range findings {
+			results = append(results, v1alpha1.CheckResult{
+				ID: check.ID, Category: check.Category, Severity: check.Severity, Status: finding.Status,
+				Object: finding.Object, Field: finding.Field, Message: finding.Message, Remedy: finding.Remedy,
+			})
+		}
+	}
+	return results
+}
+
+func (c Check) unseen(snapshot *mesh.Snapshot) []Finding {
+	var findings []Finding
+	for _, key := range c.Needs {
+		coverage := snapshot.Coverage(key)
+		switch coverage.State {
+		case mesh.CoverageForbidden:
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusUnknown, Message: fmt.Sprintf("%s could not be read: %s", key, coverage.Reason),
+				Remedy: "grant list on it, or run as somebody who may",
+			})
+		case mesh.CoverageUnasked:
+			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Message: key + " was not read"})
+		}
+	}
+	return findings
+}
+
+// EnrollGates are the checks that must hold before a namespace is enrolled, in
+// the order in which they are shown.
+func EnrollGates() []Check {
+	return []Check{
+		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(),
+		istiodAmbient(), cniAmbient(), cniNodes(), ztunnelNodes(),
+		sidecarHBONE(), kubeInjected(),
+		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), dryRunPolicies(),
+		routingRules(), outboundRouting(), serviceEntries(), sidecarResource(),
+		extensions(),
+		restartable(), selectorLabels(), liveCapture(),
+	}
+}
+
+// VerifyChecks are the checks that make up verify.
+func VerifyChecks() []Check {
+	return []Check{
+		noSidecars(), dataplaneMode(), restartsComplete(),
+		redirected(), ztunnelCaptured(), ztunnelHBONE(), optedOut(),
+	}
+}
+
+// reference returns a pointer, as results hold it.
+func reference(object v1alpha1.ObjectReference) *v1alpha1.ObjectReference { return &object }
+
+// podReference names a pod as an object.
+func podReference(pod mesh.Pod) *v1alpha1.ObjectReference {
+	return &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name}
+}
+
+// some lists at most three names and counts the rest: a line that names every
+// one of a hundred pods tells nobody anything.
+func some(names []string) string {
+	const most = 3
+	if len(names) <= most {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+}
+
+// count puts a number before a noun: "1 pod", "3 pods".
+func count(n int, noun string) string {
+	if n == 1 {
+		return "1 " + noun
+	}
+	return fmt.Sprintf("%d %ss", n, noun)
+}

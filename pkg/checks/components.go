@@ -1,0 +1,149 @@
+package checks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	appsv1 "k8s.io/api/apps/v1"
+)
+
+// installAmbient is the remedy where a part of ambient mode is missing.
+const installAmbient = "upgrade the installation with the ambient profile: " +
+	"istioctl install --set profile=ambient, or helm upgrade with --set profile=ambient (istiod, cni) and the ztunnel chart"
+
+func istiodAmbient() Check {
+	return Check{
+		ID: "istiod-ambient", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		Needs: []string{mesh.IstiodDeployments}, Passed: "every istiod serves ambient mode",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, istiod := range subject.Snapshot.Istiods() {
+				value, _ := mesh.Environment(istiod.Spec.Template, "PILOT_ENABLE_AMBIENT")
+				if value == "true" {
+					continue
+				}
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: deploymentReference(istiod),
+					Field: "spec.template.spec.containers[].env[PILOT_ENABLE_AMBIENT]",
+					Message: fmt.Sprintf("revision %s does not serve ambient mode: PILOT_ENABLE_AMBIENT is %q, not \"true\"",
+						mesh.RevisionOf(istiod), value),
+					Remedy: installAmbient,
+				})
+			}
+			return findings
+		},
+	}
+}
+
+func cniAmbient() Check {
+	return Check{
+		ID: "cni-ambient", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		Needs: []string{mesh.KindDaemonSet, mesh.IstioConfigMaps}, Passed: "istio-cni redirects pods for ambient mode",
+		Run: func(subject Subject) []Finding {
+			cni, found := subject.Snapshot.CNI()
+			if !found {
+				return []Finding{{
+					Status:  v1alpha1.StatusFail,
+					Message: "istio-cni is not installed: no DaemonSet with pods labelled k8s-app=istio-cni-node",
+					Remedy:  installAmbient,
+				}}
+			}
+			if value, set := mesh.Environment(cni.Spec.Template, "AMBIENT_ENABLED"); set && value == "true" {
+				return nil
+			}
+			config, found := subject.Snapshot.CNIConfig()
+			if !found {
+				return []Finding{{
+					Status: v1alpha1.StatusFail, Object: daemonSetReference(cni),
+					Message: "istio-cni does not run in ambient mode: ConfigMap istio-cni-config is missing",
+					Remedy:  installAmbient,
+				}}
+			}
+			object := &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: config.Namespace, Name: config.Name}
+			if value := config.Data["AMBIENT_ENABLED"]; value != "true" {
+				return []Finding{{
+					Status: v1alpha1.StatusFail, Object: object, Field: "data.AMBIENT_ENABLED",
+					Message: fmt.Sprintf("istio-cni does not run in ambient mode: AMBIENT_ENABLED is %q, not \"true\"", value),
+					Remedy:  installAmbient,
+				}}
+			}
+			if _, err := subject.Snapshot.EnrolmentRule(); err != nil {
+				return []Finding{{
+					Status: v1alpha1.StatusUnknown, Object: object, Field: "data",
+					Message: "which pods istio-cni captures cannot be told: " + err.Error(),
+					Remedy:  "correct the ConfigMap",
+				}}
+			}
+			return nil
+		},
+	}
+}
+
+func cniNodes() Check {
+	return componentNodes("cni-nodes", "istio-cni", mesh.CNIPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.CNI() })
+}
+
+func ztunnelNodes() Check {
+	return componentNodes("ztunnel-nodes", "ztunnel", mesh.ZtunnelPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.Ztunnel() })
+}
+
+// componentNodes checks that a per-node component is ready wherever pods of
+// the namespace run. A restarted pod may land on any other node: those without
+// the component are a warning.
+func componentNodes(id, name, pods string, find func(*mesh.Snapshot) (appsv1.DaemonSet, bool)) Check {
+	return Check{
+		ID: id, Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		Needs:  []string{mesh.KindDaemonSet, pods, "Node", "Pod"},
+		Passed: name + " is ready on every node",
+		Run: func(subject Subject) []Finding {
+			daemonSet, found := find(subject.Snapshot)
+			if !found {
+				return []Finding{{
+					Status: v1alpha1.StatusFail, Message: name + " is not installed: no DaemonSet of it in any namespace",
+					Remedy: installAmbient,
+				}}
+			}
+			return missingOnNodes(subject, name, daemonSetReference(daemonSet), subject.Snapshot.ReadyOn(pods))
+		},
+	}
+}
+
+func missingOnNodes(subject Subject, name string, object *v1alpha1.ObjectReference, ready map[string]bool) []Finding {
+	hosting := map[string]bool{}
+	for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+		if pod.Node != "" && !ready[pod.Node] {
+			hosting[pod.Node] = true
+		}
+	}
+	var elsewhere []string
+	for _, node := range subject.Snapshot.Nodes() {
+		if !node.Spec.Unschedulable && node.Labels["kubernetes.io/os"] != "windows" && !ready[node.Name] && !hosting[node.Name] {
+			elsewhere = append(elsewhere, node.Name)
+		}
+	}
+	var findings []Finding
+	if len(hosting) > 0 {
+		findings = append(findings, Finding{
+			Status: v1alpha1.StatusFail, Object: object, Field: "status.numberReady",
+			Message: fmt.Sprintf("%s is not ready on %s that pods of this namespace run on: %s",
+				name, count(len(hosting), "node"), some(slices.Sorted(maps.Keys(hosting)))),
+			Remedy: "kubectl -n " + object.Namespace + " get pods -o wide shows where it is missing",
+		})
+	}
+	if len(elsewhere) > 0 {
+		findings = append(findings, Finding{
+			Status: v1alpha1.StatusWarn, Object: object, Field: "status.numberReady",
+			Message: fmt.Sprintf("%s is not ready on %s that restarted pods may be scheduled to: %s",
+				name, count(len(elsewhere), "node"), some(elsewhere)),
+			Remedy: "cordon the nodes, or let " + name + " run there",
+		})
+	}
+	return findings
+}
+
+func daemonSetReference(daemonSet appsv1.DaemonSet) *v1alpha1.ObjectReference {
+	return &v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "DaemonSet", Namespace: daemonSet.Namespace, Name: daemonSet.Name}
+}

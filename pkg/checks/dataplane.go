@@ -1,0 +1,265 @@
+package checks
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+)
+
+func noSidecars() Check {
+	return Check{
+		ID: "no-sidecars", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		Needs: []string{"Pod"}, Passed: "no pod has a sidecar",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+				if pod.HasSidecar() {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: podReference(pod), Field: sidecarField(pod),
+						Message: "the pod has a sidecar", Remedy: "enroll the namespace, or restart what runs the pod",
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// sidecarField says where the sidecar is: native ones are init containers.
+func sidecarField(pod mesh.Pod) string {
+	switch {
+	case slices.Contains(pod.InitContainers, mesh.ProxyContainer):
+		return "spec.initContainers[" + mesh.ProxyContainer + "]"
+	case slices.Contains(pod.Containers, mesh.ProxyContainer):
+		return "spec.containers[" + mesh.ProxyContainer + "]"
+	default:
+		return "metadata.annotations[" + annotation.SidecarStatus.Name + "]"
+	}
+}
+
+func dataplaneMode() Check {
+	return Check{
+		ID: "dataplane-mode", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		Needs: []string{"Namespace", "MutatingWebhookConfiguration"}, Passed: "the namespace is labelled ambient and asks for no sidecars",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			object := reference(subject.Namespace.Reference())
+			if mode := subject.Namespace.Labels[label.IoIstioDataplaneMode.Name]; mode != mesh.DataplaneAmbient {
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: object, Field: "metadata.labels[" + label.IoIstioDataplaneMode.Name + "]",
+					Message: fmt.Sprintf("the label is %q, not %q", mode, mesh.DataplaneAmbient), Remedy: "enroll the namespace",
+				})
+			}
+			if subject.Snapshot.Injectors().Inject(subject.Namespace.Labels, nil, nil, false) {
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: object, Field: "metadata.labels",
+					Message: "new pods still get sidecars: injection is " + subject.Snapshot.InjectionOf(subject.Namespace),
+					Remedy:  "enroll the namespace",
+				})
+			}
+			return findings
+		},
+	}
+}
+
+func restartsComplete() Check {
+	return Check{
+		ID: "restarts-complete", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		Needs: append(workloadKinds(), "MutatingWebhookConfiguration"), Passed: "every workload is rolled out, no restart is due",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				if rollout := mesh.RolloutOf(workload); !rollout.Complete {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "status", Message: rollout.Message,
+						Remedy: "kubectl -n " + workload.Reference.Namespace + " describe it",
+					})
+				}
+			}
+			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+				// noSidecars names the pods that have one.
+				if subject.Snapshot.RestartDue(pod, subject.Namespace) && !pod.HasSidecar() {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: podReference(pod), Field: "metadata.labels",
+						Message: "a restart would give the pod a sidecar",
+						Remedy:  "set " + label.SidecarInject.Name + ": \"false\" in the template of what runs it",
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// expected are the pods of the namespace that ztunnel should capture. A pod
+// that is not on a node yet has no traffic; restarts-complete names what it
+// keeps waiting.
+func expected(subject Subject) []mesh.Pod {
+	rule, err := subject.Snapshot.EnrolmentRule()
+	if err != nil {
+		rule = mesh.DefaultEnrolmentRule()
+	}
+	return slices.DeleteFunc(subject.Snapshot.Pods(subject.Namespace.Name), func(pod mesh.Pod) bool {
+		return pod.Node == "" || !rule.Captures(pod, subject.Namespace.Labels)
+	})
+}
+
+func redirected() Check {
+	return Check{
+		ID: "redirected", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		Needs: []string{"Pod", mesh.IstioConfigMaps}, Passed: "istio-cni redirects every pod to ztunnel",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, pod := range expected(subject) {
+				if pod.Redirected() {
+					continue
+				}
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: podReference(pod), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
+					Message: fmt.Sprintf("the pod is not redirected: the annotation is %q, not %q",
+						pod.Annotations[annotation.AmbientRedirection.Name], mesh.RedirectionEnabled),
+					Remedy: "look at the logs of istio-cni on node " + pod.Node,
+				})
+			}
+			return findings
+		},
+	}
+}
+
+// ztunnelCaptured asks ztunnel itself. The annotation that istio-cni writes
+// can be stale after a node has restarted (istio#61182).
+func ztunnelCaptured() Check {
+	return Check{
+		ID: "ztunnel-captured", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel proxies every pod on its node",
+		Run: func(subject Subject) []Finding {
+			return perPod(subject, capturedFinding)
+		},
+	}
+}
+
+func capturedFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
+	state, known := node.Captured[pod.UID]
+	if state == mesh.CaptureUp {
+		return nil
+	}
+	finding := Finding{
+		Status: v1alpha1.StatusFail, Object: podReference(pod),
+		Message: fmt.Sprintf("ztunnel on node %s says the pod is %s", pod.Node, state),
+		Remedy:  "restart the pod; if it stays so, look at the logs of ztunnel and istio-cni on the node",
+	}
+	if !known {
+		finding.Message = fmt.Sprintf("ztunnel on node %s does not know the pod as its own", pod.Node)
+	}
+	return &finding
+}
+
+func ztunnelHBONE() Check {
+	return Check{
+		ID: "ztunnel-hbone", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel reaches every pod by HBONE, through ztunnel",
+		Run: func(subject Subject) []Finding {
+			return perPod(subject, hboneFinding)
+		},
+	}
+}
+
+// hboneFinding wants HBONE without a native tunnel: sidecars that speak HBONE
+// show as HBONE too, but terminate it themselves.
+func hboneFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
+	workload, known := node.Workloads[pod.Namespace+"/"+pod.Name]
+	finding := Finding{Status: v1alpha1.StatusFail, Object: podReference(pod), Remedy: "compare istioctl ztunnel-config workloads with the pod"}
+	switch {
+	case !known:
+		finding.Message = fmt.Sprintf("ztunnel on node %s was not told of the pod by istiod", pod.Node)
+	case workload.Protocol != mesh.ProtocolHBONE:
+		finding.Message = fmt.Sprintf("ztunnel on node %s reaches the pod by %s, not %s", pod.Node, workload.Protocol, mesh.ProtocolHBONE)
+	case workload.NativeTunnel:
+		finding.Message = fmt.Sprintf("ztunnel on node %s takes the pod for one with a sidecar (nativeTunnel)", pod.Node)
+	default:
+		return nil
+	}
+	return &finding
+}
+
+// perPod applies a judgement to every pod that should be captured, with what
+// the ztunnel of its node says; a node that could not be asked is unknown.
+func perPod(subject Subject, judge func(mesh.Pod, mesh.NodeEvidence) *Finding) []Finding {
+	var findings []Finding
+	reported := map[string]bool{}
+	for _, pod := range expected(subject) {
+		node, problem := evidenceOf(subject.Evidence, pod)
+		if problem != "" {
+			if !reported[pod.Node] {
+				reported[pod.Node] = true
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusUnknown, Object: podReference(pod), Message: problem,
+					Remedy: "verify again once ztunnel can be asked",
+				})
+			}
+			continue
+		}
+		if finding := judge(pod, node); finding != nil {
+			findings = append(findings, *finding)
+		}
+	}
+	return findings
+}
+
+func evidenceOf(evidence *mesh.Evidence, pod mesh.Pod) (mesh.NodeEvidence, string) {
+	if evidence == nil {
+		return mesh.NodeEvidence{}, "ztunnel was not asked"
+	}
+	node, asked := evidence.Nodes[pod.Node]
+	switch {
+	case !asked:
+		return node, "ztunnel on node " + pod.Node + " was not asked"
+	case node.Problem != "":
+		return node, "ztunnel on node " + pod.Node + " could not be asked: " + node.Problem
+	default:
+		return node, ""
+	}
+}
+
+func optedOut() Check {
+	return Check{
+		ID: "opted-out", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		Needs: []string{"Pod"}, Passed: "no pod that opted out is captured",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+				if pod.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone && pod.Redirected() {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: podReference(pod), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
+						Message: "the pod opted out and is redirected to ztunnel all the same",
+						Remedy:  "look at the logs of istio-cni on node " + pod.Node,
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// Captured is the gate of a restarted workload as far as ztunnel knows: what
+// keeps its pods from counting as captured. It is what verify checks.
+func Captured(pods []mesh.Pod, evidence *mesh.Evidence) []Finding {
+	var findings []Finding
+	for _, pod := range pods {
+		node, problem := evidenceOf(evidence, pod)
+		if problem != "" {
+			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Object: podReference(pod), Message: problem})
+			continue
+		}
+		for _, judge := range []func(mesh.Pod, mesh.NodeEvidence) *Finding{capturedFinding, hboneFinding} {
+			if finding := judge(pod, node); finding != nil {
+				findings = append(findings, *finding)
+			}
+		}
+	}
+	return findings
+}

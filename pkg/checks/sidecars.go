@@ -1,0 +1,73 @@
+package checks
+
+import (
+	"fmt"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// sidecarHBONE is about every sidecar of the mesh: an ambient pod calls by
+// HBONE whatever carries the tunnel label, and a STRICT sidecar without it
+// resets the plaintext that ztunnel then falls back to.
+func sidecarHBONE() Check {
+	return Check{
+		ID: "sidecar-hbone", Category: CategorySidecars, Severity: v1alpha1.SeverityError,
+		Needs: []string{mesh.PodsMeshWide, mesh.IstiodDeployments}, Passed: "every sidecar of the mesh accepts HBONE",
+		Run: func(subject Subject) []Finding {
+			byNamespace := map[string][]string{}
+			var namespaces []string
+			for _, pod := range subject.Snapshot.AllPods() {
+				if !pod.HasSidecar() || pod.Tunnels() {
+					continue
+				}
+				if len(byNamespace[pod.Namespace]) == 0 {
+					namespaces = append(namespaces, pod.Namespace)
+				}
+				byNamespace[pod.Namespace] = append(byNamespace[pod.Namespace], pod.Name)
+			}
+			var findings []Finding
+			for _, namespace := range namespaces {
+				pods := byNamespace[namespace]
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail,
+					Object: &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace},
+					Field:  "label " + mesh.TunnelLabel + " of its pods",
+					Message: fmt.Sprintf("the sidecars of %s predate HBONE, so ambient pods could not call them: %s",
+						count(len(pods), "pod"), some(pods)),
+					Remedy: "with the ambient profile installed, kubectl -n " + namespace + " rollout restart what runs them",
+				})
+			}
+			return findings
+		},
+	}
+}
+
+func kubeInjected() Check {
+	return Check{
+		ID: "kube-injected", Category: CategorySidecars, Severity: v1alpha1.SeverityError,
+		Needs:  workloadKinds(),
+		Passed: "no template carries a sidecar of its own",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				if !workload.CarriesProxy() {
+					continue
+				}
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "spec.template.spec.containers",
+					Message: "the template itself holds an istio-proxy container, so a restart does not remove the sidecar",
+					Remedy:  "deploy it again from the manifest that istioctl kube-inject was given",
+				})
+			}
+			return findings
+		},
+	}
+}
+
+// workloadKinds are the kinds that hold pod templates.
+func workloadKinds() []string {
+	return []string{
+		mesh.KindDeployment, mesh.KindStatefulSet, mesh.KindDaemonSet, mesh.KindReplicaSet, mesh.KindCronJob, mesh.KindJob, "Pod",
+	}
+}

@@ -1,0 +1,263 @@
+package checks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/label"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func restartable() Check {
+	return Check{
+		ID: "restartable", Category: CategoryWorkloads, Severity: v1alpha1.SeverityError,
+		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration"),
+		Passed: "every workload that has to be restarted can be",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			moved := map[types.UID]bool{}
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				pods := subject.Snapshot.PodsOf(workload)
+				if workload.CarriesProxy() {
+					// kube-injected names it.
+					markMoved(moved, pods)
+					continue
+				}
+				if subject.Snapshot.RoleOf(workload, subject.Namespace) == mesh.RoleStay {
+					continue
+				}
+				markMoved(moved, pods)
+				if finding := obstacle(workload, pods); finding != nil {
+					findings = append(findings, *finding)
+				}
+			}
+			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+				if pod.HasSidecar() && !moved[pod.UID] {
+					findings = append(findings, strayFinding(pod))
+				}
+			}
+			return findings
+		},
+	}
+}
+
+func markMoved(moved map[types.UID]bool, pods []mesh.Pod) {
+	for _, pod := range pods {
+		moved[pod.UID] = true
+	}
+}
+
+// obstacle says why a change of the template would not replace the workload's
+// pods by itself.
+func obstacle(workload mesh.Workload, pods []mesh.Pod) *Finding {
+	finding := Finding{Status: v1alpha1.StatusFail, Object: reference(workload.Reference)}
+	switch {
+	case workload.Paused:
+		finding.Field = "spec.paused"
+		finding.Message = "it is paused, so a changed template would not roll out"
+		finding.Remedy = "kubectl rollout resume it"
+	case workload.OnDelete:
+		finding.Field = "spec.updateStrategy.type"
+		finding.Message = "OnDelete leaves its pods in place when the template changes"
+		finding.Remedy = "set RollingUpdate for the migration"
+	case workload.Partition > 0:
+		finding.Field = "spec.updateStrategy.rollingUpdate.partition"
+		finding.Message = fmt.Sprintf("partition %d keeps pods below it from being replaced", workload.Partition)
+		finding.Remedy = "set the partition to 0 for the migration"
+	case workload.Reference.Kind == mesh.KindReplicaSet && len(pods) > 0:
+		finding.Message = "a ReplicaSet without a Deployment does not replace its pods when the template changes"
+		finding.Remedy = "run it by a Deployment"
+	case (workload.Reference.Kind == mesh.KindJob || workload.Reference.Kind == mesh.KindCronJob) && slices.ContainsFunc(pods, mesh.Pod.HasSidecar):
+		finding.Message = fmt.Sprintf("%s with a sidecar still running", count(len(pods), "pod"))
+		finding.Remedy = "wait until it has finished"
+	default:
+		return nil
+	}
+	return &finding
+}
+
+func strayFinding(pod mesh.Pod) Finding {
+	finding := Finding{
+		Status: v1alpha1.StatusFail, Object: podReference(pod),
+		Message: "nothing controls the pod, so nothing would replace it by one without a sidecar",
+		Remedy:  "delete it, or run it by a Deployment",
+	}
+	if pod.Controller != nil {
+		finding.Message = fmt.Sprintf("it is run by %s %s, which this version cannot restart", pod.Controller.Kind, pod.Controller.Name)
+		finding.Remedy = "leave the namespace on sidecars"
+	}
+	return finding
+}
+
+// injectorLabels are the labels that the injector adds to pods (istio
+// injection-template.yaml). They go with the sidecar.
+var injectorLabels = []string{
+	label.SecurityTlsMode.Name, mesh.TunnelLabel, label.ServiceCanonicalName.Name, label.ServiceCanonicalRevision.Name,
+}
+
+// selectorLabels is about everything that selects pods by labels which the
+// migration adds, removes, or which go with the sidecar: it would silently
+// select other pods afterwards.
+func selectorLabels() Check {
+	return Check{
+		ID: "selector-labels", Category: CategoryWorkloads, Severity: v1alpha1.SeverityError,
+		Needs: append(workloadKinds(), "MutatingWebhookConfiguration", "Service", "PodDisruptionBudget", "NetworkPolicy",
+			"AuthorizationPolicy", "PeerAuthentication"),
+		Passed: "nothing selects pods by labels that change with the sidecar",
+		Run: func(subject Subject) []Finding {
+			changing := changingLabels(subject)
+			if len(changing) == 0 {
+				return nil
+			}
+			var findings []Finding
+			for _, selector := range selectorsOf(subject) {
+				for _, key := range selector.keys {
+					if changing[key] {
+						findings = append(findings, Finding{
+							Status: v1alpha1.StatusFail, Object: selector.object, Field: selector.field,
+							Message: fmt.Sprintf("it selects pods by %s, which changes when the sidecar goes", key),
+							Remedy:  "select them by a label of their own",
+						})
+					}
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// changingLabels are the labels that pods of moved workloads have now and not
+// afterwards, or the other way round.
+func changingLabels(subject Subject) map[string]bool {
+	changing := map[string]bool{}
+	for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+		if subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove {
+			continue
+		}
+		changing[label.SidecarInject.Name] = true
+		changing[label.IoIstioRev.Name] = true
+		for _, key := range injectorLabels {
+			if _, own := workload.Template.Labels[key]; !own {
+				changing[key] = true
+			}
+		}
+	}
+	return changing
+}
+
+// labelSelector is the label keys that one object selects pods by.
+type labelSelector struct {
+	object *v1alpha1.ObjectReference
+	field  string
+	keys   []string
+}
+
+func selectorsOf(subject Subject) []labelSelector {
+	namespace := subject.Namespace.Name
+	var selectors []labelSelector
+	add := func(object *v1alpha1.ObjectReference, field string, keys []string) {
+		selectors = append(selectors, labelSelector{object, field, keys})
+	}
+	for _, workload := range subject.Snapshot.Workloads(namespace) {
+		add(reference(workload.Reference), "spec.selector", selectorKeys(workload.Selector))
+	}
+	for _, service := range subject.Snapshot.Services(namespace) {
+		object := &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: service.Name}
+		add(object, "spec.selector", slices.Sorted(maps.Keys(service.Spec.Selector)))
+	}
+	for _, budget := range subject.Snapshot.Budgets(namespace) {
+		object := &v1alpha1.ObjectReference{APIVersion: "policy/v1", Kind: "PodDisruptionBudget", Namespace: namespace, Name: budget.Name}
+		add(object, "spec.selector", selectorKeys(budget.Spec.Selector))
+	}
+	for _, policy := range subject.Snapshot.NetworkPolicies(namespace) {
+		object := &v1alpha1.ObjectReference{APIVersion: "networking.k8s.io/v1", Kind: "NetworkPolicy", Namespace: namespace, Name: policy.Name}
+		add(object, "spec.podSelector", selectorKeys(&policy.Spec.PodSelector))
+		for _, rule := range policy.Spec.Ingress {
+			for _, peer := range rule.From {
+				add(object, "spec.ingress[].from[].podSelector", selectorKeys(peer.PodSelector))
+			}
+		}
+		for _, rule := range policy.Spec.Egress {
+			for _, peer := range rule.To {
+				add(object, "spec.egress[].to[].podSelector", selectorKeys(peer.PodSelector))
+			}
+		}
+	}
+	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
+		if applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
+			add(securityReference(policy, "AuthorizationPolicy"), "spec.selector", slices.Sorted(maps.Keys(policy.Spec.GetSelector().GetMatchLabels())))
+		}
+	}
+	for _, policy := range subject.Snapshot.PeerAuthentications() {
+		if applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
+			add(securityReference(policy, "PeerAuthentication"), "spec.selector", slices.Sorted(maps.Keys(policy.Spec.GetSelector().GetMatchLabels())))
+		}
+	}
+	return selectors
+}
+
+func selectorKeys(selector *metav1.LabelSelector) []string {
+	if selector == nil {
+		return nil
+	}
+	keys := slices.Sorted(maps.Keys(selector.MatchLabels))
+	for _, expression := range selector.MatchExpressions {
+		keys = append(keys, expression.Key)
+	}
+	return keys
+}
+
+// liveCapture announces the pods that change mode the instant the namespace
+// gets its label: those that run without a sidecar and did not opt out.
+func liveCapture() Check {
+	return Check{
+		ID: "live-capture", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
+		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
+		Passed: "no running pod is captured before its workload's turn",
+		Run: func(subject Subject) []Finding {
+			var names []string
+			for _, pod := range LiveCaptures(subject.Snapshot, subject.Namespace) {
+				names = append(names, pod.Name)
+			}
+			if len(names) == 0 {
+				return nil
+			}
+			return []Finding{{
+				Status: v1alpha1.StatusWarn, Object: reference(subject.Namespace.Reference()),
+				Message: fmt.Sprintf("%s without sidecar will be captured at once, open connections included: %s",
+					count(len(names), "running pod"), some(names)),
+				Remedy: "label pods " + label.IoIstioDataplaneMode.Name + "=none that must stay out",
+			}}
+		},
+	}
+}
+
+// LiveCaptures returns the pods that ztunnel captures as soon as the namespace
+// is labelled: not those with sidecars, and not those that are pinned first.
+func LiveCaptures(snapshot *mesh.Snapshot, namespace mesh.Namespace) []mesh.Pod {
+	rule, err := snapshot.EnrolmentRule()
+	if err != nil {
+		// cni-ambient reports it, and blocks.
+		rule = mesh.DefaultEnrolmentRule()
+	}
+	labelled := maps.Clone(namespace.Labels)
+	if labelled == nil {
+		labelled = map[string]string{}
+	}
+	labelled[label.IoIstioDataplaneMode.Name] = mesh.DataplaneAmbient
+	pinned := map[types.UID]bool{}
+	for _, workload := range snapshot.Workloads(namespace.Name) {
+		if snapshot.RoleOf(workload, namespace) == mesh.RolePin {
+			markMoved(pinned, snapshot.PodsOf(workload))
+		}
+	}
+	return slices.DeleteFunc(snapshot.Pods(namespace.Name), func(pod mesh.Pod) bool {
+		bareOptOut := pod.Controller == nil && mesh.OptedOut(pod.Labels, pod.Annotations)
+		return pinned[pod.UID] || bareOptOut || pod.HasSidecar() || pod.IsGateway() ||
+			!rule.Captures(pod, labelled) || rule.Captures(pod, namespace.Labels)
+	})
+}

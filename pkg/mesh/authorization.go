@@ -1,0 +1,65 @@
+package mesh
+
+import (
+	"fmt"
+	"slices"
+
+	securityv1beta1 "istio.io/api/security/v1beta1"
+)
+
+// layer4Keys are the `when` keys that ztunnel enforces (istio
+// pilot/pkg/serviceregistry/ambient/authorization.go). Every other key needs
+// HTTP.
+var layer4Keys = []string{"source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port"}
+
+// Layer7Fields returns the paths of the fields of an AuthorizationPolicy that
+// need HTTP and so cannot be enforced by ztunnel. The layer 4 fields are
+// those that istiod translates for it (same file); everything else is layer
+// 7, `methods: ["*"]` included.
+func Layer7Fields(spec *securityv1beta1.AuthorizationPolicy) []string {
+	var fields []string
+	for i, rule := range spec.GetRules() {
+		for j, from := range rule.GetFrom() {
+			source := from.GetSource()
+			at := fmt.Sprintf("spec.rules[%d].from[%d].source", i, j)
+			fields = appendSet(fields, at, []namedValues{
+				{"requestPrincipals", source.GetRequestPrincipals()},
+				{"notRequestPrincipals", source.GetNotRequestPrincipals()},
+				{"remoteIpBlocks", source.GetRemoteIpBlocks()},
+				{"notRemoteIpBlocks", source.GetNotRemoteIpBlocks()},
+			})
+		}
+		for j, to := range rule.GetTo() {
+			operation := to.GetOperation()
+			at := fmt.Sprintf("spec.rules[%d].to[%d].operation", i, j)
+			fields = appendSet(fields, at, []namedValues{
+				{"hosts", operation.GetHosts()},
+				{"notHosts", operation.GetNotHosts()},
+				{"methods", operation.GetMethods()},
+				{"notMethods", operation.GetNotMethods()},
+				{"paths", operation.GetPaths()},
+				{"notPaths", operation.GetNotPaths()},
+			})
+		}
+		for j, when := range rule.GetWhen() {
+			if !slices.Contains(layer4Keys, when.GetKey()) {
+				fields = append(fields, fmt.Sprintf("spec.rules[%d].when[%d].key (%s)", i, j, when.GetKey()))
+			}
+		}
+	}
+	return fields
+}
+
+type namedValues struct {
+	name   string
+	values []string
+}
+
+func appendSet(fields []string, at string, candidates []namedValues) []string {
+	for _, candidate := range candidates {
+		if len(candidate.values) > 0 {
+			fields = append(fields, at+"."+candidate.name)
+		}
+	}
+	return fields
+}

@@ -1,0 +1,337 @@
+package mesh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/discovery"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/restmapper"
+	"k8s.io/client-go/tools/pager"
+)
+
+// Cluster is what a snapshot of a live cluster is taken with.
+type Cluster struct {
+	Dynamic   dynamic.Interface
+	Metadata  metadata.Interface
+	Discovery discovery.DiscoveryInterface
+}
+
+// Scope says which namespaces a snapshot is about. Their pods and workloads
+// are read whole; of the rest of the mesh only what decisions about them need.
+type Scope struct {
+	// Namespace is the one at hand; empty takes the mesh without details of
+	// any namespace.
+	Namespace string
+}
+
+// reach is where a kind is read.
+type reach int
+
+const (
+	// everywhere: in all namespaces, or a kind without namespace.
+	everywhere reach = iota
+	// atHand: in the scope's namespace only.
+	atHand
+)
+
+// collection is one list request of a snapshot.
+type collection struct {
+	// key is what Coverage calls it: the kind, or a name for a part of it.
+	key      string
+	resource schema.GroupVersionResource
+	reach    reach
+	selector string
+}
+
+// The keys of Coverage for collections that are not all objects of a kind.
+const (
+	// PodsMeshWide is the metadata of all live pods.
+	PodsMeshWide = "pods of the mesh"
+	// IstiodDeployments are the Deployments labelled app=istiod.
+	IstiodDeployments = "istiod Deployments"
+	// ZtunnelPods are the pods labelled app=ztunnel.
+	ZtunnelPods = "ztunnel pods"
+	// CNIPods are the pods labelled k8s-app=istio-cni-node.
+	CNIPods = "istio-cni pods"
+	// IstioConfigMaps are the ConfigMaps of Istio installations.
+	IstioConfigMaps = "Istio ConfigMaps"
+	// WaypointEndpoints are the EndpointSlices of what istiod runs for
+	// Gateways.
+	WaypointEndpoints = "EndpointSlices of gateways"
+)
+
+func resource(group, version, name string) schema.GroupVersionResource {
+	return schema.GroupVersionResource{Group: group, Version: version, Resource: name}
+}
+
+// collections are the requests that every snapshot makes. Their number does
+// not depend on the size of the mesh.
+func collections() []collection {
+	return []collection{
+		{key: "Namespace", resource: resource("", "v1", "namespaces")},
+		{key: "Node", resource: resource("", "v1", "nodes")},
+		{key: "MutatingWebhookConfiguration", resource: resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")},
+		{key: KindDaemonSet, resource: resource("apps", "v1", "daemonsets")},
+		// Every ConfigMap of an Istio installation carries its revision
+		// (istio manifests/charts: istio, istio-cni-config).
+		{key: IstioConfigMaps, resource: resource("", "v1", "configmaps"), selector: "istio.io/rev"},
+		{key: IstiodDeployments, resource: resource("apps", "v1", "deployments"), selector: "app=istiod"},
+		// EndpointSlices mirror their Service's labels; those of waypoints are
+		// told by the label that istiod puts on what it makes for a Gateway.
+		{key: WaypointEndpoints, resource: resource("discovery.k8s.io", "v1", "endpointslices"), selector: "gateway.networking.k8s.io/gateway-name"},
+
+		{key: ZtunnelPods, resource: resource("", "v1", "pods"), selector: "app=ztunnel"},
+		{key: CNIPods, resource: resource("", "v1", "pods"), selector: "k8s-app=istio-cni-node"},
+
+		{key: "Gateway", resource: resource("gateway.networking.k8s.io", "v1", "gateways")},
+		{key: "HTTPRoute", resource: resource("gateway.networking.k8s.io", "v1", "httproutes")},
+		{key: "GRPCRoute", resource: resource("gateway.networking.k8s.io", "v1", "grpcroutes")},
+		{key: "TCPRoute", resource: resource("gateway.networking.k8s.io", "v1alpha2", "tcproutes")},
+		{key: "TLSRoute", resource: resource("gateway.networking.k8s.io", "v1alpha2", "tlsroutes")},
+
+		{key: "AuthorizationPolicy", resource: resource("security.istio.io", "v1", "authorizationpolicies")},
+		{key: "PeerAuthentication", resource: resource("security.istio.io", "v1", "peerauthentications")},
+		{key: "RequestAuthentication", resource: resource("security.istio.io", "v1", "requestauthentications")},
+		{key: "VirtualService", resource: resource("networking.istio.io", "v1", "virtualservices")},
+		{key: "DestinationRule", resource: resource("networking.istio.io", "v1", "destinationrules")},
+		{key: "ServiceEntry", resource: resource("networking.istio.io", "v1", "serviceentries")},
+		{key: "Sidecar", resource: resource("networking.istio.io", "v1", "sidecars")},
+		{key: "ProxyConfig", resource: resource("networking.istio.io", "v1beta1", "proxyconfigs")},
+		{key: "EnvoyFilter", resource: resource("networking.istio.io", "v1alpha3", "envoyfilters")},
+		{key: "WasmPlugin", resource: resource("extensions.istio.io", "v1alpha1", "wasmplugins")},
+		{key: "Telemetry", resource: resource("telemetry.istio.io", "v1", "telemetries")},
+
+		{key: "Pod", resource: resource("", "v1", "pods"), reach: atHand},
+		{key: "Service", resource: resource("", "v1", "services"), reach: atHand},
+		{key: KindDeployment, resource: resource("apps", "v1", "deployments"), reach: atHand},
+		{key: KindStatefulSet, resource: resource("apps", "v1", "statefulsets"), reach: atHand},
+		{key: KindReplicaSet, resource: resource("apps", "v1", "replicasets"), reach: atHand},
+		{key: KindJob, resource: resource("batch", "v1", "jobs"), reach: atHand},
+		{key: KindCronJob, resource: resource("batch", "v1", "cronjobs"), reach: atHand},
+		{key: "PodDisruptionBudget", resource: resource("policy", "v1", "poddisruptionbudgets"), reach: atHand},
+		{key: "NetworkPolicy", resource: resource("networking.k8s.io", "v1", "networkpolicies"), reach: atHand},
+	}
+}
+
+// Take reads the mesh from a cluster: a fixed number of list requests, paged,
+// in parallel. Kinds that are not installed or not permitted are recorded as
+// such; any other failure ends the reading with an error that names the kind.
+func Take(ctx context.Context, cluster Cluster, scope Scope) (*Snapshot, error) {
+	content, err := Read(ctx, cluster, scope)
+	if err != nil {
+		return nil, err
+	}
+	return NewSnapshot(content)
+}
+
+// Read collects the content of a snapshot from a cluster.
+func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
+	version, err := cluster.Discovery.ServerVersion()
+	if err != nil {
+		return Content{}, fmt.Errorf("read the version of the API server: %w", err)
+	}
+	served, err := servedVersions(cluster.Discovery)
+	if err != nil {
+		return Content{}, err
+	}
+	reading := &reading{
+		cluster: cluster,
+		content: Content{
+			Coverage:          map[string]Coverage{},
+			HostNetwork:       map[types.UID]bool{},
+			KubernetesVersion: version.GitVersion,
+		},
+		seen: map[types.UID]bool{},
+	}
+	// The client's own rate limit is what bounds the load on the API server;
+	// eight at a time keep a 2-core API server busy without queueing.
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for _, collection := range collections() {
+		namespace := ""
+		if collection.reach == atHand {
+			if scope.Namespace == "" {
+				reading.cover(collection, Coverage{State: CoverageUnasked})
+				continue
+			}
+			namespace = scope.Namespace
+		}
+		resource, installed := served.resolve(collection.resource)
+		if !installed {
+			reading.cover(collection, Coverage{State: CoverageAbsent})
+			continue
+		}
+		collection.resource = resource
+		group.Go(func() error { return reading.list(ctx, collection, namespace) })
+	}
+	group.Go(func() error { return reading.listPodMetadata(ctx) })
+	group.Go(func() error { return reading.listHostNetwork(ctx) })
+	if err := group.Wait(); err != nil {
+		return Content{}, err
+	}
+	return reading.content, nil
+}
+
+// served holds, by group and resource, the versions that the API server
+// serves, its preferred one first. A kind is taken for not installed by this
+// and not by a 404, which a version that is not served would answer too.
+type served map[schema.GroupResource][]string
+
+func servedVersions(client discovery.DiscoveryInterface) (served, error) {
+	groups, err := restmapper.GetAPIGroupResources(client)
+	if err != nil {
+		return nil, fmt.Errorf("read which kinds the API server serves: %w", err)
+	}
+	served := served{}
+	for _, group := range groups {
+		versions := []string{group.Group.PreferredVersion.Version}
+		for _, version := range group.Group.Versions {
+			if version.Version != versions[0] {
+				versions = append(versions, version.Version)
+			}
+		}
+		for _, version := range versions {
+			for _, resource := range group.VersionedResources[version] {
+				key := schema.GroupResource{Group: group.Group.Name, Resource: resource.Name}
+				served[key] = append(served[key], version)
+			}
+		}
+	}
+	return served, nil
+}
+
+// resolve returns the resource in the version asked for, where it is served,
+// or else in the one that the API server prefers.
+func (s served) resolve(resource schema.GroupVersionResource) (schema.GroupVersionResource, bool) {
+	versions := s[resource.GroupResource()]
+	if len(versions) == 0 {
+		return resource, false
+	}
+	if !slices.Contains(versions, resource.Version) {
+		resource.Version = versions[0]
+	}
+	return resource, true
+}
+
+// reading is a snapshot in the making.
+type reading struct {
+	cluster Cluster
+
+	mu      sync.Mutex
+	content Content
+	// seen keeps an object that two collections hold from being added twice.
+	seen map[types.UID]bool
+}
+
+func (r *reading) list(ctx context.Context, collection collection, namespace string) error {
+	client := r.cluster.Dynamic.Resource(collection.resource).Namespace(namespace)
+	var objects []unstructured.Unstructured
+	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		options.LabelSelector = collection.selector
+		return client.List(ctx, options)
+	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		objects = append(objects, *object.(*unstructured.Unstructured))
+		return nil
+	})
+	coverage, err := coverageOf(collection.key, namespace, err)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.content.Coverage[collection.key] = coverage
+	for _, object := range objects {
+		if !r.seen[object.GetUID()] {
+			r.seen[object.GetUID()] = true
+			r.content.Objects = append(r.content.Objects, object)
+		}
+	}
+	return nil
+}
+
+// livePods leaves out pods that have run to their end.
+const livePods = "status.phase!=Succeeded,status.phase!=Failed"
+
+func (r *reading) listPodMetadata(ctx context.Context) error {
+	pods, err := r.podMetadata(ctx, livePods)
+	coverage, err := coverageOf(PodsMeshWide, "", err)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.content.Coverage[PodsMeshWide] = coverage
+	r.content.Pods = pods
+	return nil
+}
+
+// listHostNetwork finds the pods that neither mode can capture, which their
+// metadata alone does not tell. API servers before 1.31 do not know this field
+// selector and answer BadRequest: then nothing is known to be on the host's
+// network, which errs towards naming a pod as outside the mesh.
+func (r *reading) listHostNetwork(ctx context.Context) error {
+	pods, err := r.podMetadata(ctx, livePods+",spec.hostNetwork=true")
+	if apierrors.IsBadRequest(err) || apierrors.IsForbidden(err) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("list pods on the host network: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, pod := range pods {
+		r.content.HostNetwork[pod.UID] = true
+	}
+	return nil
+}
+
+func (r *reading) podMetadata(ctx context.Context, fieldSelector string) ([]metav1.ObjectMeta, error) {
+	client := r.cluster.Metadata.Resource(resource("", "v1", "pods"))
+	var pods []metav1.ObjectMeta
+	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		options.FieldSelector = fieldSelector
+		return client.List(ctx, options)
+	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		pods = append(pods, object.(*metav1.PartialObjectMetadata).ObjectMeta)
+		return nil
+	})
+	return pods, err
+}
+
+func (r *reading) cover(collection collection, coverage Coverage) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.content.Coverage[collection.key] = coverage
+}
+
+// coverageOf turns the outcome of a list request into coverage. What neither
+// means "not installed" nor "not permitted" stays an error.
+func coverageOf(key, namespace string, err error) (Coverage, error) {
+	switch {
+	case err == nil:
+		return Coverage{State: CoverageRead}, nil
+	case apierrors.IsForbidden(err):
+		var status apierrors.APIStatus
+		reason := err.Error()
+		if errors.As(err, &status) {
+			reason = status.Status().Message
+		}
+		return Coverage{State: CoverageForbidden, Reason: reason}, nil
+	case namespace != "":
+		return Coverage{}, fmt.Errorf("list %s in namespace %s: %w", key, namespace, err)
+	default:
+		return Coverage{}, fmt.Errorf("list %s: %w", key, err)
+	}
+}

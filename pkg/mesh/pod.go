@@ -1,0 +1,180 @@
+package mesh
+
+import (
+	"slices"
+	"strings"
+	"time"
+
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// ProxyContainer is the name of the proxy's container in sidecars and
+// gateways alike (istio pkg/kube/inject, ProxyContainerName).
+const ProxyContainer = "istio-proxy"
+
+// TunnelLabel is set by the injector on pods whose sidecar accepts HBONE:
+// value TunnelHTTP (istio injection-template.yaml). ztunnel decides by it.
+const (
+	TunnelLabel = "networking.istio.io/tunnel"
+	TunnelHTTP  = "http"
+)
+
+// The values of annotation ambient.istio.io/redirection that istio-cni
+// writes (istio pkg/config/constants).
+const (
+	RedirectionEnabled = "enabled"
+	RedirectionPending = "pending"
+)
+
+// Pod is what decisions need of a pod.
+type Pod struct {
+	Namespace   string
+	Name        string
+	UID         types.UID
+	Labels      map[string]string
+	Annotations map[string]string
+	// Controller is the owner that manages the pod, if any.
+	Controller *metav1.OwnerReference
+	Created    time.Time
+	// Terminating pods are on their way out; they are counted nowhere.
+	Terminating bool
+
+	// Detailed is true where more than metadata was read. The fields below
+	// are empty otherwise.
+	Detailed    bool
+	Phase       corev1.PodPhase
+	Ready       bool
+	Node        string
+	HostNetwork bool
+	Containers  []string
+	// InitContainers hold native sidecars (restartPolicy Always).
+	InitContainers []string
+	ServiceAccount string
+	// Trouble says why the pod is not ready, in the kubelet's or the
+	// scheduler's words; empty where nothing is said.
+	Trouble string
+	// Object is the whole pod as it was read.
+	Object Object
+}
+
+// PodFromMetadata takes what a metadata-only list tells of a pod.
+func PodFromMetadata(object metav1.ObjectMeta) Pod {
+	return Pod{
+		Namespace:   object.Namespace,
+		Name:        object.Name,
+		UID:         object.UID,
+		Labels:      object.Labels,
+		Annotations: object.Annotations,
+		Controller:  metav1.GetControllerOf(&object),
+		Created:     object.CreationTimestamp.Time,
+		Terminating: object.DeletionTimestamp != nil,
+	}
+}
+
+// PodFromObject takes a whole pod, as far as its type knows it.
+func PodFromObject(object *corev1.Pod) Pod {
+	pod := PodFromMetadata(object.ObjectMeta)
+	pod.Detailed = true
+	pod.Phase = object.Status.Phase
+	pod.Node = object.Spec.NodeName
+	pod.HostNetwork = object.Spec.HostNetwork
+	pod.ServiceAccount = object.Spec.ServiceAccountName
+	for _, container := range object.Spec.Containers {
+		pod.Containers = append(pod.Containers, container.Name)
+	}
+	for _, container := range object.Spec.InitContainers {
+		pod.InitContainers = append(pod.InitContainers, container.Name)
+	}
+	for _, condition := range object.Status.Conditions {
+		if condition.Type == corev1.PodReady {
+			pod.Ready = condition.Status == corev1.ConditionTrue
+		}
+	}
+	if !pod.Ready {
+		pod.Trouble = podTrouble(object)
+	}
+	return pod
+}
+
+// podTrouble picks the most telling reason for a pod not being ready: a
+// container that waits or failed, before the conditions, which only repeat it.
+func podTrouble(pod *corev1.Pod) string {
+	statuses := slices.Concat(pod.Status.InitContainerStatuses, pod.Status.ContainerStatuses)
+	for _, status := range statuses {
+		if waiting := status.State.Waiting; waiting != nil && waiting.Reason != "" &&
+			waiting.Reason != "PodInitializing" && waiting.Reason != "ContainerCreating" {
+			return joinReason("container "+status.Name+": "+waiting.Reason, waiting.Message)
+		}
+		if ended := status.State.Terminated; ended != nil && ended.ExitCode != 0 {
+			return joinReason("container "+status.Name+": "+ended.Reason, ended.Message)
+		}
+	}
+	for _, kind := range []corev1.PodConditionType{corev1.PodScheduled, corev1.PodInitialized, corev1.ContainersReady, corev1.PodReady} {
+		for _, condition := range pod.Status.Conditions {
+			if condition.Type == kind && condition.Status == corev1.ConditionFalse && condition.Reason != "" {
+				return joinReason(condition.Reason, condition.Message)
+			}
+		}
+	}
+	return ""
+}
+
+func joinReason(reason, message string) string {
+	if message == "" {
+		return reason
+	}
+	return reason + ": " + message
+}
+
+// String is the pod as messages name it.
+func (p Pod) String() string { return "Pod " + p.Namespace + "/" + p.Name }
+
+// Finished says whether the pod has run to its end: it carries no traffic.
+func (p Pod) Finished() bool {
+	return p.Phase == corev1.PodSucceeded || p.Phase == corev1.PodFailed
+}
+
+// Live says whether the pod counts: neither finished nor on its way out.
+func (p Pod) Live() bool { return !p.Terminating && !p.Finished() }
+
+// HasSidecar says whether the pod runs an injected proxy, as a container or
+// as a native sidecar among the init containers. The annotation decides where
+// only metadata was read: the injector always writes it, and istio-cni goes by
+// it too (istio cni/pkg/util, podHasSidecar).
+func (p Pod) HasSidecar() bool {
+	if p.IsGateway() {
+		return false
+	}
+	if _, injected := p.Annotations[annotation.SidecarStatus.Name]; injected {
+		return true
+	}
+	return slices.Contains(p.Containers, ProxyContainer) || slices.Contains(p.InitContainers, ProxyContainer)
+}
+
+// IsGateway says whether the pod is a proxy in its own right: an injected
+// gateway, or one that istiod runs for a Gateway resource, waypoints included.
+func (p Pod) IsGateway() bool {
+	return isGateway(p.Labels, p.Annotations)
+}
+
+func isGateway(labels, annotations map[string]string) bool {
+	if labels[label.IoK8sNetworkingGatewayGatewayName.Name] != "" || labels[label.GatewayManaged.Name] != "" {
+		return true
+	}
+	templates := strings.Split(annotations[annotation.InjectTemplates.Name], ",")
+	return slices.Contains(templates, "gateway")
+}
+
+// Tunnels says whether the pod's sidecar accepts HBONE, as ztunnel sees it.
+func (p Pod) Tunnels() bool { return p.Labels[TunnelLabel] == TunnelHTTP }
+
+// Redirected says whether istio-cni reports the pod's traffic as redirected
+// to ztunnel. It is a claim: after a node reboot it can be stale
+// (istio#61182), so ztunnel's own word is asked for where it matters.
+func (p Pod) Redirected() bool {
+	return p.Annotations[annotation.AmbientRedirection.Name] == RedirectionEnabled
+}

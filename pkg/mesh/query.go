@@ -1,0 +1,357 @@
+package mesh
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
+	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	networkingv1 "k8s.io/api/networking/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// KubernetesVersion is the API server's version as it states it.
+func (s *Snapshot) KubernetesVersion() string { return s.kubernetesVersion }
+
+// Coverage says what is known of a kind.
+func (s *Snapshot) Coverage(kind string) Coverage {
+	if coverage, set := s.coverage[kind]; set {
+		return coverage
+	}
+	return Coverage{State: CoverageUnasked}
+}
+
+// Namespace returns the namespace of that name.
+func (s *Snapshot) Namespace(name string) (Namespace, bool) {
+	namespace, found := s.namespaces[name]
+	return namespace, found
+}
+
+// Namespaces returns all namespaces by name.
+func (s *Snapshot) Namespaces() []Namespace {
+	return slices.SortedFunc(maps.Values(s.namespaces), func(a, b Namespace) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// Pods returns the live pods of a namespace by name.
+func (s *Snapshot) Pods(namespace string) []Pod {
+	return slices.DeleteFunc(slices.Clone(s.pods[namespace]), func(pod Pod) bool { return !pod.Live() })
+}
+
+// AllPods returns the live pods of the mesh, namespace by namespace.
+func (s *Snapshot) AllPods() []Pod {
+	var pods []Pod
+	for _, namespace := range slices.Sorted(maps.Keys(s.pods)) {
+		pods = append(pods, s.Pods(namespace)...)
+	}
+	return pods
+}
+
+// Workloads returns the workloads of a namespace by kind and name.
+func (s *Snapshot) Workloads(namespace string) []Workload { return s.workloads[namespace] }
+
+// PodsOf returns the live pods that belong to a workload, by ownership, not
+// by labels: two workloads may share those.
+func (s *Snapshot) PodsOf(workload Workload) []Pod {
+	return slices.DeleteFunc(s.Pods(workload.Reference.Namespace), func(pod Pod) bool {
+		owner := pod.Controller
+		for owner != nil && owner.UID != workload.UID {
+			next, found := s.controllers[owner.UID]
+			if !found {
+				return true
+			}
+			owner = &next
+		}
+		return owner == nil
+	})
+}
+
+// Object returns the whole object of a namespace, workload or pod that was
+// read in detail.
+func (s *Snapshot) Object(reference v1alpha1.ObjectReference) (Object, bool) {
+	switch reference.Kind {
+	case "Namespace":
+		namespace, found := s.namespaces[reference.Name]
+		return namespace.Object, found
+	case KindPod:
+		for _, pod := range s.pods[reference.Namespace] {
+			if pod.Name == reference.Name && pod.Object != nil {
+				return pod.Object, true
+			}
+		}
+	default:
+		if workload, found := s.Workload(reference); found {
+			return workload.Object, true
+		}
+	}
+	return nil, false
+}
+
+// Workload returns the workload of that kind, namespace and name.
+func (s *Snapshot) Workload(reference v1alpha1.ObjectReference) (Workload, bool) {
+	for _, workload := range s.workloads[reference.Namespace] {
+		if workload.Reference.Kind == reference.Kind && workload.Reference.Name == reference.Name {
+			return workload, true
+		}
+	}
+	return Workload{}, false
+}
+
+// BarePods returns the live pods of a namespace that nothing controls.
+func (s *Snapshot) BarePods(namespace string) []Pod {
+	return slices.DeleteFunc(s.Pods(namespace), func(pod Pod) bool { return pod.Controller != nil })
+}
+
+// Nodes returns the cluster's nodes by name.
+func (s *Snapshot) Nodes() []corev1.Node { return s.nodes }
+
+// Services returns the Services of the namespace at hand.
+func (s *Snapshot) Services(namespace string) []corev1.Service {
+	return slices.DeleteFunc(slices.Clone(s.services), func(o corev1.Service) bool { return o.Namespace != namespace })
+}
+
+// Budgets returns the PodDisruptionBudgets of the namespace at hand.
+func (s *Snapshot) Budgets(namespace string) []policyv1.PodDisruptionBudget {
+	return slices.DeleteFunc(slices.Clone(s.budgets), func(o policyv1.PodDisruptionBudget) bool { return o.Namespace != namespace })
+}
+
+// NetworkPolicies returns the NetworkPolicies of the namespace at hand.
+func (s *Snapshot) NetworkPolicies(namespace string) []networkingv1.NetworkPolicy {
+	return slices.DeleteFunc(slices.Clone(s.netpols), func(o networkingv1.NetworkPolicy) bool { return o.Namespace != namespace })
+}
+
+// Injectors returns the injection webhooks of all revisions.
+func (s *Snapshot) Injectors() Injectors { return s.injectors }
+
+// Istiods returns the Deployments of istiod, one per revision.
+func (s *Snapshot) Istiods() []appsv1.Deployment { return s.istiods }
+
+// DefaultRevision is the revision of an installation that names none.
+const DefaultRevision = "default"
+
+// RevisionOf returns the revision that an istiod Deployment serves.
+func RevisionOf(istiod appsv1.Deployment) string {
+	return cmp.Or(istiod.Labels[label.IoIstioRev.Name], DefaultRevision)
+}
+
+// Environment returns the value of an environment variable in a pod template,
+// as far as it is written there.
+func Environment(template corev1.PodTemplateSpec, name string) (string, bool) {
+	for _, container := range template.Spec.Containers {
+		for _, variable := range container.Env {
+			if variable.Name == name {
+				return variable.Value, true
+			}
+		}
+	}
+	return "", false
+}
+
+// CNI returns the DaemonSet of istio-cni's agent.
+func (s *Snapshot) CNI() (appsv1.DaemonSet, bool) {
+	return s.daemonSet(func(d appsv1.DaemonSet) bool {
+		return d.Spec.Template.Labels["k8s-app"] == "istio-cni-node"
+	})
+}
+
+// CNIConfig returns the ConfigMap istio-cni-config beside istio-cni's agent.
+func (s *Snapshot) CNIConfig() (corev1.ConfigMap, bool) {
+	for _, configMap := range s.configMaps {
+		if configMap.Name == "istio-cni-config" {
+			return configMap, true
+		}
+	}
+	return corev1.ConfigMap{}, false
+}
+
+// Ztunnel returns the DaemonSet of ztunnel.
+func (s *Snapshot) Ztunnel() (appsv1.DaemonSet, bool) {
+	return s.daemonSet(func(d appsv1.DaemonSet) bool { return d.Spec.Template.Labels["app"] == "ztunnel" })
+}
+
+func (s *Snapshot) daemonSet(matches func(appsv1.DaemonSet) bool) (appsv1.DaemonSet, bool) {
+	for _, candidate := range s.daemonSets {
+		if matches(candidate) {
+			return candidate, true
+		}
+	}
+	return appsv1.DaemonSet{}, false
+}
+
+// ReadyOn says on which nodes a component's pods are ready. Component is
+// ZtunnelPods or CNIPods.
+func (s *Snapshot) ReadyOn(component string) map[string]bool {
+	ready := map[string]bool{}
+	for _, pod := range s.componentPods(component) {
+		if pod.Ready {
+			ready[pod.Node] = true
+		}
+	}
+	return ready
+}
+
+// ZtunnelPods returns the live pods of ztunnel.
+func (s *Snapshot) ZtunnelPods() []Pod { return s.componentPods(ZtunnelPods) }
+
+func (s *Snapshot) componentPods(component string) []Pod {
+	key, value := "app", "ztunnel"
+	if component == CNIPods {
+		key, value = "k8s-app", "istio-cni-node"
+	}
+	return slices.DeleteFunc(s.AllPods(), func(pod Pod) bool { return !pod.Detailed || pod.Labels[key] != value })
+}
+
+// EnrolmentRule returns istio-cni's rule, or the default one where its
+// ConfigMap is not there. The error names what could not be read in it.
+func (s *Snapshot) EnrolmentRule() (EnrolmentRule, error) {
+	config, found := s.CNIConfig()
+	if !found {
+		return DefaultEnrolmentRule(), nil
+	}
+	return EnrolmentRuleOf(config.Data)
+}
+
+// RootNamespaces returns the namespaces whose policies apply mesh-wide, by
+// each revision's mesh configuration; istiod's own namespace where that does
+// not say (istio pkg/config/mesh, DefaultMeshConfig).
+func (s *Snapshot) RootNamespaces() []string {
+	var roots []string
+	for _, configMap := range s.configMaps {
+		if configMap.Name != "istio" && !strings.HasPrefix(configMap.Name, "istio-") || configMap.Data["mesh"] == "" {
+			continue
+		}
+		var config struct {
+			RootNamespace string `json:"rootNamespace"`
+		}
+		if err := yaml.Unmarshal([]byte(configMap.Data["mesh"]), &config); err == nil {
+			roots = append(roots, cmp.Or(config.RootNamespace, configMap.Namespace))
+		}
+	}
+	for _, istiod := range s.istiods {
+		roots = append(roots, istiod.Namespace)
+	}
+	slices.Sort(roots)
+	return slices.Compact(roots)
+}
+
+// AuthorizationPolicies returns all of the mesh's.
+func (s *Snapshot) AuthorizationPolicies() []*clientsecurityv1.AuthorizationPolicy {
+	return s.authorizationPolicies
+}
+
+// PeerAuthentications returns all of the mesh's.
+func (s *Snapshot) PeerAuthentications() []*clientsecurityv1.PeerAuthentication {
+	return s.peerAuthentications
+}
+
+// VirtualServices returns all of the mesh's.
+func (s *Snapshot) VirtualServices() []*clientnetworkingv1.VirtualService { return s.virtualServices }
+
+// DestinationRules returns all of the mesh's.
+func (s *Snapshot) DestinationRules() []*clientnetworkingv1.DestinationRule {
+	return s.destinationRules
+}
+
+// ServiceEntries returns all of the mesh's.
+func (s *Snapshot) ServiceEntries() []*clientnetworkingv1.ServiceEntry { return s.serviceEntries }
+
+// Sidecars returns all Sidecar resources of the mesh.
+func (s *Snapshot) Sidecars() []*clientnetworkingv1.Sidecar { return s.sidecars }
+
+// Routes returns all Gateway API routes.
+func (s *Snapshot) Routes() []Route { return s.routes }
+
+// Extensions returns all objects that change proxies.
+func (s *Snapshot) Extensions() []Extension { return s.extensions }
+
+// InjectionOf says which label of a namespace asks for sidecars, as status
+// shows it.
+func (s *Snapshot) InjectionOf(namespace Namespace) string {
+	if value := namespace.Labels[NamespaceInjectionLabel]; value != "" {
+		return value
+	}
+	if revision := namespace.Labels[label.IoIstioRev.Name]; revision != "" {
+		return "rev=" + revision
+	}
+	if s.injectors.ByDefault(namespace.Name) {
+		return "default"
+	}
+	return ""
+}
+
+// WaypointClass is the GatewayClass of waypoints.
+const WaypointClass = "istio-waypoint"
+
+// Waypoints returns the waypoints that a namespace holds, and the one that its
+// label names, wherever that is.
+func (s *Snapshot) Waypoints(namespace Namespace) []v1alpha1.WaypointStatus {
+	used := namespace.Labels[label.IoIstioUseWaypoint.Name]
+	usedIn := cmp.Or(namespace.Labels[label.IoIstioUseWaypointNamespace.Name], namespace.Name)
+	if used == DataplaneNone {
+		used = ""
+	}
+	var waypoints []v1alpha1.WaypointStatus
+	named := false
+	for _, gateway := range s.gateways {
+		isUsed := used != "" && gateway.Name == used && gateway.Namespace == usedIn
+		if string(gateway.Spec.GatewayClassName) != WaypointClass || !isUsed && gateway.Namespace != namespace.Name {
+			continue
+		}
+		named = named || isUsed
+		waypoints = append(waypoints, s.waypoint(gateway, isUsed))
+	}
+	if used != "" && !named {
+		waypoints = append(waypoints, v1alpha1.WaypointStatus{Namespace: usedIn, Name: used, Used: true})
+	}
+	return waypoints
+}
+
+func (s *Snapshot) waypoint(gateway gatewayv1.Gateway, used bool) v1alpha1.WaypointStatus {
+	status := v1alpha1.WaypointStatus{
+		Namespace: gateway.Namespace, Name: gateway.Name, Exists: true, Used: used,
+		Programmed: meta.IsStatusConditionTrue(gateway.Status.Conditions, string(gatewayv1.GatewayConditionProgrammed)),
+	}
+	for _, endpoints := range s.slices {
+		if endpoints.Namespace != gateway.Namespace || endpoints.Labels[label.IoK8sNetworkingGatewayGatewayName.Name] != gateway.Name {
+			continue
+		}
+		for _, endpoint := range endpoints.Endpoints {
+			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
+				status.ReadyEndpoints += len(endpoint.Addresses)
+			}
+		}
+	}
+	return status
+}
+
+// RestartDue says whether a restart now would move the pod to another mode
+// than the one it runs in: it has a sidecar that would not come back, or
+// lacks one that would be injected.
+func (s *Snapshot) RestartDue(pod Pod, namespace Namespace) bool {
+	if pod.IsGateway() || pod.HostNetwork {
+		return false
+	}
+	return pod.HasSidecar() != s.injectors.Inject(namespace.Labels, pod.Labels, injectionWish(pod), false)
+}
+
+// injectionWish is what the pod's own template asked of the injector. The
+// injector adds its status and revision annotations, which decide nothing.
+func injectionWish(pod Pod) map[string]string {
+	return map[string]string{annotation.SidecarInject.Name: pod.Annotations[annotation.SidecarInject.Name]}
+}
+
+// SelectsLabels says whether a map of required labels selects a set. An empty
+// one selects everything.
+func SelectsLabels(required, set map[string]string) bool {
+	return selects(&metav1.LabelSelector{MatchLabels: required}, set)
+}

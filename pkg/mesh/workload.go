@@ -1,0 +1,134 @@
+package mesh
+
+import (
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// The kinds of workloads that are told apart.
+const (
+	KindDeployment  = "Deployment"
+	KindStatefulSet = "StatefulSet"
+	KindDaemonSet   = "DaemonSet"
+	KindReplicaSet  = "ReplicaSet"
+	KindCronJob     = "CronJob"
+	KindJob         = "Job"
+	KindPod         = "Pod"
+)
+
+// Workload is what runs pods from a template: a Deployment, StatefulSet,
+// DaemonSet, CronJob, a Job or ReplicaSet that nothing else controls.
+type Workload struct {
+	Reference v1alpha1.ObjectReference
+	UID       types.UID
+	Template  corev1.PodTemplateSpec
+	// TemplatePath is the JSON pointer of the pod template in the object.
+	TemplatePath string
+	Selector     *metav1.LabelSelector
+	// Replicas is how many pods there should be: a DaemonSet's controller says
+	// so in its status. CronJobs and Jobs do not say.
+	Replicas int32
+	// Paused Deployments do not roll out a changed template.
+	Paused bool
+	// OnDelete is true where the controller leaves old pods in place until
+	// somebody deletes them.
+	OnDelete bool
+	// Partition keeps a StatefulSet's pods below it at the old revision.
+	Partition int32
+	// Object is the whole object as it was read.
+	Object Object
+}
+
+// Object is an object's content, unknown fields included.
+type Object map[string]any
+
+func deploymentWorkload(d *appsv1.Deployment) Workload {
+	return Workload{
+		UID: d.UID, Template: d.Spec.Template, TemplatePath: "/spec/template", Selector: d.Spec.Selector,
+		Replicas: replicasOf(d.Spec.Replicas), Paused: d.Spec.Paused,
+	}
+}
+
+func statefulSetWorkload(s *appsv1.StatefulSet) Workload {
+	workload := Workload{
+		UID: s.UID, Template: s.Spec.Template, TemplatePath: "/spec/template", Selector: s.Spec.Selector,
+		Replicas: replicasOf(s.Spec.Replicas),
+		OnDelete: s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType,
+	}
+	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
+		workload.Partition = *rolling.Partition
+	}
+	return workload
+}
+
+func daemonSetWorkload(d *appsv1.DaemonSet) Workload {
+	return Workload{
+		UID: d.UID, Template: d.Spec.Template, TemplatePath: "/spec/template", Selector: d.Spec.Selector,
+		Replicas: d.Status.DesiredNumberScheduled,
+		OnDelete: d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType,
+	}
+}
+
+func replicaSetWorkload(r *appsv1.ReplicaSet) Workload {
+	return Workload{
+		UID: r.UID, Template: r.Spec.Template, TemplatePath: "/spec/template", Selector: r.Spec.Selector,
+		Replicas: replicasOf(r.Spec.Replicas),
+	}
+}
+
+func cronJobWorkload(c *batchv1.CronJob) Workload {
+	return Workload{
+		UID: c.UID, Template: c.Spec.JobTemplate.Spec.Template, TemplatePath: "/spec/jobTemplate/spec/template",
+	}
+}
+
+func jobWorkload(j *batchv1.Job) Workload {
+	return Workload{
+		UID: j.UID, Template: j.Spec.Template, TemplatePath: "/spec/template", Selector: j.Spec.Selector,
+	}
+}
+
+// replicasOf applies the API's default of one replica.
+func replicasOf(replicas *int32) int32 {
+	if replicas == nil {
+		return 1
+	}
+	return *replicas
+}
+
+// IsGateway says whether the workload's pods are proxies themselves.
+func (w Workload) IsGateway() bool {
+	return isGateway(w.Template.Labels, w.Template.Annotations)
+}
+
+// CarriesProxy says whether the template itself holds a sidecar, as
+// `istioctl kube-inject` writes it. A restart does not remove that one.
+func (w Workload) CarriesProxy() bool {
+	if w.IsGateway() {
+		return false
+	}
+	isProxy := func(container corev1.Container) bool { return container.Name == ProxyContainer }
+	return slices.ContainsFunc(w.Template.Spec.Containers, isProxy) ||
+		slices.ContainsFunc(w.Template.Spec.InitContainers, isProxy)
+}
+
+// Injected says whether a pod made from the template now would get a sidecar.
+func (w Workload) Injected(injectors Injectors, namespaceLabels map[string]string) bool {
+	return injectors.Inject(namespaceLabels, w.Template.Labels, w.Template.Annotations, w.Template.Spec.HostNetwork)
+}
+
+// Rolls says whether a change of the template replaces the running pods.
+func (w Workload) Rolls() bool {
+	switch w.Reference.Kind {
+	case KindDeployment, KindStatefulSet, KindDaemonSet:
+		return !w.Paused && !w.OnDelete && w.Partition == 0
+	default:
+		return false
+	}
+}

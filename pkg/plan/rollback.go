@@ -1,0 +1,287 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// Rollback plans the undoing of recorded enrolments of a namespace, which are
+// given newest first. Every field that a run may have written goes back to
+// what it was before the first of them, if it still is what a run wrote. A
+// field that somebody else has changed since is left alone and named in Kept.
+func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord) (v1alpha1.MigrationPlan, error) {
+	planned := v1alpha1.MigrationPlan{
+		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationRollback, Namespace: namespace.Name,
+	}
+	for _, record := range records {
+		planned.Undoes = append(planned.Undoes, record.ID)
+	}
+	planner := rollback{snapshot: snapshot, namespace: namespace, plan: &planned, since: oldest(records), written: writtenBy(records)}
+	planner.restored = planner.restoredNamespace()
+	for _, part := range []func() error{
+		planner.restoreInjection, planner.restoreWorkloads, planner.replacePods, planner.disableAmbient, planner.unpin,
+	} {
+		if err := part(); err != nil {
+			return planned, err
+		}
+	}
+	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored}
+	planned.Gates = checks.Run(checks.RollbackGates(planner.formerWorkloads()), subject)
+	planned.Summary = v1alpha1.Summarize(planned.Gates)
+	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
+	return planned, nil
+}
+
+type rollback struct {
+	snapshot  *mesh.Snapshot
+	namespace mesh.Namespace
+	// restored is the namespace as the rollback leaves it.
+	restored mesh.Namespace
+	plan     *v1alpha1.MigrationPlan
+	since    time.Time
+	written  []writtenField
+}
+
+// writtenField is a field that the runs may have written.
+type writtenField struct {
+	phase  v1alpha1.Phase
+	object v1alpha1.ObjectReference
+	path   string
+	// before is what was there before the first run, after what each run
+	// wrote, oldest first.
+	before any
+	after  []any
+}
+
+// oldest is when the first of the runs started.
+func oldest(records []v1alpha1.MigrationRecord) time.Time {
+	var since time.Time
+	for _, record := range records {
+		if since.IsZero() || record.Started.Before(since) {
+			since = record.Started
+		}
+	}
+	return since
+}
+
+// writtenBy collects what the runs may have written, in the order in which
+// they did. A step that was never started has written nothing; one that says
+// running may have.
+func writtenBy(records []v1alpha1.MigrationRecord) []writtenField {
+	var written []writtenField
+	for _, record := range slices.Backward(records) {
+		started := map[string]bool{}
+		for _, step := range record.Steps {
+			started[step.ID] = step.State != v1alpha1.StepPending
+		}
+		for _, step := range record.Plan.Steps {
+			if !started[step.ID] {
+				continue
+			}
+			for _, change := range step.Changes {
+				for _, field := range change.Fields {
+					written = note(written, step.Phase, change.Object, field)
+				}
+			}
+		}
+	}
+	return written
+}
+
+func note(written []writtenField, phase v1alpha1.Phase, object v1alpha1.ObjectReference, field v1alpha1.FieldChange) []writtenField {
+	for i := range written {
+		if written[i].object == object && written[i].path == field.Path {
+			written[i].after = append(written[i].after, field.After)
+			return written
+		}
+	}
+	return append(written, writtenField{
+		phase: phase, object: object, path: field.Path, before: field.Before, after: []any{field.After},
+	})
+}
+
+// edits returns what restores an object's fields of a phase, given how the
+// object is now. With keep it also notes what somebody else has changed.
+func (r *rollback) edits(phase v1alpha1.Phase, reference v1alpha1.ObjectReference, object mesh.Object, keep bool) []edit {
+	var edits []edit
+	for _, field := range r.written {
+		if field.phase != phase || field.object != reference {
+			continue
+		}
+		found := Lookup(object, field.path)
+		switch {
+		case Equal(found, field.before):
+		case slices.ContainsFunc(field.after, func(after any) bool { return Equal(found, after) }):
+			edits = append(edits, edit{field.path, field.before})
+		case keep:
+			r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{
+				Object: reference, Path: field.path, Expected: field.after[len(field.after)-1], Found: found, Wanted: field.before,
+			})
+		}
+	}
+	return edits
+}
+
+// objects returns the objects that the runs changed in a phase, in the order
+// in which they did.
+func (r *rollback) objects(phase v1alpha1.Phase) []v1alpha1.ObjectReference {
+	var objects []v1alpha1.ObjectReference
+	for _, field := range r.written {
+		if field.phase == phase && !slices.Contains(objects, field.object) {
+			objects = append(objects, field.object)
+		}
+	}
+	return objects
+}
+
+// restoredNamespace applies the namespace's own restorations to its labels,
+// so that injection can be judged as it will be.
+func (r *rollback) restoredNamespace() mesh.Namespace {
+	reference := r.namespace.Reference()
+	var fields []v1alpha1.FieldChange
+	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseDisableInjection, v1alpha1.PhaseEnableAmbient} {
+		for _, edit := range r.edits(phase, reference, r.namespace.Object, false) {
+			fields = append(fields, v1alpha1.FieldChange{Path: edit.path, After: edit.after})
+		}
+	}
+	restored := r.namespace
+	object, err := Apply(r.namespace.Object, fields)
+	if err != nil {
+		return restored
+	}
+	restored.Labels = map[string]string{}
+	labels, _ := Lookup(object, "/metadata/labels").(map[string]any)
+	for key, value := range labels {
+		restored.Labels[key], _ = value.(string)
+	}
+	return restored
+}
+
+func (r *rollback) restoreInjection() error {
+	return r.restoreObject(v1alpha1.PhaseDisableInjection, r.namespace.Reference(), v1alpha1.Step{
+		ID: string(v1alpha1.PhaseRestoreInjection), Phase: v1alpha1.PhaseRestoreInjection,
+		Summary: "ask for sidecars in namespace " + r.namespace.Name + " again",
+		Notes:   []string{"changes nothing for workloads whose template refuses injection"},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateNone},
+	})
+}
+
+// restoreWorkloads goes through the workloads in reverse: those that were
+// moved last go back first.
+func (r *rollback) restoreWorkloads() error {
+	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseRestartWorkloads)) {
+		gate := v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: &r.since}
+		if reference.Kind == mesh.KindCronJob {
+			gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
+		}
+		err := r.restoreObject(v1alpha1.PhaseRestartWorkloads, reference, v1alpha1.Step{
+			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
+			Summary: "put the template of " + shortName(reference) + " back and wait for its sidecars", Gate: gate,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replacePods is a step of its own, since no template says which pods came up
+// without a sidecar: those made while the namespace did not ask for any belong
+// to a revision that did not change.
+func (r *rollback) replacePods() error {
+	if !r.snapshot.Injectors().Inject(r.restored.Labels, nil, nil, false) && len(r.objects(v1alpha1.PhaseRestartWorkloads)) == 0 {
+		return nil
+	}
+	r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseReplacePods), Phase: v1alpha1.PhaseReplacePods,
+		Summary: "replace pods that should have a sidecar and came up without",
+		Notes:   []string{"only pods created since the migration began; evicted one at a time, PodDisruptionBudgets respected"},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Since: &r.since},
+	})
+	return nil
+}
+
+func (r *rollback) disableAmbient() error {
+	return r.restoreObject(v1alpha1.PhaseEnableAmbient, r.namespace.Reference(), v1alpha1.Step{
+		ID: string(v1alpha1.PhaseDisableAmbient), Phase: v1alpha1.PhaseDisableAmbient,
+		Summary: "take the ambient label off namespace " + r.namespace.Name,
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateReleased},
+	})
+}
+
+func (r *rollback) unpin() error {
+	for _, reference := range slices.Backward(r.objects(v1alpha1.PhasePin)) {
+		gate := v1alpha1.Gate{Kind: v1alpha1.GateNone}
+		if workload, found := r.snapshot.Workload(reference); found && workload.Rolls() {
+			gate = v1alpha1.Gate{Kind: v1alpha1.GateReady, Workloads: []v1alpha1.ObjectReference{reference}}
+		}
+		err := r.restoreObject(v1alpha1.PhasePin, reference, v1alpha1.Step{
+			ID: stepID(v1alpha1.PhaseUnpin, reference), Phase: v1alpha1.PhaseUnpin,
+			Summary: "put " + shortName(reference) + " back as it was", Gate: gate,
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// restoreObject plans a step that restores one object, unless it is gone or is
+// as it was.
+func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.ObjectReference, step v1alpha1.Step) error {
+	object, found := r.snapshot.Object(reference)
+	if !found {
+		return nil
+	}
+	if err := addChange(&step, reference, object, r.edits(phase, reference, object, true)); err != nil {
+		return err
+	}
+	r.plan.Steps = appendStep(r.plan.Steps, step)
+	return nil
+}
+
+// formerWorkloads are the workloads that the runs moved, as the rollback
+// leaves their templates.
+func (r *rollback) formerWorkloads() []mesh.Workload {
+	var workloads []mesh.Workload
+	for _, reference := range r.objects(v1alpha1.PhaseRestartWorkloads) {
+		workload, found := r.snapshot.Workload(reference)
+		if !found {
+			continue
+		}
+		labels, annotations := copyStrings(workload.Template.Labels), copyStrings(workload.Template.Annotations)
+		for _, edit := range r.edits(v1alpha1.PhaseRestartWorkloads, reference, workload.Object, false) {
+			segments := Segments(edit.path)
+			target := labels
+			if segments[len(segments)-2] == "annotations" {
+				target = annotations
+			}
+			set(target, segments[len(segments)-1], edit.after)
+		}
+		workload.Template.Labels, workload.Template.Annotations = labels, annotations
+		workloads = append(workloads, workload)
+	}
+	slices.SortFunc(workloads, func(a, b mesh.Workload) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
+	return workloads
+}
+
+func copyStrings(from map[string]string) map[string]string {
+	to := map[string]string{}
+	for key, value := range from {
+		to[key] = value
+	}
+	return to
+}
+
+func set(target map[string]string, key string, value any) {
+	if text, isText := value.(string); isText {
+		target[key] = text
+		return
+	}
+	delete(target, key)
+}

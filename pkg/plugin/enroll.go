@@ -1,0 +1,48 @@
+package plugin
+
+import (
+	"context"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/spf13/cobra"
+)
+
+func newEnrollCommand(session *session) *cobra.Command {
+	options := &runOptions{session: session}
+	command := &cobra.Command{
+		Use:   "enroll",
+		Short: "Move a namespace from sidecars to ambient mode",
+		Long: `Move a namespace from sidecars to ambient mode, in the steps that plan shows.
+Each step is recorded before it is taken and waited for afterwards; the next one
+starts when every pod concerned is ready, without sidecar, and proxied by the
+ztunnel of its node. On an error or Ctrl-C the run stops where it is: enroll
+again to go on, or rollback to undo it.`,
+		Example: "  kubectl ambient enroll -n shop --dry-run=client\n  kubectl ambient enroll -n shop --yes --timeout=20m",
+		Args:    noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := options.complete(command); err != nil {
+				return err
+			}
+			return options.run(command.Context(), options.prepareEnroll)
+		},
+	}
+	options.addFlags(command)
+	return command
+}
+
+// prepareEnroll reads the mesh and plans the enrolment.
+func (o *runOptions) prepareEnroll(ctx context.Context) (*prepared, error) {
+	content, snapshot, err := o.read(ctx, o.name)
+	if err != nil {
+		return nil, err
+	}
+	namespace, err := o.find(snapshot, o.name)
+	if err != nil {
+		return nil, err
+	}
+	planned, err := plan.Enroll(snapshot, namespace)
+	if err != nil {
+		return nil, err
+	}
+	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
+}

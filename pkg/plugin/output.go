@@ -1,0 +1,28 @@
+package plugin
+
+import (
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
+	"github.com/spf13/cobra"
+)
+
+// output is the -o flag.
+type output struct {
+	text   string
+	format render.Format
+}
+
+func (o *output) addFlag(command *cobra.Command) {
+	command.Flags().StringVarP(&o.text, "output", "o", "", "Output format: json or yaml")
+}
+
+func (o *output) complete() error {
+	format, err := render.ParseFormat(o.text)
+	if err != nil {
+		return usageError("%w", err)
+	}
+	o.format = format
+	return nil
+}
+
+// human says whether people are to read the output.
+func (o *output) human() bool { return o.format == render.FormatHuman }

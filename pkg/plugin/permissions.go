@@ -1,0 +1,94 @@
+package plugin
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	authorizationv1 "k8s.io/api/authorization/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// permitted asks the API server, before the first write, whether the user may
+// do everything that the plan needs.
+func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPlan) error {
+	needs, err := o.needs(planned)
+	if err != nil {
+		return err
+	}
+	var missing []string
+	for _, need := range needs {
+		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &need}}
+		answer, err := o.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
+		if err != nil {
+			return fmt.Errorf("ask for permissions: %w", o.explain(err))
+		}
+		if !answer.Status.Allowed {
+			missing = append(missing, describeNeed(need))
+		}
+	}
+	if len(missing) > 0 {
+		return blockedError("you may not %s: ask for a role that allows it", strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+func describeNeed(need authorizationv1.ResourceAttributes) string {
+	resource := need.Resource
+	if need.Subresource != "" {
+		resource += "/" + need.Subresource
+	}
+	where := ""
+	if need.Namespace != "" {
+		where = " in namespace " + need.Namespace
+	}
+	return fmt.Sprintf("%s %s%s", need.Verb, resource, where)
+}
+
+// needs lists what a run does beyond reading the mesh: write what the plan
+// changes, watch what its gates wait for, keep the record, ask ztunnel.
+func (o *runOptions) needs(planned v1alpha1.MigrationPlan) ([]authorizationv1.ResourceAttributes, error) {
+	var needs []authorizationv1.ResourceAttributes
+	add := func(namespace, group, resource, subresource string, verbs ...string) {
+		for _, verb := range verbs {
+			need := authorizationv1.ResourceAttributes{Namespace: namespace, Group: group, Resource: resource, Subresource: subresource, Verb: verb}
+			if !slices.Contains(needs, need) {
+				needs = append(needs, need)
+			}
+		}
+	}
+	mapper, err := o.flags.ToRESTMapper()
+	if err != nil {
+		return nil, o.explain(err)
+	}
+	for _, step := range planned.Steps {
+		for _, change := range step.Changes {
+			kind := schema.FromAPIVersionAndKind(change.Object.APIVersion, change.Object.Kind)
+			mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
+			if err != nil {
+				return nil, fmt.Errorf("%s: %w", change.Object, err)
+			}
+			add(change.Object.Namespace, mapping.Resource.Group, mapping.Resource.Resource, "", "get", "patch")
+		}
+	}
+	add("", "", "namespaces", "", "list", "watch")
+	add(o.name, "", "pods", "", "list", "watch")
+	for _, resource := range []string{"replicasets", "deployments", "statefulsets", "daemonsets"} {
+		add(o.name, "apps", resource, "", "list", "watch")
+	}
+	for _, resource := range []string{"jobs", "cronjobs"} {
+		add(o.name, "batch", resource, "", "list", "watch")
+	}
+	add(o.name, "", "configmaps", "", "create", "update", "delete", "list")
+	if planned.Operation == v1alpha1.OperationRollback {
+		add(o.name, "", "pods", "", "delete")
+		add(o.name, "", "pods", "eviction", "create")
+		return needs, nil
+	}
+	add("", "", "pods", "", "list")
+	add("", "", "pods", "portforward", "create")
+	return needs, nil
+}

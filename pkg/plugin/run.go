@@ -1,0 +1,372 @@
+package plugin
+
+import (
+	"bufio"
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
+	"github.com/spf13/cobra"
+	authenticationv1 "k8s.io/api/authentication/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	cmdutil "k8s.io/kubectl/pkg/cmd/util"
+)
+
+// runOptions are those of the commands that change the cluster: enroll and
+// rollback.
+type runOptions struct {
+	*session
+	output      output
+	yes         bool
+	timeout     time.Duration
+	gateTimeout time.Duration
+	dryRun      cmdutil.DryRunStrategy
+	name        string
+	store       *record.Store
+}
+
+// prepared is a run that is ready to be shown and carried out.
+type prepared struct {
+	content  mesh.Content
+	snapshot *mesh.Snapshot
+	plan     v1alpha1.MigrationPlan
+	// undoes are the records that a rollback undoes.
+	undoes []v1alpha1.MigrationRecord
+}
+
+func (o *runOptions) addFlags(command *cobra.Command) {
+	o.output.addFlag(command)
+	cmdutil.AddDryRunFlag(command)
+	command.Flags().BoolVarP(&o.yes, "yes", "y", false, "Do not ask before the first change")
+	command.Flags().DurationVar(&o.timeout, "timeout", 30*time.Minute, "How long the whole run may take; 0 for no bound")
+	command.Flags().DurationVar(&o.gateTimeout, "gate-timeout", 10*time.Minute, "How long each step may take; 0 for no bound of its own")
+}
+
+func (o *runOptions) complete(command *cobra.Command) (err error) {
+	if err := o.output.complete(); err != nil {
+		return err
+	}
+	if o.dryRun, err = cmdutil.GetDryRunStrategy(command); err != nil {
+		return usageError("%w", err)
+	}
+	if o.timeout < 0 || o.gateTimeout < 0 {
+		return usageError("--timeout and --gate-timeout cannot be negative")
+	}
+	if !o.yes && !o.InTerminal && o.dryRun == cmdutil.DryRunNone {
+		return usageError("nobody can be asked, since stdin is not a terminal: pass --yes to go ahead without asking")
+	}
+	if o.name, err = o.namespace(); err != nil {
+		return err
+	}
+	if err := o.connect(); err != nil {
+		return err
+	}
+	o.store = record.NewStore(o.kube.CoreV1(), o.name)
+	return nil
+}
+
+// run prepares, shows, asks, and carries out.
+func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*prepared, error)) error {
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.timeout)
+		defer cancel()
+	}
+	run, err := prepare(ctx)
+	if err != nil {
+		return o.explain(err)
+	}
+	if nothingToDo(run.plan) || run.plan.Blocked || o.dryRun != cmdutil.DryRunNone {
+		return o.showOnly(ctx, run)
+	}
+	if o.output.human() {
+		if err := o.show(run.snapshot, run.plan, false); err != nil {
+			return err
+		}
+	}
+	if err := o.permitted(ctx, run.plan); err != nil {
+		return err
+	}
+	if err := o.confirm(ctx, run.plan); err != nil {
+		return err
+	}
+	return o.carryOut(ctx, run)
+}
+
+// showOnly shows a plan that is not carried out.
+func (o *runOptions) showOnly(ctx context.Context, run *prepared) error {
+	if o.dryRun == cmdutil.DryRunServer && !run.plan.Blocked && !nothingToDo(run.plan) {
+		return o.dryRunServer(ctx, run)
+	}
+	if !o.output.human() {
+		if err := render.Document(o.Streams.Out, o.output.format, run.plan); err != nil {
+			return err
+		}
+		return blockedBy(run.plan)
+	}
+	if err := o.show(run.snapshot, run.plan, o.dryRun != cmdutil.DryRunNone); err != nil {
+		return err
+	}
+	if o.dryRun != cmdutil.DryRunNone && !nothingToDo(run.plan) {
+		fmt.Fprintln(o.Streams.Out, "\nDry run: nothing was changed.")
+	}
+	return blockedBy(run.plan)
+}
+
+// dryRunServer lets the API server decide each change, admission included,
+// and shows what it would have stored.
+func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
+	writer, err := o.writer()
+	if err != nil {
+		return err
+	}
+	diffs := func(step v1alpha1.Step) ([]render.ObjectDiff, error) {
+		var diffs []render.ObjectDiff
+		for _, change := range step.Changes {
+			before, err := writer.Get(ctx, change.Object)
+			if err != nil {
+				return nil, err
+			}
+			after, _, err := writer.Change(ctx, change, true)
+			if err != nil {
+				return nil, err
+			}
+			diffs = append(diffs, render.ObjectDiff{Name: change.Object.String(), Before: plan.Bare(before.Object), After: plan.Bare(after.Object)})
+		}
+		return diffs, nil
+	}
+	if !o.output.human() {
+		for _, step := range run.plan.Steps {
+			if _, err := diffs(step); err != nil {
+				return err
+			}
+		}
+		return render.Document(o.Streams.Out, o.output.format, run.plan)
+	}
+	render.PlanHeading(o.Streams.Out, run.plan)
+	render.Gates(o.Streams.Out, run.plan)
+	if err := render.Steps(o.Streams.Out, run.plan, diffs); err != nil {
+		return err
+	}
+	fmt.Fprintln(o.Streams.Out, "\nDry run: the API server accepts every change; nothing was changed.")
+	return nil
+}
+
+// confirm asks before the first change.
+func (o *runOptions) confirm(ctx context.Context, planned v1alpha1.MigrationPlan) error {
+	if o.yes {
+		return nil
+	}
+	fmt.Fprintf(o.Streams.ErrOut, "\n%s namespace %s in context %s? [y/N] ", capitalized(planned.Operation), o.name, o.contextName())
+	answers := make(chan string, 1)
+	go func() {
+		// A read cannot be interrupted; the process ends before the goroutine
+		// where nobody answers.
+		answer, _ := bufio.NewReader(o.Streams.In).ReadString('\n')
+		answers <- strings.ToLower(strings.TrimSpace(answer))
+	}()
+	select {
+	case answer := <-answers:
+		if answer == "y" || answer == "yes" {
+			return nil
+		}
+		return errors.New("not confirmed: nothing was changed")
+	case <-ctx.Done():
+		return fmt.Errorf("not confirmed: nothing was changed: %w", ctx.Err())
+	}
+}
+
+func capitalized(operation v1alpha1.Operation) string {
+	if operation == v1alpha1.OperationRollback {
+		return "Roll back"
+	}
+	return "Enroll"
+}
+
+// carryOut records the run and makes it.
+func (o *runOptions) carryOut(ctx context.Context, run *prepared) error {
+	writer, err := o.writer()
+	if err != nil {
+		return err
+	}
+	migration := o.newRecord(ctx, run.plan)
+	if err := o.store.Create(ctx, migration); err != nil {
+		return err
+	}
+	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
+	runner := &actions.Runner{
+		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Mesh: run.content,
+		GateTimeout: o.gateTimeout, Now: o.Now,
+		Events: actions.Events{
+			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,
+		},
+	}
+	changed, failure := runner.Run(ctx, migration)
+	progress.Clear()
+	if failure == nil {
+		failure = o.closeRecords(ctx, run.undoes)
+	}
+	if !o.output.human() {
+		if err := render.Document(o.Streams.Out, o.output.format, migration); err != nil {
+			return errors.Join(failure, err)
+		}
+	}
+	if failure != nil {
+		return o.incomplete(migration, changed, failure)
+	}
+	if o.output.human() {
+		o.sayDone(migration)
+	}
+	return nil
+}
+
+// closeRecords marks the records that a rollback has undone.
+func (o *runOptions) closeRecords(ctx context.Context, undone []v1alpha1.MigrationRecord) error {
+	for i := range undone {
+		undone[i].State = v1alpha1.RunRolledBack
+		if err := o.store.Update(ctx, &undone[i]); err != nil {
+			return fmt.Errorf("everything is put back, but the record of it is not: %w", err)
+		}
+	}
+	return nil
+}
+
+func (o *runOptions) newRecord(ctx context.Context, planned v1alpha1.MigrationPlan) *v1alpha1.MigrationRecord {
+	now := o.Now().UTC()
+	migration := &v1alpha1.MigrationRecord{
+		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationRecord), ID: newID(now), Operation: planned.Operation, Namespace: o.name,
+		State: v1alpha1.RunRunning, User: o.user(ctx), ToolVersion: o.Version, Started: now, Plan: planned,
+	}
+	for _, step := range planned.Steps {
+		migration.Steps = append(migration.Steps, v1alpha1.StepRecord{ID: step.ID, State: v1alpha1.StepPending})
+	}
+	return migration
+}
+
+// newID is unique for all practical purposes and sorts by time.
+func newID(now time.Time) string {
+	var random [3]byte
+	// crypto/rand never fails since Go 1.24.
+	_, _ = rand.Read(random[:])
+	return now.Format("20060102-150405") + "-" + hex.EncodeToString(random[:])
+}
+
+// user is who the API server takes us for; empty where it does not say.
+func (o *runOptions) user(ctx context.Context) string {
+	review, err := o.kube.AuthenticationV1().SelfSubjectReviews().Create(ctx, &authenticationv1.SelfSubjectReview{}, metav1.CreateOptions{})
+	if err != nil {
+		return ""
+	}
+	return review.Status.UserInfo.Username
+}
+
+// incomplete is the error of a run that stopped: why, what was done, and how
+// to go on from there.
+func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed bool, failure error) error {
+	var text strings.Builder
+	text.WriteString(failure.Error())
+	var gate *actions.GateError
+	if errors.As(failure, &gate) {
+		for _, missing := range gate.Missing[min(1, len(gate.Missing)):] {
+			fmt.Fprintf(&text, "\n  also: %s", missing)
+		}
+		for _, event := range gate.Events {
+			fmt.Fprintf(&text, "\n  event: %s", event)
+		}
+	}
+	if !changed {
+		text.WriteString("\nNothing was changed.")
+		status := ExitStatus(failure)
+		return &ExitError{Status: status, Err: errors.New(text.String())}
+	}
+	done := 0
+	for _, step := range migration.Steps {
+		if step.State == v1alpha1.StepDone {
+			done++
+		}
+	}
+	fmt.Fprintf(&text, "\n%d of %d steps are done; the record is ConfigMap %s/%s.", done, len(migration.Steps), o.name, record.Name(migration.ID))
+	fmt.Fprintf(&text, "\n  to go on:     %s", o.command(string(migration.Operation)))
+	if migration.Operation == v1alpha1.OperationEnroll {
+		fmt.Fprintf(&text, "\n  to roll back: %s", o.command("rollback"))
+	}
+	return &ExitError{Status: StatusIncomplete, Err: errors.New(text.String())}
+}
+
+// command is a command line that acts on the same namespace of the same
+// cluster.
+func (s *session) command(verb string) string {
+	line := displayName + " " + verb
+	if name, err := s.namespace(); err == nil {
+		line += " -n " + name
+	}
+	for _, flag := range []struct {
+		name  string
+		value *string
+	}{{"kubeconfig", s.flags.KubeConfig}, {"context", s.flags.Context}} {
+		if flag.value != nil && *flag.value != "" {
+			line += " --" + flag.name + " " + *flag.value
+		}
+	}
+	return line
+}
+
+func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord) {
+	took := migration.Finished.Sub(migration.Started).Round(time.Second)
+	if migration.Operation == v1alpha1.OperationRollback {
+		fmt.Fprintf(o.Streams.Out, "Namespace %s is back on what it was before, in %s.\n", o.name, took)
+		return
+	}
+	fmt.Fprintf(o.Streams.Out, "Namespace %s is in ambient mode, in %s.\n", o.name, took)
+	fmt.Fprintf(o.Streams.Out, "To undo it: %s\n", o.command("rollback"))
+}
+
+func nothingToDo(planned v1alpha1.MigrationPlan) bool { return len(planned.Steps) == 0 }
+
+func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
+	if planned.Operation == v1alpha1.OperationRollback {
+		fmt.Fprintf(s.Streams.Out, "Every migration of namespace %s has been rolled back: nothing to do.\n", planned.Namespace)
+		return
+	}
+	fmt.Fprintf(s.Streams.Out, "Namespace %s is in ambient mode: nothing to do.\n", planned.Namespace)
+}
+
+// blockedBy is the error of a plan whose gates do not hold.
+func blockedBy(planned v1alpha1.MigrationPlan) error {
+	if !planned.Blocked {
+		return nil
+	}
+	return blockedError("namespace %s: %s", planned.Namespace, firstBlocking(planned.Gates))
+}
+
+// firstBlocking names the first finding that blocks, with its remedy, and
+// counts the others.
+func firstBlocking(results []v1alpha1.CheckResult) string {
+	blocking := slices.DeleteFunc(slices.Clone(results), func(result v1alpha1.CheckResult) bool { return !result.Blocks() })
+	if len(blocking) == 0 {
+		return "nothing blocks"
+	}
+	first := blocking[0]
+	text := fmt.Sprintf("%s (%s)", first.Message, first.ID)
+	if first.Object != nil {
+		text = first.Object.String() + ": " + text
+	}
+	if first.Remedy != "" {
+		text += ": " + first.Remedy
+	}
+	if more := len(blocking) - 1; more > 0 {
+		text += fmt.Sprintf(" (and %d more findings)", more)
+	}
+	return text
+}

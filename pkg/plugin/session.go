@@ -1,0 +1,136 @@
+package plugin
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/ztunnel"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/cli-runtime/pkg/genericclioptions"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/rest"
+)
+
+// session is a command's access to the cluster that its flags name.
+type session struct {
+	Environment
+	flags *genericclioptions.ConfigFlags
+
+	config *rest.Config
+	kube   kubernetes.Interface
+	dyn    dynamic.Interface
+	meta   metadata.Interface
+	reader *ztunnel.Reader
+}
+
+// connect makes the clients. It sends no request.
+func (s *session) connect() error {
+	config, err := s.flags.ToRESTConfig()
+	if err != nil {
+		return fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	s.config = config
+	if s.kube, err = kubernetes.NewForConfig(config); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	if s.dyn, err = dynamic.NewForConfig(config); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	if s.meta, err = metadata.NewForConfig(config); err != nil {
+		return fmt.Errorf("make a client: %w", err)
+	}
+	if s.reader, err = ztunnel.NewReader(config); err != nil {
+		return err
+	}
+	return nil
+}
+
+// namespace is the one that -n or the kubeconfig's context names.
+func (s *session) namespace() (string, error) {
+	name, _, err := s.flags.ToRawKubeConfigLoader().Namespace()
+	if err != nil {
+		return "", fmt.Errorf("read the kubeconfig: %w", err)
+	}
+	return name, nil
+}
+
+// namespaceGiven says whether -n was used.
+func (s *session) namespaceGiven() bool { return *s.flags.Namespace != "" }
+
+// contextName is the kubeconfig context in use, for people to recognise.
+func (s *session) contextName() string {
+	if *s.flags.Context != "" {
+		return *s.flags.Context
+	}
+	raw, err := s.flags.ToRawKubeConfigLoader().RawConfig()
+	if err != nil || raw.CurrentContext == "" {
+		return "(none)"
+	}
+	return raw.CurrentContext
+}
+
+// read reads the mesh with the details of one namespace, or of none.
+func (s *session) read(ctx context.Context, namespace string) (mesh.Content, *mesh.Snapshot, error) {
+	cluster := mesh.Cluster{Dynamic: s.dyn, Metadata: s.meta, Discovery: s.kube.Discovery()}
+	content, err := mesh.Read(ctx, cluster, mesh.Scope{Namespace: namespace})
+	if err != nil {
+		return content, nil, s.explain(err)
+	}
+	snapshot, err := mesh.NewSnapshot(content)
+	return content, snapshot, err
+}
+
+// find returns a namespace of a snapshot, or why it is not there.
+func (s *session) find(snapshot *mesh.Snapshot, name string) (mesh.Namespace, error) {
+	namespace, found := snapshot.Namespace(name)
+	if found {
+		return namespace, nil
+	}
+	if coverage := snapshot.Coverage("Namespace"); !coverage.Known() {
+		return namespace, fmt.Errorf("namespace %s cannot be read: %s: ask for permission to list namespaces", name, coverage.Reason)
+	}
+	return namespace, fmt.Errorf("namespace %s does not exist in the cluster of context %s: name another with -n", name, s.contextName())
+}
+
+// evidence asks the ztunnels of nodes.
+func (s *session) evidence(ctx context.Context, nodes []string) (*mesh.Evidence, error) {
+	return s.reader.Collect(ctx, nodes)
+}
+
+func (s *session) writer() (actions.Writer, error) {
+	mapper, err := s.flags.ToRESTMapper()
+	if err != nil {
+		return actions.Writer{}, s.explain(err)
+	}
+	return actions.Writer{Dynamic: s.dyn, Mapper: mapper}, nil
+}
+
+// explain turns the errors that mean "this is not the cluster you think of"
+// into a sentence with a remedy.
+func (s *session) explain(err error) error {
+	var network *net.OpError
+	var address *url.Error
+	switch {
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return err
+	case errors.As(err, &network), errors.As(err, &address):
+		cause := err
+		if network != nil {
+			cause = network
+		} else {
+			cause = address.Err
+		}
+		return fmt.Errorf("the cluster of context %s cannot be reached at %s: %w: check --context and --kubeconfig", s.contextName(), s.config.Host, cause)
+	case apierrors.IsUnauthorized(err):
+		return fmt.Errorf("the cluster of context %s does not accept your credentials: log in again: %w", s.contextName(), err)
+	default:
+		return err
+	}
+}

@@ -1,0 +1,91 @@
+package plugin
+
+import (
+	"context"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
+	"github.com/spf13/cobra"
+)
+
+type verifyOptions struct {
+	*session
+	output output
+	name   string
+}
+
+func newVerifyCommand(session *session) *cobra.Command {
+	options := &verifyOptions{session: session}
+	command := &cobra.Command{
+		Use:   "verify",
+		Short: "Ask the data plane whether a namespace really is in ambient mode",
+		Long: `Ask the data plane whether a namespace really is in ambient mode: no pod has a
+sidecar, every pod is redirected, and the ztunnel of its node says that it
+proxies the pod. Nothing is changed. The exit status is 3 where a check fails or
+could not be made.`,
+		Example: "  kubectl ambient verify -n shop\n  kubectl ambient verify -n shop -o json",
+		Args:    noArguments,
+		RunE: func(command *cobra.Command, _ []string) error {
+			if err := options.complete(); err != nil {
+				return err
+			}
+			return options.run(command.Context())
+		},
+	}
+	options.output.addFlag(command)
+	return command
+}
+
+func (o *verifyOptions) complete() (err error) {
+	if err := o.output.complete(); err != nil {
+		return err
+	}
+	if o.name, err = o.namespace(); err != nil {
+		return err
+	}
+	return o.connect()
+}
+
+func (o *verifyOptions) run(ctx context.Context) error {
+	_, snapshot, err := o.read(ctx, o.name)
+	if err != nil {
+		return err
+	}
+	namespace, err := o.find(snapshot, o.name)
+	if err != nil {
+		return err
+	}
+	evidence, err := o.collect(ctx, snapshot)
+	if err != nil {
+		return err
+	}
+	report := v1alpha1.VerifyReport{
+		TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: o.name,
+		Results: checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence}),
+	}
+	report.Summary = v1alpha1.Summarize(report.Results)
+	report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
+	if o.output.human() {
+		render.Verification(o.Streams.Out, report)
+	} else if err := render.Document(o.Streams.Out, o.output.format, report); err != nil {
+		return err
+	}
+	if !report.Verified {
+		return blockedError("namespace %s: %s", o.name, firstBlocking(report.Results))
+	}
+	return nil
+}
+
+// collect asks the ztunnels of the nodes that the namespace's pods run on.
+// Not being allowed to list them leaves the evidence out: the checks that need
+// it are then unknown.
+func (o *verifyOptions) collect(ctx context.Context, snapshot *mesh.Snapshot) (*mesh.Evidence, error) {
+	if !snapshot.Coverage(mesh.ZtunnelPods).Known() {
+		return nil, nil
+	}
+	return o.evidence(ctx, actions.NodesOf(snapshot.Pods(o.name)))
+}

@@ -1,0 +1,79 @@
+package ztunnel
+
+import (
+	"encoding/json"
+	"fmt"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+// dump is the part of ztunnel's /config_dump that evidence is made from.
+type dump struct {
+	Workloads     list[dumpWorkload]   `json:"workloads"`
+	WorkloadState map[string]dumpState `json:"workloadState"`
+}
+
+type dumpWorkload struct {
+	UID          string `json:"uid"`
+	Name         string `json:"name"`
+	Namespace    string `json:"namespace"`
+	Protocol     string `json:"protocol"`
+	NativeTunnel bool   `json:"nativeTunnel"`
+	Waypoint     *struct {
+		Destination string `json:"destination"`
+	} `json:"waypoint"`
+	AuthorizationPolicies []string `json:"authorizationPolicies"`
+}
+
+type dumpState struct {
+	State string `json:"state"`
+}
+
+// list reads an array, as newer versions of ztunnel write it, or the values of
+// a map, as older ones do.
+type list[T any] []T
+
+func (l *list[T]) UnmarshalJSON(data []byte) error {
+	if err := json.Unmarshal(data, (*[]T)(l)); err == nil {
+		return nil
+	}
+	var byKey map[string]T
+	if err := json.Unmarshal(data, &byKey); err != nil {
+		return fmt.Errorf("neither an array nor a map of objects: %w", err)
+	}
+	*l = nil
+	for _, item := range byKey {
+		*l = append(*l, item)
+	}
+	return nil
+}
+
+// Parse reads a config dump of the ztunnel pod of that name. A dump without
+// workloadState is an error: a ztunnel that does not say what it captures is
+// no evidence.
+func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
+	var parsed dump
+	if err := json.Unmarshal(data, &parsed); err != nil {
+		return mesh.NodeEvidence{}, fmt.Errorf("read the config dump of %s: %w", ztunnel, err)
+	}
+	if parsed.WorkloadState == nil {
+		return mesh.NodeEvidence{}, fmt.Errorf("the config dump of %s has no workloadState: is it older than Istio 1.25, or not ztunnel?", ztunnel)
+	}
+	evidence := mesh.NodeEvidence{
+		Ztunnel: ztunnel, Captured: map[types.UID]mesh.CaptureState{}, Workloads: map[string]mesh.ZtunnelWorkload{},
+	}
+	for uid, state := range parsed.WorkloadState {
+		evidence.Captured[types.UID(uid)] = mesh.CaptureState(state.State)
+	}
+	for _, workload := range parsed.Workloads {
+		known := mesh.ZtunnelWorkload{
+			Protocol: workload.Protocol, NativeTunnel: workload.NativeTunnel, Policies: workload.AuthorizationPolicies,
+		}
+		if workload.Waypoint != nil {
+			known.Waypoint = workload.Waypoint.Destination
+		}
+		evidence.Workloads[workload.Namespace+"/"+workload.Name] = known
+	}
+	return evidence, nil
+}
