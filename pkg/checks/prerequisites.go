@@ -120,16 +120,18 @@ func istioVersion() Check {
 	}
 }
 
-// versionOf reads the version from the label that Istio's charts set, or from
-// the tag of istiod's image. A vendor's suffix (1.27.1-solo) is dropped: as a
-// pre-release it would sort before the version it is built from.
+// versionOf reads the version from the tag of istiod's image, or from the label
+// that Istio's charts set: that one is the chart's, which need not be istiod's.
+// A vendor's suffix (1.27.1-solo) is dropped: as a pre-release it would sort
+// before the version it is built from.
 func versionOf(istiod appsv1.Deployment) (*semver.Version, error) {
-	texts := []string{istiod.Labels["app.kubernetes.io/version"]}
+	var texts []string
 	for _, container := range istiod.Spec.Template.Spec.Containers {
 		if _, tag, tagged := strings.Cut(lastSegment(container.Image), ":"); tagged {
 			texts = append(texts, tag)
 		}
 	}
+	texts = append(texts, istiod.Labels["app.kubernetes.io/version"])
 	var failure error
 	for _, text := range texts {
 		version, err := semver.NewVersion(text)

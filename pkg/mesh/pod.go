@@ -144,9 +144,10 @@ func (p Pod) Live() bool { return !p.Terminating && !p.Finished() }
 // HasSidecar says whether the pod runs an injected proxy, as a container or
 // as a native sidecar among the init containers. The annotation decides where
 // only metadata was read: the injector always writes it, and istio-cni goes by
-// it too (istio cni/pkg/util, podHasSidecar).
+// it too (istio cni/pkg/util, podHasSidecar). ztunnel's own container bears the
+// name of the proxy as well (istio manifests/charts/ztunnel).
 func (p Pod) HasSidecar() bool {
-	if p.IsGateway() {
+	if p.IsGateway() || p.IsZtunnel() {
 		return false
 	}
 	if _, injected := p.Annotations[annotation.SidecarStatus.Name]; injected {
@@ -168,6 +169,9 @@ func isGateway(labels, annotations map[string]string) bool {
 	templates := strings.Split(annotations[annotation.InjectTemplates.Name], ",")
 	return slices.Contains(templates, "gateway")
 }
+
+// IsZtunnel says whether the pod is one of ztunnel's DaemonSet.
+func (p Pod) IsZtunnel() bool { return p.Labels["app"] == "ztunnel" }
 
 // Tunnels says whether the pod's sidecar accepts HBONE, as ztunnel sees it.
 func (p Pod) Tunnels() bool { return p.Labels[TunnelLabel] == TunnelHTTP }

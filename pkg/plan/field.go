@@ -79,6 +79,7 @@ var serverManaged = [][]string{
 	{"metadata", "resourceVersion"},
 	{"metadata", "generation"},
 	{"metadata", "annotations", "deployment.kubernetes.io/revision"},
+	{"metadata", "annotations", "deprecated.daemonset.template.generation"},
 }
 
 // Bare returns a copy of an object without what the API server and controllers

@@ -4,9 +4,12 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/aymanbagabas/go-udiff"
+	"github.com/pmezard/go-difflib/difflib"
 	"sigs.k8s.io/yaml"
 )
+
+// contextLines is how many unchanged lines surround a change, as diff -u has it.
+const contextLines = 3
 
 // ObjectDiff is one object before and after.
 type ObjectDiff struct {
@@ -26,9 +29,13 @@ func Diff(out io.Writer, diffs []ObjectDiff) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", diff.Name, err)
 		}
-		text := udiff.Unified(diff.Name+" (now)", diff.Name+" (after)", string(before), string(after))
-		if _, err := io.WriteString(out, text); err != nil {
-			return err
+		unified := difflib.UnifiedDiff{
+			A: difflib.SplitLines(string(before)), FromFile: diff.Name + " (now)",
+			B: difflib.SplitLines(string(after)), ToFile: diff.Name + " (after)",
+			Context: contextLines,
+		}
+		if err := difflib.WriteUnifiedDiff(out, unified); err != nil {
+			return fmt.Errorf("%s: %w", diff.Name, err)
 		}
 	}
 	return nil
