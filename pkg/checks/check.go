@@ -91,6 +91,7 @@ func (c Check) unseen(snapshot *mesh.Snapshot) []Finding {
 			})
 		case mesh.CoverageUnasked:
 			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Message: key + " was not read"})
+		case mesh.CoverageRead, mesh.CoverageAbsent:
 		}
 	}
 	return findings

@@ -36,22 +36,14 @@ type Scope struct {
 	Namespace string
 }
 
-// reach is where a kind is read.
-type reach int
-
-const (
-	// everywhere: in all namespaces, or a kind without namespace.
-	everywhere reach = iota
-	// atHand: in the scope's namespace only.
-	atHand
-)
-
 // collection is one list request of a snapshot.
 type collection struct {
 	// key is what Coverage calls it: the kind, or a name for a part of it.
 	key      string
 	resource schema.GroupVersionResource
-	reach    reach
+	// atHand collections are read in the scope's namespace only, the others in
+	// all of them.
+	atHand   bool
 	selector string
 }
 
@@ -113,15 +105,15 @@ func collections() []collection {
 		{key: "WasmPlugin", resource: resource("extensions.istio.io", "v1alpha1", "wasmplugins")},
 		{key: "Telemetry", resource: resource("telemetry.istio.io", "v1", "telemetries")},
 
-		{key: "Pod", resource: resource("", "v1", "pods"), reach: atHand},
-		{key: "Service", resource: resource("", "v1", "services"), reach: atHand},
-		{key: KindDeployment, resource: resource("apps", "v1", "deployments"), reach: atHand},
-		{key: KindStatefulSet, resource: resource("apps", "v1", "statefulsets"), reach: atHand},
-		{key: KindReplicaSet, resource: resource("apps", "v1", "replicasets"), reach: atHand},
-		{key: KindJob, resource: resource("batch", "v1", "jobs"), reach: atHand},
-		{key: KindCronJob, resource: resource("batch", "v1", "cronjobs"), reach: atHand},
-		{key: "PodDisruptionBudget", resource: resource("policy", "v1", "poddisruptionbudgets"), reach: atHand},
-		{key: "NetworkPolicy", resource: resource("networking.k8s.io", "v1", "networkpolicies"), reach: atHand},
+		{key: "Pod", resource: resource("", "v1", "pods"), atHand: true},
+		{key: "Service", resource: resource("", "v1", "services"), atHand: true},
+		{key: KindDeployment, resource: resource("apps", "v1", "deployments"), atHand: true},
+		{key: KindStatefulSet, resource: resource("apps", "v1", "statefulsets"), atHand: true},
+		{key: KindReplicaSet, resource: resource("apps", "v1", "replicasets"), atHand: true},
+		{key: KindJob, resource: resource("batch", "v1", "jobs"), atHand: true},
+		{key: KindCronJob, resource: resource("batch", "v1", "cronjobs"), atHand: true},
+		{key: "PodDisruptionBudget", resource: resource("policy", "v1", "poddisruptionbudgets"), atHand: true},
+		{key: "NetworkPolicy", resource: resource("networking.k8s.io", "v1", "networkpolicies"), atHand: true},
 	}
 }
 
@@ -161,7 +153,7 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 	group.SetLimit(8)
 	for _, collection := range collections() {
 		namespace := ""
-		if collection.reach == atHand {
+		if collection.atHand {
 			if scope.Namespace == "" {
 				reading.cover(collection, Coverage{State: CoverageUnasked})
 				continue

@@ -13,13 +13,13 @@ import (
 type Role string
 
 const (
-	// RoleMove: its pods have sidecars, or would get them; they are to be
-	// replaced by pods without.
+	// RoleMove is for a workload whose pods have sidecars, or would get them:
+	// they are to be replaced by pods without.
 	RoleMove Role = "move"
-	// RolePin: its pods must stay out of ambient mode: they opted out of the
-	// mesh, or are gateways.
+	// RolePin is for a workload whose pods must stay out of ambient mode: they
+	// opted out of the mesh, or are gateways.
 	RolePin Role = "pin"
-	// RoleStay: nothing has to be done for it.
+	// RoleStay is for a workload that nothing has to be done for.
 	RoleStay Role = "stay"
 )
 

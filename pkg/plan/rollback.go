@@ -175,15 +175,16 @@ func (r *rollback) restoreInjection() error {
 // moved last go back first.
 func (r *rollback) restoreWorkloads() error {
 	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseRestartWorkloads)) {
-		gate := v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: &r.since}
-		if reference.Kind == mesh.KindCronJob {
-			gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
-		}
-		err := r.restoreObject(v1alpha1.PhaseRestartWorkloads, reference, v1alpha1.Step{
+		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
-			Summary: "put the template of " + shortName(reference) + " back and wait for its sidecars", Gate: gate,
-		})
-		if err != nil {
+			Summary: "put the template of " + shortName(reference) + " back and wait for its sidecars",
+			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: &r.since},
+		}
+		if reference.Kind == mesh.KindCronJob {
+			step.Summary = "put the template of " + shortName(reference) + " back"
+			step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
+		}
+		if err := r.restoreObject(v1alpha1.PhaseRestartWorkloads, reference, step); err != nil {
 			return err
 		}
 	}

@@ -21,7 +21,7 @@ func newPlanCommand(session *session) *cobra.Command {
 	options := &planOptions{session: session}
 	command := &cobra.Command{
 		Use:   "plan",
-		Short: "Show what enrolling a namespace would do, and what stands in the way",
+		Short: "Show what enrolling would do, and what stands in the way",
 		Long: `Show what enrolling a namespace would do: first the gates, each of which must
 hold, then the steps in order, each with the diff of what it changes. Nothing is
 changed. The exit status is 3 where a gate blocks.`,
@@ -68,23 +68,34 @@ func (o *planOptions) run(ctx context.Context) error {
 		}
 		return blockedBy(planned)
 	}
-	if err := o.show(snapshot, planned, o.diff); err != nil {
+	if err := o.show(snapshot, planned, detail{gates: true, diffs: o.diff}); err != nil {
 		return err
 	}
 	return blockedBy(planned)
 }
 
+// detail says how much of a plan is shown.
+type detail struct {
+	// gates shows those that passed, too.
+	gates bool
+	diffs bool
+}
+
 // show writes a plan for people.
-func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, withDiffs bool) error {
+func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, detail detail) error {
 	out := s.Streams.Out
 	if nothingToDo(planned) {
 		s.sayNothingToDo(planned)
 		return nil
 	}
 	render.PlanHeading(out, planned)
-	render.Gates(out, planned)
+	if detail.gates {
+		render.Gates(out, planned)
+	} else {
+		render.GatesInBrief(out, planned)
+	}
 	var diffs func(v1alpha1.Step) ([]render.ObjectDiff, error)
-	if withDiffs {
+	if detail.diffs {
 		state := plan.NewProjection(snapshot)
 		diffs = func(step v1alpha1.Step) ([]render.ObjectDiff, error) { return stepDiffs(state, step) }
 	}

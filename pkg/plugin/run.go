@@ -91,7 +91,7 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 		return o.showOnly(ctx, run)
 	}
 	if o.output.human() {
-		if err := o.show(run.snapshot, run.plan, false); err != nil {
+		if err := o.show(run.snapshot, run.plan, detail{}); err != nil {
 			return err
 		}
 	}
@@ -115,7 +115,7 @@ func (o *runOptions) showOnly(ctx context.Context, run *prepared) error {
 		}
 		return blockedBy(run.plan)
 	}
-	if err := o.show(run.snapshot, run.plan, o.dryRun != cmdutil.DryRunNone); err != nil {
+	if err := o.show(run.snapshot, run.plan, detail{diffs: o.dryRun != cmdutil.DryRunNone}); err != nil {
 		return err
 	}
 	if o.dryRun != cmdutil.DryRunNone && !nothingToDo(run.plan) {
@@ -155,7 +155,7 @@ func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
 		return render.Document(o.Streams.Out, o.output.format, run.plan)
 	}
 	render.PlanHeading(o.Streams.Out, run.plan)
-	render.Gates(o.Streams.Out, run.plan)
+	render.GatesInBrief(o.Streams.Out, run.plan)
 	if err := render.Steps(o.Streams.Out, run.plan, diffs); err != nil {
 		return err
 	}
@@ -183,7 +183,8 @@ func (o *runOptions) confirm(ctx context.Context, planned v1alpha1.MigrationPlan
 		}
 		return errors.New("not confirmed: nothing was changed")
 	case <-ctx.Done():
-		return fmt.Errorf("not confirmed: nothing was changed: %w", ctx.Err())
+		fmt.Fprintln(o.Streams.ErrOut)
+		return fmt.Errorf("nobody has confirmed, and nothing was changed: %w", ctx.Err())
 	}
 }
 
@@ -325,7 +326,11 @@ func (s *session) command(verb string) string {
 func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord) {
 	took := migration.Finished.Sub(migration.Started).Round(time.Second)
 	if migration.Operation == v1alpha1.OperationRollback {
-		fmt.Fprintf(o.Streams.Out, "Namespace %s is back on what it was before, in %s.\n", o.name, took)
+		except := ""
+		if len(migration.Plan.Kept) > 0 {
+			except = " but for what was left alone"
+		}
+		fmt.Fprintf(o.Streams.Out, "Namespace %s is back to what it was%s, in %s.\n", o.name, except, took)
 		return
 	}
 	fmt.Fprintf(o.Streams.Out, "Namespace %s is in ambient mode, in %s.\n", o.name, took)

@@ -121,10 +121,8 @@ func (s *session) explain(err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return err
 	case errors.As(err, &network), errors.As(err, &address):
-		cause := err
-		if network != nil {
-			cause = network
-		} else {
+		var cause error = network
+		if network == nil {
 			cause = address.Err
 		}
 		return fmt.Errorf("the cluster of context %s cannot be reached at %s: %w: check --context and --kubeconfig", s.contextName(), s.config.Host, cause)

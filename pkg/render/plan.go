@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -38,10 +39,20 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// Gates writes the gates of a plan.
+// Gates writes every gate of a plan.
 func Gates(out io.Writer, plan v1alpha1.MigrationPlan) {
 	fmt.Fprintln(out, "\nGATES")
 	Results(out, plan.Gates)
+	Summary(out, plan.Summary)
+}
+
+// GatesInBrief writes the gates of a plan that have something to say, and
+// counts the others.
+func GatesInBrief(out io.Writer, plan v1alpha1.MigrationPlan) {
+	fmt.Fprintln(out, "\nGATES")
+	Results(out, slices.DeleteFunc(slices.Clone(plan.Gates), func(result v1alpha1.CheckResult) bool {
+		return result.Status == v1alpha1.StatusPass
+	}))
 	Summary(out, plan.Summary)
 }
 

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -14,14 +15,25 @@ func Status(out io.Writer, status v1alpha1.MeshStatus) error {
 		_, err := fmt.Fprintln(out, "No namespace has anything to do with the mesh.")
 		return err
 	}
+	header := []string{"NAMESPACE", "DATA PLANE", "INJECTION", "MODE", "WAYPOINT", "PODS", "RESTARTS"}
+	withRuns := slices.ContainsFunc(status.Namespaces, func(namespace v1alpha1.NamespaceStatus) bool {
+		return run(namespace.Record) != ""
+	})
+	if withRuns {
+		header = append(header, "RUN")
+	}
 	var rows [][]string
 	for _, namespace := range status.Namespaces {
-		rows = append(rows, []string{
+		row := []string{
 			namespace.Name, string(namespace.DataPlane), dash(namespace.Injection), dash(namespace.DataplaneMode),
-			dash(waypoints(namespace.Waypoints)), dash(pods(namespace.Pods)), restarts(namespace.RestartsDue), dash(run(namespace.Record)),
-		})
+			dash(waypoints(namespace.Waypoints)), dash(pods(namespace.Pods)), restarts(namespace.RestartsDue),
+		}
+		if withRuns {
+			row = append(row, dash(run(namespace.Record)))
+		}
+		rows = append(rows, row)
 	}
-	return table(trimmed{out}, []string{"NAMESPACE", "DATA PLANE", "INJECTION", "MODE", "WAYPOINT", "PODS", "RESTARTS", "RUN"}, rows)
+	return table(trimmed{out}, header, rows)
 }
 
 func waypoints(waypoints []v1alpha1.WaypointStatus) string {

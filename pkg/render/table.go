@@ -10,7 +10,7 @@ import (
 	"github.com/olekukonko/tablewriter/tw"
 )
 
-// table writes rows the way kubectl does: no lines, left-aligned, three spaces
+// table writes rows the way kubectl does: no lines, left-aligned, two spaces
 // between the columns.
 func table(out io.Writer, header []string, rows [][]string) error {
 	t := tablewriter.NewTable(out,
@@ -26,7 +26,7 @@ func table(out io.Writer, header []string, rows [][]string) error {
 		tablewriter.WithHeaderAutoFormat(tw.Off),
 		tablewriter.WithRowAutoWrap(tw.WrapNone),
 		tablewriter.WithHeaderAutoWrap(tw.WrapNone),
-		tablewriter.WithPadding(tw.Padding{Right: "   ", Overwrite: true}),
+		tablewriter.WithPadding(tw.Padding{Right: "  ", Overwrite: true}),
 	)
 	t.Header(header)
 	if err := t.Bulk(rows); err != nil {

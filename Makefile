@@ -1,0 +1,61 @@
+# Everything here needs Go, make and git, nothing else. The programs of the
+# control plane are built once into the user's cache directory.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unreleased)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+GOBIN   ?= $(shell go env GOPATH)/bin
+
+# The linter is built once into the user's cache directory, by its version.
+GOLANGCI_VERSION := v2.15.0
+CACHE            := $(or $(XDG_CACHE_HOME),$(HOME)/.cache)/kubectl-ambient
+GOLANGCI         := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-lint
+
+MODULES := . test/controlplane test/e2e
+
+.PHONY: help build install test unit e2e demo up down lint fmt dist clean
+
+help: ## Say what there is to make
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build bin/kubectl-ambient
+	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-ambient ./cmd/kubectl-ambient
+
+install: build ## Put the plugin where go install puts programs
+	install -d '$(GOBIN)'
+	install -m 0755 bin/kubectl-ambient '$(GOBIN)/kubectl-ambient'
+
+test: unit e2e ## Run all tests: unit tests, then those on a real control plane
+
+unit:
+	go test ./...
+
+# One after the other: each starts control planes of its own, on two cores.
+e2e:
+	cd test/controlplane && go run ./cmd/controlplane build
+	cd test/controlplane && go test -p 1 -timeout 20m ./...
+	cd test/e2e && go test -timeout 25m ./...
+
+demo: build ## Move a namespace there and back on a real control plane, and show it
+	./test/demo.sh
+
+up: build ## Start a control plane with Istio to play with
+	@cd test/controlplane && go run ./cmd/controlplane up
+	@echo "export PATH=$(CURDIR)/bin:$$(cd test/controlplane && go run ./cmd/controlplane build):\$$PATH"
+
+down: ## Stop it
+	@cd test/controlplane && go run ./cmd/controlplane down
+
+lint: $(GOLANGCI) ## Check style and the usual mistakes
+	@for module in $(MODULES); do (cd $$module && '$(GOLANGCI)' run --config '$(CURDIR)/.golangci.yaml' ./...) || exit 1; done
+
+$(GOLANGCI):
+	GOBIN='$(dir $(GOLANGCI))' go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+
+fmt: $(GOLANGCI) ## Format the code
+	@for module in $(MODULES); do (cd $$module && '$(GOLANGCI)' fmt --config '$(CURDIR)/.golangci.yaml' ./...) || exit 1; done
+
+dist: ## Build the archives and the krew manifest of VERSION into dist/
+	./krew/dist.sh '$(VERSION)'
+
+clean: ## Remove what was built here
+	rm -rf bin dist
