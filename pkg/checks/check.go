@@ -54,6 +54,7 @@ const (
 	CategoryRouting       = "routing"
 	CategoryExtensions    = "extensions"
 	CategoryWorkloads     = "workloads"
+	CategoryNetwork       = "network"
 	CategoryDataPlane     = "data plane"
 )
 
@@ -108,6 +109,7 @@ func EnrollGates() []Check {
 		routingRules(), outboundRouting(), serviceEntries(), sidecarResource(),
 		extensions(),
 		restartable(), selectorLabels(), liveCapture(),
+		networkPolicies(), headlessStrict(), gatewayRevision(),
 	}
 }
 

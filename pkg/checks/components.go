@@ -7,7 +7,9 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/label"
 	appsv1 "k8s.io/api/apps/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // installAmbient is the remedy where a part of ambient mode is missing.
@@ -146,4 +148,34 @@ func missingOnNodes(subject Subject, name string, object *v1alpha1.ObjectReferen
 
 func daemonSetReference(daemonSet appsv1.DaemonSet) *v1alpha1.ObjectReference {
 	return &v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "DaemonSet", Namespace: daemonSet.Namespace, Name: daemonSet.Name}
+}
+
+// gatewayRevision: which istiod runs a Gateway is decided by its own revision
+// label, or its namespace's. Taking that away would leave the Gateway, a
+// waypoint included, to another revision or to none.
+func gatewayRevision() Check {
+	return Check{
+		ID: "gateway-revision", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		Needs:  []string{"Namespace", "Gateway", "MutatingWebhookConfiguration"},
+		Passed: "no Gateway leans on the namespace's revision",
+		Run: func(subject Subject) []Finding {
+			if subject.Namespace.Labels[label.IoIstioRev.Name] == "" {
+				return nil
+			}
+			var findings []Finding
+			for _, gateway := range subject.Snapshot.Gateways(subject.Namespace.Name) {
+				if gateway.Labels[label.IoIstioRev.Name] != "" {
+					continue
+				}
+				findings = append(findings, Finding{
+					Status:  v1alpha1.StatusFail,
+					Object:  &v1alpha1.ObjectReference{APIVersion: gatewayv1.GroupVersion.String(), Kind: "Gateway", Namespace: gateway.Namespace, Name: gateway.Name},
+					Field:   "metadata.labels[" + label.IoIstioRev.Name + "]",
+					Message: "only the namespace's revision label says which istiod runs it, and that label goes",
+					Remedy:  "kubectl label it " + label.IoIstioRev.Name + "=" + subject.Namespace.Labels[label.IoIstioRev.Name],
+				})
+			}
+			return findings
+		},
+	}
 }

@@ -274,6 +274,11 @@ func (s *Snapshot) Routes() []Route { return s.routes }
 // Extensions returns all objects that change proxies.
 func (s *Snapshot) Extensions() []Extension { return s.extensions }
 
+// Gateways returns the Gateway API Gateways of a namespace.
+func (s *Snapshot) Gateways(namespace string) []gatewayv1.Gateway {
+	return slices.DeleteFunc(slices.Clone(s.gateways), func(o gatewayv1.Gateway) bool { return o.Namespace != namespace })
+}
+
 // InjectionOf says which label of a namespace asks for sidecars, as status
 // shows it.
 func (s *Snapshot) InjectionOf(namespace Namespace) string {

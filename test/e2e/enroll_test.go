@@ -25,7 +25,7 @@ func TestThereAndBack(t *testing.T) {
 		// outside are the apps that never have a sidecar.
 		outside []string
 	}{
-		{"bookinfo", "bookinfo", map[string]string{"istio-injection": "enabled"}, nil},
+		{"bookinfo-label", "bookinfo", map[string]string{"istio-injection": "enabled"}, nil},
 		{"bookinfo-rev", "bookinfo", map[string]string{"istio.io/rev": "canary", "team": "books"}, nil},
 		{"shop", "shop", map[string]string{"istio-injection": "enabled"}, []string{"legacy", "debug", "ingress", "node-agent"}},
 		{"shop-rev", "shop", map[string]string{"istio.io/rev": "canary"}, []string{"legacy", "debug", "ingress", "node-agent"}},
@@ -349,4 +349,33 @@ func decode(t *testing.T, text string, into any) {
 	if decoder.More() {
 		t.Fatalf("more than one document:\n%s", text)
 	}
+}
+
+// TestWaypointStatus: status tells a waypoint that is ready from one that is
+// not there. Its readiness is read off EndpointSlices, which istiod and the
+// endpoint controller label.
+func TestWaypointStatus(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "waypoints"
+	c.namespace(t, namespace, map[string]string{"istio.io/dataplane-mode": "ambient", "istio.io/use-waypoint": "waypoint"})
+	says(t, c.ambient(t, "status", "-n", namespace).want(t, 0).stdout, "waypoint (missing)")
+	c.applyText(t, namespace, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint}
+spec:
+  gatewayClassName: istio-waypoint
+  listeners: [{name: mesh, port: 15008, protocol: HBONE}]
+`)
+	c.eventually(t, "the waypoint is ready", func(context.Context) error {
+		var status v1alpha1.MeshStatus
+		decode(t, c.ambient(t, "status", "-n", namespace, "-o", "json").want(t, 0).stdout, &status)
+		waypoints := status.Namespaces[0].Waypoints
+		if len(waypoints) != 1 || !waypoints[0].Ready() || !waypoints[0].Used || waypoints[0].ReadyEndpoints != 1 {
+			return fmt.Errorf("not ready: %+v", waypoints)
+		}
+		return nil
+	})
+	says(t, c.ambient(t, "status", "-n", namespace).want(t, 0).stdout, "waypoint (ready)", "1 gateway")
 }

@@ -130,6 +130,8 @@ func TestRefused(t *testing.T) {
 		"ServiceEntry refused/anything",
 		"Pod refused/bare", "nothing controls the pod",
 		"Service refused/by-canonical-name", "service.istio.io/canonical-name",
+		"Service refused/headless", "accept mTLS only",
+		"NetworkPolicy refused/ratings-port", "port 15008",
 	)
 	says(t, plan.stderr, "more findings")
 	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 3)
@@ -238,6 +240,21 @@ metadata: {name: by-canonical-name}
 spec:
   selector: {service.istio.io/canonical-name: reviews}
   ports: [{name: http, port: 9080}]
+---
+apiVersion: v1
+kind: Service
+metadata: {name: headless}
+spec:
+  clusterIP: None
+  selector: {app: ratings}
+  ports: [{name: http, port: 9080}]
+---
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: ratings-port}
+spec:
+  podSelector: {matchLabels: {app: ratings}}
+  ingress: [{ports: [{port: 9080}]}]
 `
 
 // TestInterrupted: Ctrl-C in the middle of a run stops it, says how to go on,

@@ -96,6 +96,7 @@ func Summarize(results []CheckResult) Summary {
 			summary.Skipped++
 		case StatusUnknown:
 			summary.Unknown++
+		case StatusPass:
 		}
 	}
 	return summary
