@@ -1,0 +1,191 @@
+package controlplane
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/internal/process"
+)
+
+// Build provides the programs of the control plane. It builds those that are
+// missing into a cache of the current user, which takes minutes the first time.
+// Several processes may build at once: one does the work, the others wait.
+// Progress is reported in short sentences; it may be nil.
+func Build(ctx context.Context, progress func(string)) (Programs, error) {
+	if progress == nil {
+		progress = func(string) {}
+	}
+	launcher := process.NewLauncher()
+	defer launcher.Close()
+
+	module, err := programsModule(ctx, launcher)
+	if err != nil {
+		return Programs{}, err
+	}
+	built, err := newPrograms(module)
+	if err != nil {
+		return Programs{}, err
+	}
+	if built.complete() {
+		return built, nil
+	}
+	builder := builder{launcher: launcher, module: module, programs: built, progress: progress}
+	return built, builder.build(ctx)
+}
+
+// complete tells whether nothing is left to build. The manifests are copied
+// last, all in one step.
+func (p Programs) complete() bool {
+	for _, program := range programs {
+		if _, err := os.Stat(p.Path(program.name)); err != nil {
+			return false
+		}
+	}
+	_, err := os.Stat(p.manifests)
+	return err == nil
+}
+
+type builder struct {
+	launcher *process.Launcher
+	module   string
+	programs Programs
+	progress func(string)
+}
+
+func (b builder) build(ctx context.Context) error {
+	if err := os.MkdirAll(b.programs.Directory, 0o750); err != nil {
+		return fmt.Errorf("building the programs: %w", err)
+	}
+	unlock, err := b.lock(ctx)
+	if err != nil {
+		return fmt.Errorf("building the programs: %w", err)
+	}
+	defer unlock()
+
+	for i, program := range programs {
+		if err := b.buildProgram(ctx, program, fmt.Sprintf("%d/%d %s", i+1, len(programs), program.name)); err != nil {
+			return err
+		}
+	}
+	if err := b.copyManifests(ctx); err != nil {
+		return fmt.Errorf("copying the manifests: %w", err)
+	}
+	return nil
+}
+
+// lock waits until no other process builds the same programs.
+func (b builder) lock(ctx context.Context) (unlock func(), err error) {
+	file, err := os.OpenFile(b.programs.Directory+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	closeFile := func() { _ = file.Close() }
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return closeFile, nil
+	}
+	if !errors.Is(err, syscall.EWOULDBLOCK) {
+		closeFile()
+		return nil, err
+	}
+	b.progress("waiting for another process that builds the programs")
+	locked := make(chan error, 1)
+	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
+	select {
+	case err := <-locked:
+		return closeFile, err
+	case <-ctx.Done():
+		// Nothing can end the wait for the lock, so it is let go of when it comes.
+		go func() {
+			if err := <-locked; err == nil {
+				closeFile()
+			}
+		}()
+		return nil, ctx.Err()
+	}
+}
+
+func (b builder) buildProgram(ctx context.Context, program program, title string) error {
+	target := b.programs.Path(program.name)
+	if _, err := os.Stat(target); err == nil {
+		return nil
+	}
+	b.progress("building " + title)
+	started := time.Now()
+	scratch, err := os.MkdirTemp(filepath.Dir(b.programs.Directory), ".build-*")
+	if err != nil {
+		return fmt.Errorf("building %s: %w", program.name, err)
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+
+	binary := filepath.Join(scratch, program.name)
+	_, err = b.launcher.Run(ctx, process.Spec{
+		Name:        "go",
+		Path:        goCommand(),
+		Arguments:   []string{"build", "-trimpath", "-ldflags", linkFlags, "-o", binary, program.importPath},
+		Environment: b.environment(),
+		Directory:   b.module,
+	})
+	if err != nil {
+		return fmt.Errorf("building %s: %w", program.name, err)
+	}
+	if err := os.Rename(binary, target); err != nil {
+		return fmt.Errorf("building %s: %w", program.name, err)
+	}
+	b.progress(fmt.Sprintf("built %s (%s)", title, time.Since(started).Round(time.Second)))
+	return nil
+}
+
+// environment shields the build from a workspace and from flags that would
+// change the binaries without changing their key.
+func (b builder) environment() []string {
+	return []string{"CGO_ENABLED=0", "GOWORK=off", "GOFLAGS=-mod=readonly"}
+}
+
+func (b builder) copyManifests(ctx context.Context) error {
+	scratch, err := os.MkdirTemp(filepath.Dir(b.programs.manifests), ".manifests-*")
+	if err != nil {
+		return err
+	}
+	defer func() { _ = os.RemoveAll(scratch) }()
+	for _, manifest := range manifests {
+		source, err := b.moduleDirectory(ctx, manifest.module)
+		if err != nil {
+			return err
+		}
+		files, err := filepath.Glob(filepath.Join(source, filepath.FromSlash(manifest.glob)))
+		if err != nil {
+			return err
+		}
+		target := filepath.Join(scratch, manifest.name)
+		if err := os.Mkdir(target, 0o750); err != nil {
+			return err
+		}
+		for _, file := range files {
+			if err := copyFile(file, filepath.Join(target, filepath.Base(file))); err != nil {
+				return err
+			}
+		}
+	}
+	if err := os.RemoveAll(b.programs.manifests); err != nil {
+		return err
+	}
+	return os.Rename(scratch, b.programs.manifests)
+}
+
+func (b builder) moduleDirectory(ctx context.Context, module string) (string, error) {
+	directory, err := b.launcher.Run(ctx, process.Spec{
+		Name:        "go",
+		Path:        goCommand(),
+		Arguments:   []string{"list", "-m", "-f", "{{.Dir}}", module},
+		Environment: b.environment(),
+		Directory:   b.module,
+	})
+	return strings.TrimSpace(directory), err
+}

@@ -1,0 +1,121 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+)
+
+// instance is a control plane by its name. Its supervisor holds a lock for as
+// long as it lives, so that nobody mistakes another process for it that was
+// given the same id later.
+type instance struct {
+	name      string
+	directory string
+}
+
+// state is what a supervisor tells others.
+type state struct {
+	Process    int       `json:"process"`
+	Started    time.Time `json:"started"`
+	Istio      string    `json:"istio"`
+	Nodes      int       `json:"nodes"`
+	Kubeconfig string    `json:"kubeconfig"`
+	Programs   string    `json:"programs"`
+	Logs       string    `json:"logs"`
+}
+
+func instancesDirectory() (string, error) {
+	base, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the cache directory: %w", err)
+	}
+	return filepath.Join(base, "kubectl-ambient", "controlplane", "instances"), nil
+}
+
+func newInstance(name string) (instance, error) {
+	base, err := instancesDirectory()
+	return instance{name: name, directory: filepath.Join(base, name)}, err
+}
+
+func (i instance) stateFile() string { return filepath.Join(i.directory, "state.json") }
+
+// openLock opens the file that a supervisor locks. It is never removed, or two
+// supervisors could lock two files of the same name.
+func (i instance) openLock() (*os.File, error) {
+	return os.OpenFile(i.directory+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+}
+
+// lock takes the lock of a supervisor, or returns nil if one lives.
+func (i instance) lock() (*os.File, error) {
+	if err := os.MkdirAll(filepath.Dir(i.directory), 0o750); err != nil {
+		return nil, err
+	}
+	file, err := i.openLock()
+	if err != nil {
+		return nil, err
+	}
+	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	if err == nil {
+		return file, nil
+	}
+	_ = file.Close()
+	if errors.Is(err, syscall.EWOULDBLOCK) {
+		return nil, nil
+	}
+	return nil, err
+}
+
+// waitUntilFree returns when no supervisor lives.
+func (i instance) waitUntilFree(ctx context.Context) error {
+	file, err := i.openLock()
+	if err != nil {
+		return err
+	}
+	free := make(chan error, 1)
+	go func() {
+		free <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
+		_ = file.Close()
+	}()
+	select {
+	case err := <-free:
+		return err
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// read returns the state of a supervisor that has one.
+func (i instance) read() (state, bool, error) {
+	content, err := os.ReadFile(i.stateFile()) //nolint:gosec // checkName keeps the name in its directory.
+	if errors.Is(err, fs.ErrNotExist) {
+		return state{}, false, nil
+	}
+	if err != nil {
+		return state{}, false, err
+	}
+	var result state
+	if err := json.Unmarshal(content, &result); err != nil {
+		return state{}, false, fmt.Errorf("reading %s: %w", i.stateFile(), err)
+	}
+	return result, true, nil
+}
+
+// write replaces the state in one step.
+func (i instance) write(s state) error {
+	content, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	scratch := i.stateFile() + ".new"
+	if err := os.WriteFile(scratch, append(content, '\n'), 0o600); err != nil {
+		return err
+	}
+	return os.Rename(scratch, i.stateFile())
+}
