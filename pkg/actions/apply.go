@@ -3,7 +3,9 @@ package actions
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
@@ -68,8 +70,8 @@ func (w Writer) Get(ctx context.Context, reference v1alpha1.ObjectReference) (*u
 // Change writes the fields of a change that are not yet as it wants them. The
 // patch tests the resourceVersion and every old value, so it can never touch
 // what somebody else has changed; such a field is a ChangedError. It returns
-// the object as it is afterwards, and whether it was written. With dryRun the
-// API server decides, and nothing is kept.
+// the object as it is afterwards, and whether it was written, or may have been.
+// With dryRun the API server decides, and nothing is kept.
 func (w Writer) Change(ctx context.Context, change v1alpha1.Change, dryRun bool) (after *unstructured.Unstructured, written bool, err error) {
 	client, err := w.client(change.Object)
 	if err != nil {
@@ -96,10 +98,25 @@ func (w Writer) Change(ctx context.Context, change v1alpha1.Change, dryRun bool)
 		if err == nil {
 			return after, true, nil
 		}
+		if !refused(err) {
+			// It may have been written all the same.
+			return nil, !dryRun, fmt.Errorf("patch %s: %w", change.Object, err)
+		}
 		if attempt >= patchAttempts || !w.movedOn(ctx, live, change.Object, err) {
 			return nil, false, fmt.Errorf("patch %s: %w", change.Object, err)
 		}
 	}
+}
+
+// refused says whether the API server has said that it did not do what it was
+// asked to. A broken connection or a time-out leaves that open.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	if !errors.As(err, &status) {
+		return false
+	}
+	code := status.Status().Code
+	return code >= http.StatusBadRequest && code < http.StatusInternalServerError && code != http.StatusRequestTimeout
 }
 
 // movedOn says whether a refused patch is explained by the object having been

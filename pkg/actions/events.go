@@ -79,10 +79,24 @@ func (r *Runner) warnings(ctx context.Context, text string) []string {
 func names(text string, object corev1.ObjectReference) bool {
 	if object.Kind == mesh.KindReplicaSet {
 		if end := strings.LastIndex(object.Name, "-"); end > 0 {
-			return strings.Contains(text, mesh.KindDeployment+" "+object.Namespace+"/"+object.Name[:end]+":")
+			return containsName(text, mesh.KindDeployment+" "+object.Namespace+"/"+object.Name[:end])
 		}
 	}
-	return strings.Contains(text, object.Kind+" "+object.Namespace+"/"+object.Name)
+	return containsName(text, object.Kind+" "+object.Namespace+"/"+object.Name)
+}
+
+// containsName wants the name to end where it ends: db-1 is not db-10.
+func containsName(text, name string) bool {
+	for {
+		_, rest, found := strings.Cut(text, name)
+		if !found {
+			return false
+		}
+		if rest == "" || !strings.ContainsRune("abcdefghijklmnopqrstuvwxyz0123456789-.", rune(rest[0])) {
+			return true
+		}
+		text = rest
+	}
 }
 
 func eventTime(event corev1.Event) time.Time {

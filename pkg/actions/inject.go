@@ -93,8 +93,11 @@ func (r *Runner) replaceOne(ctx context.Context, workload mesh.Workload, whole b
 	if !whole && workload.Reference.Kind != mesh.KindStatefulSet {
 		return result, nil
 	}
+	underWay := slices.ContainsFunc(lacking, func(pod mesh.Pod) bool { return r.replaced[pod.UID] })
 	for _, pod := range lacking {
-		if pod.Ready && !whole || r.replaced[pod.UID] {
+		// A pod that was evicted may still be seen for a moment; its successor
+		// has to be ready before another one in service goes.
+		if r.replaced[pod.UID] || pod.Ready && (!whole || underWay) {
 			continue
 		}
 		if r.replacements[workload.UID] >= mostReplacements(workload) {

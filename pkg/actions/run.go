@@ -10,6 +10,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/kubernetes"
 )
@@ -69,14 +70,21 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 	if err := ctx.Err(); err != nil {
 		return fmt.Errorf("before step %s: %w", step.ID, err)
 	}
+	var present []v1alpha1.Change
 	for _, change := range step.Changes {
 		live, err := r.Writer.Get(ctx, change.Object)
+		if change.Object.Kind == mesh.KindPod && apierrors.IsNotFound(err) {
+			// Pods come and go; one that is gone needs no change.
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("step %s: %w", step.ID, err)
 		}
 		live.SetManagedFields(nil)
 		entry.Before = append(entry.Before, v1alpha1.BeforeImage{Object: change.Object, Content: live.Object})
+		present = append(present, change)
 	}
+	step.Changes = present
 	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()
 	if err := r.Store.Update(ctx, run); err != nil {
 		return fmt.Errorf("before step %s: %w", step.ID, err)

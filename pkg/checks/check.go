@@ -103,13 +103,13 @@ func (c Check) unseen(snapshot *mesh.Snapshot) []Finding {
 func EnrollGates() []Check {
 	return []Check{
 		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(),
-		istiodAmbient(), cniAmbient(), cniNodes(), ztunnelNodes(),
+		istiodAmbient(), cniAmbient(), cniNodes(), ztunnelNodes(), capturedAfter(),
 		sidecarHBONE(), kubeInjected(),
 		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), dryRunPolicies(),
 		routingRules(), outboundRouting(), serviceEntries(), sidecarResource(),
 		extensions(),
 		restartable(), selectorLabels(), liveCapture(),
-		networkPolicies(), headlessStrict(), gatewayRevision(),
+		networkPolicies(), headlessStrict(), gatewayRevision(), gatewayInjection(),
 	}
 }
 

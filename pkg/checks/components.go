@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,10 +54,11 @@ func cniAmbient() Check {
 					Remedy:  installAmbient,
 				}}
 			}
-			if value, set := mesh.Environment(cni.Spec.Template, "AMBIENT_ENABLED"); set && value == "true" {
+			config, found := subject.Snapshot.CNIConfig()
+			inEnvironment, _ := mesh.Environment(cni.Spec.Template, "AMBIENT_ENABLED")
+			if !found && inEnvironment == "true" {
 				return nil
 			}
-			config, found := subject.Snapshot.CNIConfig()
 			if !found {
 				return []Finding{{
 					Status: v1alpha1.StatusFail, Object: daemonSetReference(cni),
@@ -65,7 +67,7 @@ func cniAmbient() Check {
 				}}
 			}
 			object := &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: config.Namespace, Name: config.Name}
-			if value := config.Data["AMBIENT_ENABLED"]; value != "true" {
+			if value := cmp.Or(inEnvironment, config.Data["AMBIENT_ENABLED"]); value != "true" {
 				return []Finding{{
 					Status: v1alpha1.StatusFail, Object: object, Field: "data.AMBIENT_ENABLED",
 					Message: fmt.Sprintf("istio-cni does not run in ambient mode: AMBIENT_ENABLED is %q, not \"true\"", value),
@@ -173,6 +175,67 @@ func gatewayRevision() Check {
 					Field:   "metadata.labels[" + label.IoIstioRev.Name + "]",
 					Message: "only the namespace's revision label says which istiod runs it, and that label goes",
 					Remedy:  "kubectl label it " + label.IoIstioRev.Name + "=" + subject.Namespace.Labels[label.IoIstioRev.Name],
+				})
+			}
+			return findings
+		},
+	}
+}
+
+// gatewayInjection: the injector fills in the proxy of an injected gateway. One
+// that nothing but its namespace asks for can lose it with the sidecars.
+func gatewayInjection() Check {
+	return Check{
+		ID: "gateway-injection", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		Needs:  append(workloadKinds(), "Namespace", "MutatingWebhookConfiguration"),
+		Passed: "every injected gateway keeps its proxy",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				if subject.Snapshot.LosesProxy(workload, subject.Namespace) {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "spec.template.metadata.labels",
+						Message: "the gateway's proxy is injected only because of the namespace, which no label of its own can replace here",
+						Remedy:  "run the gateway in a namespace of its own",
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// capturedAfter: without its sidecar a pod that ztunnel is not to capture has no
+// mTLS and no policy.
+func capturedAfter() Check {
+	return Check{
+		ID: "captured-after", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		Needs:  append(workloadKinds(), "Namespace", "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
+		Passed: "ztunnel is to capture every pod that loses its sidecar",
+		Run: func(subject Subject) []Finding {
+			rule, err := subject.Snapshot.EnrolmentRule()
+			if err != nil {
+				// cni-ambient reports it, and blocks.
+				return nil
+			}
+			enrolled := subject.Snapshot.EnrolledLabels(subject.Namespace)
+			if !rule.Captures(mesh.Pod{Namespace: subject.Namespace.Name}, enrolled) {
+				return []Finding{{
+					Status: v1alpha1.StatusFail, Object: reference(subject.Namespace.Reference()),
+					Message: "istio-cni is configured not to capture pods of this namespace, whatever its label",
+					Remedy:  "change EXCLUDE_NAMESPACES or AMBIENT_ENABLEMENT_SELECTOR in ConfigMap istio-cni-config",
+				}}
+			}
+			var findings []Finding
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				pod := mesh.Pod{Namespace: subject.Namespace.Name, Labels: workload.Template.Labels}
+				if subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove || rule.Captures(pod, enrolled) {
+					continue
+				}
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: templateField(workload, "metadata.labels"),
+					Message: "its pods have sidecars and labels that keep them out of ambient mode: they would be outside the mesh",
+					Remedy:  "take " + label.IoIstioDataplaneMode.Name + "=" + mesh.DataplaneNone + " off its template, or opt it out of injection, too",
 				})
 			}
 			return findings

@@ -12,9 +12,7 @@ import (
 func extensions() Check {
 	return Check{
 		ID: "extensions", Category: CategoryExtensions, Severity: v1alpha1.SeverityError,
-		Needs: []string{
-			"EnvoyFilter", "WasmPlugin", "Telemetry", "ProxyConfig", mesh.IstioConfigMaps, mesh.KindDeployment, "Pod",
-		},
+		Needs:  append(workloadKinds(), "EnvoyFilter", "WasmPlugin", "Telemetry", "ProxyConfig", mesh.IstioConfigMaps),
 		Passed: "no EnvoyFilter, WasmPlugin or Telemetry applies here",
 		Run: func(subject Subject) []Finding {
 			findings := slices.Concat(

@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/Masterminds/semver/v3"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -26,7 +27,7 @@ var dryRunIgnoredSince = semver.MustParse("1.29.0")
 func layer7Policies() Check {
 	return Check{
 		ID: "layer7-policies", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  []string{"AuthorizationPolicy", "Service", mesh.IstioConfigMaps, mesh.KindDeployment, "Pod"},
+		Needs:  append(workloadKinds(), "AuthorizationPolicy", "Service", mesh.IstioConfigMaps),
 		Passed: "every AuthorizationPolicy that applies here is layer 4",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -122,7 +123,7 @@ func waypointUser(subject Subject) *v1alpha1.ObjectReference {
 func requestAuthentication() Check {
 	return Check{
 		ID: "request-authentication", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  []string{"RequestAuthentication", mesh.IstioConfigMaps, mesh.KindDeployment, "Pod"},
+		Needs:  append(workloadKinds(), "RequestAuthentication", mesh.IstioConfigMaps),
 		Passed: "no RequestAuthentication applies here",
 		Run: func(subject Subject) []Finding {
 			return extensionFindings(subject, "RequestAuthentication", v1alpha1.StatusFail,
@@ -134,7 +135,7 @@ func requestAuthentication() Check {
 func peerAuthenticationDisable() Check {
 	return Check{
 		ID: "peer-authentication-disable", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  []string{"PeerAuthentication", mesh.IstioConfigMaps, mesh.KindDeployment, "Pod"},
+		Needs:  append(workloadKinds(), "PeerAuthentication", mesh.IstioConfigMaps),
 		Passed: "no PeerAuthentication disables mTLS here",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -172,12 +173,13 @@ func disabledFields(spec *securityv1beta1.PeerAuthentication) []string {
 func dryRunPolicies() Check {
 	return Check{
 		ID: "dry-run-policies", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  []string{"AuthorizationPolicy", mesh.IstiodDeployments, mesh.IstioConfigMaps, mesh.KindDeployment, "Pod"},
+		Needs:  append(workloadKinds(), "AuthorizationPolicy", mesh.IstiodDeployments, mesh.IstioConfigMaps),
 		Passed: "no dry-run AuthorizationPolicy applies here",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-				if policy.Annotations[annotation.IoIstioDryRun.Name] != "true" || attached(&policy.Spec) ||
+				dryRun, _ := strconv.ParseBool(policy.Annotations[annotation.IoIstioDryRun.Name])
+				if !dryRun || attached(&policy.Spec) ||
 					!applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
 					continue
 				}

@@ -115,10 +115,10 @@ func serviceEntries() Check {
 func sidecarResource() Check {
 	return Check{
 		ID: "sidecar-resource", Category: CategoryRouting, Severity: v1alpha1.SeverityError,
-		Needs:  []string{"Sidecar", mesh.IstioConfigMaps, mesh.KindDeployment, "Pod"},
-		Passed: "no Sidecar resource restricts callers here",
+		Needs:  append(workloadKinds(), "Sidecar", mesh.IstioConfigMaps),
+		Passed: "nothing restricts what callers here may call",
 		Run: func(subject Subject) []Finding {
-			var findings []Finding
+			findings := meshRegistryOnly(subject)
 			for _, sidecar := range subject.Snapshot.Sidecars() {
 				if !appliesNetworking(subject, sidecar.Namespace, sidecar.Spec.GetWorkloadSelector()) {
 					continue
@@ -130,14 +130,32 @@ func sidecarResource() Check {
 				if sidecar.Spec.GetOutboundTrafficPolicy().GetMode() == networkingv1alpha3.OutboundTrafficPolicy_REGISTRY_ONLY && sidecar.Spec.GetOutboundTrafficPolicy() != nil {
 					finding.Status = v1alpha1.StatusFail
 					finding.Field = "spec.outboundTrafficPolicy.mode"
-					finding.Message = "REGISTRY_ONLY ends: ztunnel lets calls to unknown destinations pass"
-					finding.Remedy = "restrict them by NetworkPolicy or an egress waypoint, then remove the field"
+					finding.Message, finding.Remedy = registryOnlyEnds, registryOnlyRemedy
 				}
 				findings = append(findings, finding)
 			}
 			return findings
 		},
 	}
+}
+
+const (
+	registryOnlyEnds   = "REGISTRY_ONLY ends: ztunnel lets calls to unknown destinations pass"
+	registryOnlyRemedy = "restrict them by NetworkPolicy or an egress waypoint, then remove the field"
+)
+
+// meshRegistryOnly is the same restriction, made for the whole mesh.
+func meshRegistryOnly(subject Subject) []Finding {
+	var findings []Finding
+	for _, configuration := range subject.Snapshot.Configurations() {
+		if configuration.OutboundTrafficPolicy.Mode == networkingv1alpha3.OutboundTrafficPolicy_REGISTRY_ONLY.String() {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: reference(configuration.ConfigMap), Field: "data.mesh (outboundTrafficPolicy.mode)",
+				Message: registryOnlyEnds, Remedy: registryOnlyRemedy,
+			})
+		}
+	}
+	return findings
 }
 
 func appliesNetworking(subject Subject, namespace string, selector *networkingv1alpha3.WorkloadSelector) bool {
@@ -186,6 +204,8 @@ func effectivePolicy(policy *networkingv1alpha3.TrafficPolicy) string {
 		return ".outlierDetection"
 	case len(policy.GetPortLevelSettings()) > 0:
 		return ".portLevelSettings"
+	case policy.GetRetryBudget() != nil:
+		return ".retryBudget"
 	case policy.GetTunnel() != nil:
 		return ".tunnel"
 	case policy.GetProxyProtocol() != nil:

@@ -2,6 +2,7 @@ package checks
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -55,7 +56,7 @@ func kubeInjected() Check {
 					continue
 				}
 				findings = append(findings, Finding{
-					Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "spec.template.spec.containers",
+					Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: templateField(workload, proxyList(workload)),
 					Message: "the template itself holds an istio-proxy container, so a restart does not remove the sidecar",
 					Remedy:  "deploy it again from the manifest that istioctl kube-inject was given",
 				})
@@ -70,4 +71,19 @@ func workloadKinds() []string {
 	return []string{
 		mesh.KindDeployment, mesh.KindStatefulSet, mesh.KindDaemonSet, mesh.KindReplicaSet, mesh.KindCronJob, mesh.KindJob, "Pod",
 	}
+}
+
+// proxyList is the list of the pod's spec that holds its proxy.
+func proxyList(workload mesh.Workload) string {
+	for _, container := range workload.Template.Spec.InitContainers {
+		if container.Name == mesh.ProxyContainer {
+			return "spec.initContainers"
+		}
+	}
+	return "spec.containers"
+}
+
+// templateField is the path of a field of a workload's pod template.
+func templateField(workload mesh.Workload, field string) string {
+	return strings.ReplaceAll(strings.TrimPrefix(workload.TemplatePath, "/"), "/", ".") + "." + field
 }

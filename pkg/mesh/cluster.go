@@ -130,11 +130,12 @@ func Take(ctx context.Context, cluster Cluster, scope Scope) (*Snapshot, error) 
 
 // Read collects the content of a snapshot from a cluster.
 func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
-	version, err := cluster.Discovery.ServerVersion()
+	client := discovery.ToDiscoveryInterfaceWithContext(cluster.Discovery)
+	version, err := client.ServerVersionWithContext(ctx)
 	if err != nil {
 		return Content{}, fmt.Errorf("read the version of the API server: %w", err)
 	}
-	served, err := servedVersions(cluster.Discovery)
+	served, err := servedVersions(ctx, client)
 	if err != nil {
 		return Content{}, err
 	}
@@ -181,8 +182,8 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 // and not by a 404, which a version that is not served would answer too.
 type served map[schema.GroupResource][]string
 
-func servedVersions(client discovery.DiscoveryInterface) (served, error) {
-	groups, err := restmapper.GetAPIGroupResources(client)
+func servedVersions(ctx context.Context, client discovery.DiscoveryInterfaceWithContext) (served, error) {
+	groups, err := restmapper.GetAPIGroupResourcesWithContext(ctx, client)
 	if err != nil {
 		return nil, fmt.Errorf("read which kinds the API server serves: %w", err)
 	}

@@ -55,6 +55,13 @@ func EnrolmentRuleOf(data map[string]string) (EnrolmentRule, error) {
 		if err := yaml.Unmarshal([]byte(text), &selectors); err != nil {
 			return rule, fmt.Errorf("key AMBIENT_ENABLEMENT_SELECTOR: %w", err)
 		}
+		for _, selector := range selectors {
+			for _, part := range []*metav1.LabelSelector{&selector.PodSelector, &selector.NamespaceSelector} {
+				if _, err := metav1.LabelSelectorAsSelector(part); err != nil {
+					return rule, fmt.Errorf("key AMBIENT_ENABLEMENT_SELECTOR: %w", err)
+				}
+			}
+		}
 		rule.Selectors = selectors
 	}
 	if text, set := data["EXCLUDE_NAMESPACES"]; set {

@@ -166,8 +166,12 @@ func isGateway(labels, annotations map[string]string) bool {
 	if labels[label.IoK8sNetworkingGatewayGatewayName.Name] != "" || labels[label.GatewayManaged.Name] != "" {
 		return true
 	}
-	templates := strings.Split(annotations[annotation.InjectTemplates.Name], ",")
-	return slices.Contains(templates, "gateway")
+	for template := range strings.SplitSeq(annotations[annotation.InjectTemplates.Name], ",") {
+		if strings.TrimSpace(template) == "gateway" {
+			return true
+		}
+	}
+	return false
 }
 
 // IsZtunnel says whether the pod is one of ztunnel's DaemonSet.

@@ -58,7 +58,9 @@ func (s *Snapshot) AllPods() []Pod {
 }
 
 // Workloads returns the workloads of a namespace by kind and name.
-func (s *Snapshot) Workloads(namespace string) []Workload { return s.workloads[namespace] }
+func (s *Snapshot) Workloads(namespace string) []Workload {
+	return slices.Clone(s.workloads[namespace])
+}
 
 // PodsOf returns the live pods that belong to a workload, by ownership, not
 // by labels: two workloads may share those.
@@ -113,7 +115,7 @@ func (s *Snapshot) BarePods(namespace string) []Pod {
 }
 
 // Nodes returns the cluster's nodes by name.
-func (s *Snapshot) Nodes() []corev1.Node { return s.nodes }
+func (s *Snapshot) Nodes() []corev1.Node { return slices.Clone(s.nodes) }
 
 // Services returns the Services of the namespace at hand.
 func (s *Snapshot) Services(namespace string) []corev1.Service {
@@ -131,10 +133,10 @@ func (s *Snapshot) NetworkPolicies(namespace string) []networkingv1.NetworkPolic
 }
 
 // Injectors returns the injection webhooks of all revisions.
-func (s *Snapshot) Injectors() Injectors { return s.injectors }
+func (s *Snapshot) Injectors() Injectors { return slices.Clone(s.injectors) }
 
 // Istiods returns the Deployments of istiod, one per revision.
-func (s *Snapshot) Istiods() []appsv1.Deployment { return s.istiods }
+func (s *Snapshot) Istiods() []appsv1.Deployment { return slices.Clone(s.istiods) }
 
 // DefaultRevision is the revision of an installation that names none.
 const DefaultRevision = "default"
@@ -166,8 +168,9 @@ func (s *Snapshot) CNI() (appsv1.DaemonSet, bool) {
 
 // CNIConfig returns the ConfigMap istio-cni-config beside istio-cni's agent.
 func (s *Snapshot) CNIConfig() (corev1.ConfigMap, bool) {
+	agent, installed := s.CNI()
 	for _, configMap := range s.configMaps {
-		if configMap.Name == "istio-cni-config" {
+		if configMap.Name == "istio-cni-config" && (!installed || configMap.Namespace == agent.Namespace) {
 			return configMap, true
 		}
 	}
@@ -221,21 +224,43 @@ func (s *Snapshot) EnrolmentRule() (EnrolmentRule, error) {
 	return EnrolmentRuleOf(config.Data)
 }
 
-// RootNamespaces returns the namespaces whose policies apply mesh-wide, by
-// each revision's mesh configuration; istiod's own namespace where that does
-// not say (istio pkg/config/mesh, DefaultMeshConfig).
-func (s *Snapshot) RootNamespaces() []string {
-	var roots []string
+// Configuration is what decisions need of a revision's mesh configuration.
+type Configuration struct {
+	// ConfigMap names where it was read.
+	ConfigMap v1alpha1.ObjectReference `json:"-"`
+	// RootNamespace is the one whose policies apply mesh-wide; istiod's own
+	// where the configuration does not say (istio pkg/config/mesh,
+	// DefaultMeshConfig).
+	RootNamespace         string `json:"rootNamespace"`
+	OutboundTrafficPolicy struct {
+		Mode string `json:"mode"`
+	} `json:"outboundTrafficPolicy"`
+}
+
+// Configurations returns the mesh configuration of each revision. One that is
+// not YAML is left out: istiod does not start with it either.
+func (s *Snapshot) Configurations() []Configuration {
+	var configurations []Configuration
 	for _, configMap := range s.configMaps {
 		if configMap.Name != "istio" && !strings.HasPrefix(configMap.Name, "istio-") || configMap.Data["mesh"] == "" {
 			continue
 		}
-		var config struct {
-			RootNamespace string `json:"rootNamespace"`
+		var configuration Configuration
+		if err := yaml.Unmarshal([]byte(configMap.Data["mesh"]), &configuration); err != nil {
+			continue
 		}
-		if err := yaml.Unmarshal([]byte(configMap.Data["mesh"]), &config); err == nil {
-			roots = append(roots, cmp.Or(config.RootNamespace, configMap.Namespace))
-		}
+		configuration.RootNamespace = cmp.Or(configuration.RootNamespace, configMap.Namespace)
+		configuration.ConfigMap = v1alpha1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: configMap.Namespace, Name: configMap.Name}
+		configurations = append(configurations, configuration)
+	}
+	return configurations
+}
+
+// RootNamespaces returns the namespaces whose policies apply mesh-wide.
+func (s *Snapshot) RootNamespaces() []string {
+	var roots []string
+	for _, configuration := range s.Configurations() {
+		roots = append(roots, configuration.RootNamespace)
 	}
 	for _, istiod := range s.istiods {
 		roots = append(roots, istiod.Namespace)
@@ -246,33 +271,37 @@ func (s *Snapshot) RootNamespaces() []string {
 
 // AuthorizationPolicies returns all of the mesh's.
 func (s *Snapshot) AuthorizationPolicies() []*clientsecurityv1.AuthorizationPolicy {
-	return s.authorizationPolicies
+	return slices.Clone(s.authorizationPolicies)
 }
 
 // PeerAuthentications returns all of the mesh's.
 func (s *Snapshot) PeerAuthentications() []*clientsecurityv1.PeerAuthentication {
-	return s.peerAuthentications
+	return slices.Clone(s.peerAuthentications)
 }
 
 // VirtualServices returns all of the mesh's.
-func (s *Snapshot) VirtualServices() []*clientnetworkingv1.VirtualService { return s.virtualServices }
+func (s *Snapshot) VirtualServices() []*clientnetworkingv1.VirtualService {
+	return slices.Clone(s.virtualServices)
+}
 
 // DestinationRules returns all of the mesh's.
 func (s *Snapshot) DestinationRules() []*clientnetworkingv1.DestinationRule {
-	return s.destinationRules
+	return slices.Clone(s.destinationRules)
 }
 
 // ServiceEntries returns all of the mesh's.
-func (s *Snapshot) ServiceEntries() []*clientnetworkingv1.ServiceEntry { return s.serviceEntries }
+func (s *Snapshot) ServiceEntries() []*clientnetworkingv1.ServiceEntry {
+	return slices.Clone(s.serviceEntries)
+}
 
 // Sidecars returns all Sidecar resources of the mesh.
-func (s *Snapshot) Sidecars() []*clientnetworkingv1.Sidecar { return s.sidecars }
+func (s *Snapshot) Sidecars() []*clientnetworkingv1.Sidecar { return slices.Clone(s.sidecars) }
 
 // Routes returns all Gateway API routes.
-func (s *Snapshot) Routes() []Route { return s.routes }
+func (s *Snapshot) Routes() []Route { return slices.Clone(s.routes) }
 
 // Extensions returns all objects that change proxies.
-func (s *Snapshot) Extensions() []Extension { return s.extensions }
+func (s *Snapshot) Extensions() []Extension { return slices.Clone(s.extensions) }
 
 // Gateways returns the Gateway API Gateways of a namespace.
 func (s *Snapshot) Gateways(namespace string) []gatewayv1.Gateway {

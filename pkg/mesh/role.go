@@ -31,7 +31,7 @@ func (s *Snapshot) RoleOf(workload Workload, namespace Namespace) Role {
 	case template.Spec.HostNetwork || workload.CarriesProxy():
 		return RoleStay
 	case workload.IsGateway():
-		if pinned && !s.LeansOnNamespace(workload, namespace) {
+		if pinned && len(s.PinLabels(workload, namespace)) == 0 {
 			return RoleStay
 		}
 		return RolePin
@@ -47,19 +47,63 @@ func (s *Snapshot) RoleOf(workload Workload, namespace Namespace) Role {
 	}
 }
 
-// LeansOnNamespace says whether a workload is injected only because of its
-// namespace's labels: without them its next pod would have no proxy.
-func (s *Snapshot) LeansOnNamespace(workload Workload, namespace Namespace) bool {
-	return workload.Injected(s.injectors, namespace.Labels) && !workload.Injected(s.injectors, WithoutInjection(namespace.Labels))
+// EnrolledLabels returns a namespace's labels as its enrolment leaves them:
+// ambient, and asking for no sidecars.
+func (s *Snapshot) EnrolledLabels(namespace Namespace) map[string]string {
+	enrolled := maps.Clone(namespace.Labels)
+	if enrolled == nil {
+		enrolled = map[string]string{}
+	}
+	enrolled[label.IoIstioDataplaneMode.Name] = DataplaneAmbient
+	injects := func() bool { return s.injectors.Inject(enrolled, nil, nil, false) }
+	if injects() {
+		// Both labels go, also the one that the other outweighs: left behind,
+		// it would be the one that decides.
+		delete(enrolled, NamespaceInjectionLabel)
+		delete(enrolled, label.IoIstioRev.Name)
+	}
+	if injects() {
+		// The mesh injects namespaces that say nothing.
+		enrolled[NamespaceInjectionLabel] = InjectionDisabled
+	}
+	return enrolled
 }
 
-// WithoutInjection returns a namespace's labels as they are once nothing in
-// them asks for sidecars.
-func WithoutInjection(namespaceLabels map[string]string) map[string]string {
-	without := maps.Clone(namespaceLabels)
-	delete(without, NamespaceInjectionLabel)
-	delete(without, label.IoIstioRev.Name)
-	return without
+// PinLabels returns the labels that a workload's template lacks to stay out of
+// ambient mode as it is now. A gateway that is injected only because of its
+// namespace needs labels of its own to be injected once the namespace is
+// enrolled: the injector fills in its proxy, too.
+func (s *Snapshot) PinLabels(workload Workload, namespace Namespace) map[string]string {
+	pins := map[string]string{label.IoIstioDataplaneMode.Name: DataplaneNone}
+	if workload.IsGateway() && workload.Injected(s.injectors, namespace.Labels) && !s.injectedWith(workload, namespace, pins) {
+		pins[label.SidecarInject.Name] = "true"
+		// The namespace's revision decides which istiod runs the gateway, where
+		// the other label does not outweigh it.
+		revision := namespace.Labels[label.IoIstioRev.Name]
+		if revision != "" && (namespace.Labels[NamespaceInjectionLabel] == "" || !s.injectedWith(workload, namespace, pins)) {
+			pins[label.IoIstioRev.Name] = revision
+		}
+	}
+	maps.DeleteFunc(pins, func(key, value string) bool { return workload.Template.Labels[key] == value })
+	return pins
+}
+
+// LosesProxy says whether a gateway that is injected now would come up without
+// its proxy after the enrolment, whatever it is labelled.
+func (s *Snapshot) LosesProxy(workload Workload, namespace Namespace) bool {
+	return workload.IsGateway() && workload.Injected(s.injectors, namespace.Labels) &&
+		!s.injectedWith(workload, namespace, s.PinLabels(workload, namespace))
+}
+
+// injectedWith says whether a workload with these labels added would be
+// injected in its enrolled namespace.
+func (s *Snapshot) injectedWith(workload Workload, namespace Namespace, added map[string]string) bool {
+	labels := maps.Clone(workload.Template.Labels)
+	if labels == nil {
+		labels = map[string]string{}
+	}
+	maps.Copy(labels, added)
+	return s.injectors.Inject(s.EnrolledLabels(namespace), labels, workload.Template.Annotations, workload.Template.Spec.HostNetwork)
 }
 
 // OptedOut says whether labels and annotations of a pod refuse injection; the

@@ -19,7 +19,12 @@ type Rollout struct {
 }
 
 // RolloutOf judges a workload by its status.
+//
+// A Job rolls nothing out: whether it has succeeded is not about its template.
 func RolloutOf(workload Workload) Rollout {
+	if workload.Reference.Kind == KindJob {
+		return Rollout{Complete: true}
+	}
 	result, err := status.Compute(&unstructured.Unstructured{Object: workload.Object})
 	if err != nil {
 		return Rollout{Message: fmt.Sprintf("its status could not be understood: %v", err)}

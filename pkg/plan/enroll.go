@@ -19,10 +19,11 @@ import (
 func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace) (v1alpha1.MigrationPlan, error) {
 	planned := v1alpha1.MigrationPlan{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationEnroll, Namespace: namespace.Name,
+		Steps: []v1alpha1.Step{},
 		Gates: checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: namespace}),
 	}
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
-	planner := enrolment{snapshot: snapshot, namespace: namespace}
+	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot)}
 	for _, part := range []func() ([]v1alpha1.Step, error){
 		planner.pin, planner.enableAmbient, planner.restartWorkloads, planner.disableInjection,
 	} {
@@ -47,6 +48,8 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace) (v1alpha1.Migrati
 type enrolment struct {
 	snapshot  *mesh.Snapshot
 	namespace mesh.Namespace
+	// state is the mesh as the steps planned so far leave it.
+	state *Projection
 }
 
 // pin keeps out what must stay out. It comes before the namespace's label, so
@@ -66,13 +69,13 @@ func (e enrolment) pin() ([]v1alpha1.Step, error) {
 			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateReady, Workloads: []v1alpha1.ObjectReference{workload.Reference}},
 		}
 		if workload.Reference.Kind != mesh.KindJob {
-			if err := addChange(&step, workload.Reference, workload.Object, e.pinEdits(workload)); err != nil {
+			if err := e.state.changes(&step, workload.Reference, e.pinEdits(workload)); err != nil {
 				return nil, err
 			}
 		}
 		if !workload.Rolls() {
 			step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
-			if err := pinPods(&step, e.snapshot.PodsOf(workload)); err != nil {
+			if err := e.pinPods(&step, e.snapshot.PodsOf(workload)); err != nil {
 				return nil, err
 			}
 		}
@@ -86,7 +89,7 @@ func (e enrolment) pin() ([]v1alpha1.Step, error) {
 		optedOut := slices.DeleteFunc(e.snapshot.BarePods(e.namespace.Name), func(pod mesh.Pod) bool {
 			return pod.HasSidecar() || pod.HostNetwork || !mesh.OptedOut(pod.Labels, pod.Annotations)
 		})
-		if err := pinPods(&bare, optedOut); err != nil {
+		if err := e.pinPods(&bare, optedOut); err != nil {
 			return nil, err
 		}
 	}
@@ -101,27 +104,19 @@ func (e enrolment) pinReason(workload mesh.Workload) string {
 }
 
 func (e enrolment) pinEdits(workload mesh.Workload) []edit {
-	labels := Pointer(workload.TemplatePath, "metadata", "labels")
-	edits := []edit{{Pointer(labels, label.IoIstioDataplaneMode.Name), mesh.DataplaneNone}}
-	if !workload.IsGateway() || !e.snapshot.LeansOnNamespace(workload, e.namespace) {
-		return edits
-	}
-	// The injector fills in a gateway's proxy too. One that leans on the
-	// namespace's label would come up without, once that is gone.
-	edits = append(edits, edit{Pointer(labels, label.SidecarInject.Name), "true"})
-	if e.namespace.Labels[mesh.NamespaceInjectionLabel] == "" {
-		if revision := e.namespace.Labels[label.IoIstioRev.Name]; revision != "" {
-			edits = append(edits, edit{Pointer(labels, label.IoIstioRev.Name), revision})
-		}
+	pins := e.snapshot.PinLabels(workload, e.namespace)
+	var edits []edit
+	for _, name := range slices.Sorted(maps.Keys(pins)) {
+		edits = append(edits, edit{Pointer(workload.TemplatePath, "metadata", "labels", name), pins[name]})
 	}
 	return edits
 }
 
-func pinPods(step *v1alpha1.Step, pods []mesh.Pod) error {
+func (e enrolment) pinPods(step *v1alpha1.Step, pods []mesh.Pod) error {
 	for _, pod := range pods {
 		path := Pointer("/metadata/labels", label.IoIstioDataplaneMode.Name)
 		object := v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindPod, Namespace: pod.Namespace, Name: pod.Name}
-		if err := addChange(step, object, pod.Object, []edit{{path, mesh.DataplaneNone}}); err != nil {
+		if err := e.state.changes(step, object, []edit{{path, mesh.DataplaneNone}}); err != nil {
 			return err
 		}
 	}
@@ -139,7 +134,7 @@ func (e enrolment) enableAmbient() ([]v1alpha1.Step, error) {
 		step.Notes = append(step.Notes, fmt.Sprintf("%d running without sidecar are captured at once", len(live)))
 	}
 	path := Pointer("/metadata/labels", label.IoIstioDataplaneMode.Name)
-	if err := addChange(&step, e.namespace.Reference(), e.namespace.Object, []edit{{path, mesh.DataplaneAmbient}}); err != nil {
+	if err := e.state.changes(&step, e.namespace.Reference(), []edit{{path, mesh.DataplaneAmbient}}); err != nil {
 		return nil, err
 	}
 	return appendStep(nil, step), nil
@@ -165,7 +160,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 			step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
 		}
 		labels, annotations := Pointer(workload.TemplatePath, "metadata", "labels"), Pointer(workload.TemplatePath, "metadata", "annotations")
-		err := addChange(&step, workload.Reference, workload.Object, []edit{
+		err := e.state.changes(&step, workload.Reference, []edit{
 			{Pointer(labels, label.SidecarInject.Name), "false"},
 			{Pointer(labels, label.IoIstioRev.Name), nil},
 			{Pointer(annotations, annotation.SidecarInject.Name), nil},
@@ -185,20 +180,14 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 }
 
 func (e enrolment) disableInjection() ([]v1alpha1.Step, error) {
+	enrolled := e.snapshot.EnrolledLabels(e.namespace)
 	var edits []edit
-	labels := maps.Clone(e.namespace.Labels)
-	injects := func() bool { return e.snapshot.Injectors().Inject(labels, nil, nil, false) }
 	for _, name := range []string{mesh.NamespaceInjectionLabel, label.IoIstioRev.Name} {
-		if _, set := labels[name]; set && injects() {
-			delete(labels, name)
-			edits = append(edits, edit{Pointer("/metadata/labels", name), nil})
+		var after any
+		if value, set := enrolled[name]; set {
+			after = value
 		}
-	}
-	if injects() {
-		// The mesh injects namespaces that say nothing.
-		path := Pointer("/metadata/labels", mesh.NamespaceInjectionLabel)
-		edits = slices.DeleteFunc(edits, func(e edit) bool { return e.path == path })
-		edits = append(edits, edit{path, mesh.InjectionDisabled})
+		edits = append(edits, edit{Pointer("/metadata/labels", name), after})
 	}
 	step := v1alpha1.Step{
 		ID: string(v1alpha1.PhaseDisableInjection), Phase: v1alpha1.PhaseDisableInjection,
@@ -206,19 +195,10 @@ func (e enrolment) disableInjection() ([]v1alpha1.Step, error) {
 		Notes:   []string{"changes nothing for what was restarted; new workloads are ambient from here on"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateNone},
 	}
-	if err := addChange(&step, e.namespace.Reference(), e.namespace.Object, edits); err != nil {
+	if err := e.state.changes(&step, e.namespace.Reference(), edits); err != nil {
 		return nil, err
 	}
 	return appendStep(nil, step), nil
-}
-
-func addChange(step *v1alpha1.Step, reference v1alpha1.ObjectReference, object mesh.Object, edits []edit) error {
-	change, err := changeOf(reference, object, edits)
-	if err != nil || change == nil {
-		return err
-	}
-	step.Changes = append(step.Changes, *change)
-	return nil
 }
 
 // appendStep leaves out a step that changes nothing.

@@ -4,12 +4,12 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"reflect"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -53,6 +53,9 @@ func Equal(a, b any) bool { return reflect.DeepEqual(a, b) }
 // Apply returns a copy of an object with fields set to what they are after
 // their change. Maps that become empty are dropped, as the API server does.
 func Apply(object map[string]any, fields []v1alpha1.FieldChange) (map[string]any, error) {
+	if object == nil {
+		return nil, errors.New("there is no object to change")
+	}
 	changed := runtime.DeepCopyJSON(object)
 	for _, field := range fields {
 		segments := Segments(field.Path)
@@ -112,30 +115,34 @@ type edit struct {
 	after any
 }
 
-// changeOf returns the change that edits make to an object; none where the
-// object is already as they want it.
-func changeOf(reference v1alpha1.ObjectReference, object mesh.Object, edits []edit) (*v1alpha1.Change, error) {
-	var fields []v1alpha1.FieldChange
+// changes makes edits of an object, as the steps before leave it, part of a
+// step. It adds nothing where the object is already as they want it.
+func (p *Projection) changes(step *v1alpha1.Step, reference v1alpha1.ObjectReference, edits []edit) error {
+	object, err := p.Object(reference)
+	if err != nil {
+		return err
+	}
+	change := v1alpha1.Change{Object: reference}
 	for _, edit := range edits {
 		before := Lookup(object, edit.path)
 		if !Equal(before, edit.after) {
-			fields = append(fields, v1alpha1.FieldChange{Path: edit.path, Before: before, After: edit.after})
+			change.Fields = append(change.Fields, v1alpha1.FieldChange{Path: edit.path, Before: before, After: edit.after})
 		}
 	}
-	if len(fields) == 0 {
-		return nil, nil
+	if len(change.Fields) == 0 {
+		return nil
 	}
-	after, err := Apply(object, fields)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", reference, err)
-	}
-	change := &v1alpha1.Change{Object: reference, Fields: fields}
 	change.UID, _, _ = unstructured.NestedString(object, "metadata", "uid")
+	_, after, err := p.Apply(change)
+	if err != nil {
+		return err
+	}
 	if change.BeforeHash, err = Hash(object); err != nil {
-		return nil, fmt.Errorf("%s: %w", reference, err)
+		return fmt.Errorf("%s: %w", reference, err)
 	}
 	if change.AfterHash, err = Hash(after); err != nil {
-		return nil, fmt.Errorf("%s: %w", reference, err)
+		return fmt.Errorf("%s: %w", reference, err)
 	}
-	return change, nil
+	step.Changes = append(step.Changes, change)
+	return nil
 }

@@ -19,16 +19,25 @@ func NewProjection(snapshot *mesh.Snapshot) *Projection {
 	return &Projection{snapshot: snapshot, objects: map[v1alpha1.ObjectReference]map[string]any{}}
 }
 
+// Object returns an object as the changes so far leave it, without what the API
+// server manages.
+func (p *Projection) Object(reference v1alpha1.ObjectReference) (map[string]any, error) {
+	if object, changed := p.objects[reference]; changed {
+		return object, nil
+	}
+	read, found := p.snapshot.Object(reference)
+	if !found {
+		return nil, fmt.Errorf("%s is not known in whole: it has just been created or deleted; try again", reference)
+	}
+	return Bare(read), nil
+}
+
 // Apply makes a change, and returns the object before and after it, without
 // what the API server manages.
 func (p *Projection) Apply(change v1alpha1.Change) (before, after map[string]any, err error) {
-	object, changed := p.objects[change.Object]
-	if !changed {
-		read, found := p.snapshot.Object(change.Object)
-		if !found {
-			return nil, nil, fmt.Errorf("%s is not in the snapshot", change.Object)
-		}
-		object = Bare(read)
+	object, err := p.Object(change.Object)
+	if err != nil {
+		return nil, nil, err
 	}
 	after, err = Apply(object, change.Fields)
 	if err != nil {

@@ -17,11 +17,12 @@ import (
 func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord) (v1alpha1.MigrationPlan, error) {
 	planned := v1alpha1.MigrationPlan{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationRollback, Namespace: namespace.Name,
+		Steps: []v1alpha1.Step{},
 	}
 	for _, record := range records {
 		planned.Undoes = append(planned.Undoes, record.ID)
 	}
-	planner := rollback{snapshot: snapshot, namespace: namespace, plan: &planned, since: oldest(records), written: writtenBy(records)}
+	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: oldest(records), written: writtenBy(records)}
 	planner.restored = planner.restoredNamespace()
 	for _, part := range []func() error{
 		planner.restoreInjection, planner.restoreWorkloads, planner.replacePods, planner.disableAmbient, planner.unpin,
@@ -42,9 +43,11 @@ type rollback struct {
 	namespace mesh.Namespace
 	// restored is the namespace as the rollback leaves it.
 	restored mesh.Namespace
-	plan     *v1alpha1.MigrationPlan
-	since    time.Time
-	written  []writtenField
+	// state is the mesh as the steps planned so far leave it.
+	state   *Projection
+	plan    *v1alpha1.MigrationPlan
+	since   time.Time
+	written []writtenField
 }
 
 // writtenField is a field that the runs may have written.
@@ -239,7 +242,7 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 	if !found {
 		return nil
 	}
-	if err := addChange(&step, reference, object, r.edits(phase, reference, object, true)); err != nil {
+	if err := r.state.changes(&step, reference, r.edits(phase, reference, object, true)); err != nil {
 		return err
 	}
 	r.plan.Steps = appendStep(r.plan.Steps, step)

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -307,20 +308,28 @@ func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed boo
 
 // command is a command line that acts on the same namespace of the same
 // cluster.
-func (s *session) command(verb string) string {
-	line := displayName + " " + verb
-	if name, err := s.namespace(); err == nil {
-		line += " -n " + name
-	}
+func (o *runOptions) command(verb string) string {
+	line := displayName + " " + verb + " -n " + o.name
 	for _, flag := range []struct {
 		name  string
 		value *string
-	}{{"kubeconfig", s.flags.KubeConfig}, {"context", s.flags.Context}} {
+	}{{"kubeconfig", o.flags.KubeConfig}, {"context", o.flags.Context}} {
 		if flag.value != nil && *flag.value != "" {
-			line += " --" + flag.name + " " + *flag.value
+			line += " --" + flag.name + " " + quoted(*flag.value)
 		}
 	}
 	return line
+}
+
+// quoted writes a word as a shell reads it.
+func quoted(word string) string {
+	plain := func(r rune) bool {
+		return unicode.IsLetter(r) || unicode.IsDigit(r) || strings.ContainsRune("/._:@%+=,-", r)
+	}
+	if strings.IndexFunc(word, func(r rune) bool { return !plain(r) }) < 0 {
+		return word
+	}
+	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
 func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord) {
@@ -371,7 +380,11 @@ func firstBlocking(results []v1alpha1.CheckResult) string {
 		text += ": " + first.Remedy
 	}
 	if more := len(blocking) - 1; more > 0 {
-		text += fmt.Sprintf(" (and %d more findings)", more)
+		noun := "findings"
+		if more == 1 {
+			noun = "finding"
+		}
+		text += fmt.Sprintf(" (and %d more %s)", more, noun)
 	}
 	return text
 }

@@ -34,7 +34,7 @@ type session struct {
 func (s *session) connect() error {
 	config, err := s.flags.ToRESTConfig()
 	if err != nil {
-		return fmt.Errorf("read the kubeconfig: %w", err)
+		return s.kubeconfigError(err)
 	}
 	s.config = config
 	if s.kube, err = kubernetes.NewForConfig(config); err != nil {
@@ -56,9 +56,13 @@ func (s *session) connect() error {
 func (s *session) namespace() (string, error) {
 	name, _, err := s.flags.ToRawKubeConfigLoader().Namespace()
 	if err != nil {
-		return "", fmt.Errorf("read the kubeconfig: %w", err)
+		return "", s.kubeconfigError(err)
 	}
 	return name, nil
+}
+
+func (s *session) kubeconfigError(err error) error {
+	return fmt.Errorf("read context %q of the kubeconfig: %w: check --context and --kubeconfig", s.contextName(), err)
 }
 
 // namespaceGiven says whether -n was used.

@@ -3,6 +3,8 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/pmezard/go-difflib/difflib"
 	"sigs.k8s.io/yaml"
@@ -30,8 +32,8 @@ func Diff(out io.Writer, diffs []ObjectDiff) error {
 			return fmt.Errorf("%s: %w", diff.Name, err)
 		}
 		unified := difflib.UnifiedDiff{
-			A: difflib.SplitLines(string(before)), FromFile: diff.Name + " (now)",
-			B: difflib.SplitLines(string(after)), ToFile: diff.Name + " (after)",
+			A: lines(before), FromFile: diff.Name + " (now)",
+			B: lines(after), ToFile: diff.Name + " (after)",
 			Context: contextLines,
 		}
 		if err := difflib.WriteUnifiedDiff(out, unified); err != nil {
@@ -39,4 +41,9 @@ func Diff(out io.Writer, diffs []ObjectDiff) error {
 		}
 	}
 	return nil
+}
+
+// lines splits text behind each line break.
+func lines(text []byte) []string {
+	return slices.Collect(strings.Lines(string(text)))
 }

@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"strings"
 	"sync"
 	"time"
 
@@ -33,7 +34,8 @@ func (p *Progress) StepStarted(number, of int, step v1alpha1.Step) {
 
 // Waiting says what a step's gate waits for.
 func (p *Progress) Waiting(_ v1alpha1.Step, missing []string) {
-	text := "      waiting: " + missing[0]
+	// What is missing can quote what a container or a controller has said.
+	text := "      waiting: " + strings.Join(strings.Fields(missing[0]), " ")
 	if more := len(missing) - 1; more > 0 {
 		text += fmt.Sprintf(" (and %d more)", more)
 	}
@@ -47,12 +49,13 @@ func (p *Progress) Waiting(_ v1alpha1.Step, missing []string) {
 		fmt.Fprintln(p.out, text)
 		return
 	}
-	if len(text) >= Width {
+	characters := []rune(text)
+	if len(characters) >= Width {
 		// A line that wraps could not be drawn over.
-		text = text[:Width-4] + "..."
+		characters = append(characters[:Width-4], '.', '.', '.')
 	}
-	fmt.Fprintf(p.out, "\r%-*s", p.drawn, text)
-	p.drawn = len(text)
+	fmt.Fprintf(p.out, "\r%-*s", p.drawn, string(characters))
+	p.drawn = len(characters)
 }
 
 // StepDone announces that a step's gate holds.

@@ -1,8 +1,11 @@
 package ztunnel
 
 import (
+	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"k8s.io/apimachinery/pkg/types"
@@ -26,6 +29,14 @@ type dumpWorkload struct {
 	AuthorizationPolicies []string `json:"authorizationPolicies"`
 }
 
+// isPod goes by the workload's UID, "CLUSTER//Pod/NAMESPACE/NAME" (istio
+// pilot/pkg/serviceregistry/ambient, generatePodUID): a WorkloadEntry can bear
+// the name of a pod.
+func (w dumpWorkload) isPod() bool {
+	parts := strings.Split(w.UID, "/")
+	return len(parts) < 3 || parts[2] == "Pod"
+}
+
 type dumpState struct {
 	State string `json:"state"`
 }
@@ -35,12 +46,15 @@ type dumpState struct {
 type list[T any] []T
 
 func (l *list[T]) UnmarshalJSON(data []byte) error {
-	if err := json.Unmarshal(data, (*[]T)(l)); err == nil {
-		return nil
+	switch text := bytes.TrimSpace(data); {
+	case bytes.HasPrefix(text, []byte("[")), bytes.Equal(text, []byte("null")):
+		return json.Unmarshal(data, (*[]T)(l))
+	case !bytes.HasPrefix(text, []byte("{")):
+		return errors.New("neither an array nor a map of objects")
 	}
 	var byKey map[string]T
 	if err := json.Unmarshal(data, &byKey); err != nil {
-		return fmt.Errorf("neither an array nor a map of objects: %w", err)
+		return err
 	}
 	*l = nil
 	for _, item := range byKey {
@@ -67,6 +81,9 @@ func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
 		evidence.Captured[types.UID(uid)] = mesh.CaptureState(state.State)
 	}
 	for _, workload := range parsed.Workloads {
+		if !workload.isPod() {
+			continue
+		}
 		known := mesh.ZtunnelWorkload{
 			Protocol: workload.Protocol, NativeTunnel: workload.NativeTunnel, Policies: workload.AuthorizationPolicies,
 		}

@@ -12,8 +12,9 @@ import (
 // TestReadme runs the examples of the README, in order, on the application of
 // the demo, and wants the output that stands there: line by line in that order,
 // but for times and line numbers, for how columns are padded, and for what "..." leaves out.
+//
+// It does not run beside other tests, whose namespaces status would show too.
 func TestReadme(t *testing.T) {
-	t.Parallel()
 	c := shared
 	const namespace = "bookinfo"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})

@@ -71,8 +71,9 @@ type Change struct {
 	// UID is that of the object the plan was made for.
 	UID    string        `json:"uid,omitempty"`
 	Fields []FieldChange `json:"fields"`
-	// BeforeHash is the content hash of the object that the plan was made
-	// for, without status and the fields that the API server manages.
+	// BeforeHash is the content hash of the object as the step finds it,
+	// after the steps before it: without status and the fields that the API
+	// server manages.
 	BeforeHash string `json:"beforeHash"`
 	// AfterHash is that of the object as the step leaves it.
 	AfterHash string `json:"afterHash"`

@@ -1,0 +1,357 @@
+package checks_test
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+type labels = map[string]string
+
+// finding is what a test wants a check to say. An empty object means the mesh.
+type finding struct {
+	status  v1alpha1.CheckStatus
+	object  string
+	field   string
+	message string
+}
+
+const (
+	pass    = v1alpha1.StatusPass
+	warn    = v1alpha1.StatusWarn
+	fail    = v1alpha1.StatusFail
+	unknown = v1alpha1.StatusUnknown
+)
+
+// testCase is a mesh and what one check says of it.
+type testCase struct {
+	name string
+	// check is the check's ID.
+	check string
+	// objects are the whole mesh.
+	objects []any
+	// namespace is the one at hand: shop where it is empty.
+	namespace string
+	evidence  *mesh.Evidence
+	// want is empty where the check passes.
+	want []finding
+}
+
+func (c testCase) at() string {
+	if c.namespace == "" {
+		return "shop"
+	}
+	return c.namespace
+}
+
+func (c testCase) content() mesh.Content { return fixture.Content(c.objects...) }
+
+func (c testCase) run(t *testing.T, content mesh.Content) []v1alpha1.CheckResult {
+	t.Helper()
+	snapshot, err := mesh.NewSnapshot(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	namespace, found := snapshot.Namespace(c.at())
+	if !found {
+		namespace = mesh.Namespace{Name: c.at()}
+	}
+	all := slices.Concat(checks.EnrollGates(), checks.VerifyChecks())
+	i := slices.IndexFunc(all, func(check checks.Check) bool { return check.ID == c.check })
+	if i < 0 {
+		t.Fatalf("there is no check %s", c.check)
+	}
+	return checks.Run(all[i:i+1], checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: c.evidence})
+}
+
+func (c testCase) test(t *testing.T) {
+	c.compare(t, c.run(t, c.content()))
+}
+
+func (c testCase) compare(t *testing.T, results []v1alpha1.CheckResult) {
+	t.Helper()
+	want := c.want
+	if len(want) == 0 {
+		want = []finding{{status: pass}}
+	}
+	if len(results) != len(want) {
+		t.Fatalf("there are %d results, not %d: %s", len(results), len(want), describe(results))
+	}
+	for i, result := range results {
+		object := ""
+		if result.Object != nil {
+			object = result.Object.String()
+		}
+		if result.ID != c.check || result.Status != want[i].status || object != want[i].object || result.Field != want[i].field ||
+			!strings.Contains(result.Message, want[i].message) {
+			t.Errorf("result %d is\n  %s, not\n  %+v", i, describe(results[i:i+1]), want[i])
+		}
+		if result.Message == "" || strings.Contains(result.Message, "\n") {
+			t.Errorf("the message is not one line: %q", result.Message)
+		}
+		if result.Blocks() && result.Remedy == "" {
+			t.Errorf("nothing says what to do about it: %s", describe(results[i:i+1]))
+		}
+		if result.Object != nil && (result.Object.Kind == "" || result.Object.APIVersion == "") {
+			t.Errorf("the object lacks its kind or version: %+v", result.Object)
+		}
+	}
+}
+
+func describe(results []v1alpha1.CheckResult) string {
+	var lines []string
+	for _, result := range results {
+		lines = append(lines, fmt.Sprintf("%s %v at %q: %s (%s)", result.Status, result.Object, result.Field, result.Message, result.Remedy))
+	}
+	return strings.Join(lines, "\n  ")
+}
+
+// allCases are those of every check that looks at a snapshot.
+func allCases() []testCase {
+	return slices.Concat(
+		prerequisiteCases(), componentCases(), sidecarCases(), policyCases(), routingCases(), extensionCases(), workloadCases(), networkCases(), verifyCases(),
+	)
+}
+
+func TestChecks(t *testing.T) {
+	for _, test := range allCases() {
+		t.Run(test.check+"/"+test.name, test.test)
+	}
+}
+
+func TestEveryCheckHasCasesThatPassAndCasesThatDoNot(t *testing.T) {
+	passing, finding := map[string]bool{}, map[string]bool{}
+	for _, test := range allCases() {
+		passing[test.check] = passing[test.check] || len(test.want) == 0
+		finding[test.check] = finding[test.check] || len(test.want) > 0
+	}
+	for _, check := range slices.Concat(checks.EnrollGates(), checks.VerifyChecks()) {
+		if !passing[check.ID] || !finding[check.ID] {
+			t.Errorf("%s: passing %t, finding %t", check.ID, passing[check.ID], finding[check.ID])
+		}
+	}
+}
+
+// A healthy mesh passes every gate, so none of the cases above fails for
+// something that its mesh has in common with this one.
+func TestAHealthyNamespacePassesEveryGate(t *testing.T) {
+	snapshot := fixture.Snapshot(shop()...)
+	results := checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop")})
+	for _, result := range results {
+		if result.Status != pass {
+			t.Errorf("%s: %s", result.ID, describe([]v1alpha1.CheckResult{result}))
+		}
+	}
+	snapshot = fixture.Snapshot(enrolled()...)
+	results = checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence()})
+	for _, result := range results {
+		if result.Status != pass {
+			t.Errorf("%s: %s", result.ID, describe([]v1alpha1.CheckResult{result}))
+		}
+	}
+}
+
+func everyCheck() []checks.Check {
+	return slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.RollbackGates(nil))
+}
+
+func TestNoCheckPassesOnWhatWasNotRead(t *testing.T) {
+	empty, err := mesh.NewSnapshot(mesh.Content{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	subject := checks.Subject{Snapshot: empty, Namespace: mesh.Namespace{Name: "shop"}}
+	for _, result := range checks.Run(everyCheck(), subject) {
+		if result.Status != unknown {
+			t.Errorf("%s is %s: %s", result.ID, result.Status, result.Message)
+		}
+	}
+}
+
+func TestACheckIsUnknownWhereWhatItNeedsIsForbidden(t *testing.T) {
+	for _, check := range everyCheck() {
+		for _, key := range check.Needs {
+			for _, coverage := range []mesh.Coverage{{State: mesh.CoverageForbidden, Reason: "pods is forbidden: not you"}, {State: mesh.CoverageUnasked}} {
+				content := fixture.Content(shop()...)
+				content.Coverage[key] = coverage
+				snapshot, err := mesh.NewSnapshot(content)
+				if err != nil {
+					t.Fatal(err)
+				}
+				results := checks.Run([]checks.Check{check}, checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop")})
+				if len(results) != 1 || results[0].Status != unknown || !strings.Contains(results[0].Message, key) || !strings.Contains(results[0].Message, coverage.Reason) {
+					t.Errorf("%s without %s (%s):\n  %s", check.ID, key, coverage.State, describe(results))
+				}
+				if coverage.State == mesh.CoverageForbidden && results[0].Remedy == "" {
+					t.Errorf("%s without %s: nothing says what to do about it", check.ID, key)
+				}
+			}
+		}
+	}
+}
+
+// hidden takes away what a key of Coverage stands for, as if it were
+// forbidden.
+func hidden(content mesh.Content, key, namespace string) mesh.Content {
+	isSelected := func(object unstructured.Unstructured) bool {
+		kind, of := object.GetKind(), object.GetLabels()
+		own := object.GetNamespace() == namespace
+		switch key {
+		case mesh.IstioConfigMaps:
+			return kind == "ConfigMap"
+		case mesh.IstiodDeployments:
+			return kind == "Deployment" && of["app"] == "istiod"
+		case mesh.ZtunnelPods:
+			return kind == "Pod" && of["app"] == "ztunnel" && !own
+		case mesh.CNIPods:
+			return kind == "Pod" && of["k8s-app"] == "istio-cni-node" && !own
+		case mesh.PodsMeshWide:
+			return kind == "Pod" && !own && of["app"] != "ztunnel" && of["k8s-app"] != "istio-cni-node"
+		case "Pod", mesh.KindDeployment:
+			return kind == key && own
+		default:
+			return kind == key
+		}
+	}
+	content.Objects = slices.DeleteFunc(slices.Clone(content.Objects), isSelected)
+	content.Coverage[key] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
+	return content
+}
+
+// What a check would have found does not become a pass because it was not
+// allowed to see it: each kind that a finding rests on is among its needs.
+func TestNoFindingTurnsIntoAPassWhereAKindIsForbidden(t *testing.T) {
+	for _, test := range allCases() {
+		if len(test.want) == 0 || test.want[0].status == unknown {
+			continue
+		}
+		if results := test.run(t, test.content()); results[0].Status == pass {
+			// TestChecks reports it.
+			continue
+		}
+		for _, key := range fixture.Keys {
+			if key == "Namespace" {
+				// Without it there is nothing to check.
+				continue
+			}
+			results := test.run(t, hidden(test.content(), key, test.at()))
+			if len(results) == 1 && results[0].Status == pass {
+				t.Errorf("%s/%s: passes where %s is forbidden", test.check, test.name, key)
+			}
+		}
+	}
+}
+
+func TestChecksAreWellFormed(t *testing.T) {
+	for name, list := range map[string][]checks.Check{"enroll": checks.EnrollGates(), "verify": checks.VerifyChecks(), "rollback": checks.RollbackGates(nil)} {
+		seen := map[string]bool{}
+		for _, check := range list {
+			if seen[check.ID] {
+				t.Errorf("%s: %s is there twice", name, check.ID)
+			}
+			seen[check.ID] = true
+			if check.ID == "" || check.Category == "" || check.Passed == "" || check.Run == nil {
+				t.Errorf("%s: %s lacks something: %+v", name, check.ID, check)
+			}
+			if check.ID != strings.ToLower(check.ID) || strings.ContainsAny(check.ID, " :/") {
+				t.Errorf("%s: %q cannot be named on a command line", name, check.ID)
+			}
+			if check.Severity != v1alpha1.SeverityError && check.Severity != v1alpha1.SeverityWarning {
+				t.Errorf("%s: %s has severity %q", name, check.ID, check.Severity)
+			}
+			if len(check.Needs) == 0 {
+				t.Errorf("%s: %s needs nothing, so it passes on an empty mesh", name, check.ID)
+			}
+			for _, key := range check.Needs {
+				if !slices.Contains(fixture.Keys, key) {
+					t.Errorf("%s: %s needs %s, which is never read", name, check.ID, key)
+				}
+			}
+		}
+	}
+	// Those of enroll and verify are shown and accepted by ID alike.
+	for _, gate := range checks.EnrollGates() {
+		if slices.ContainsFunc(checks.VerifyChecks(), func(check checks.Check) bool { return check.ID == gate.ID }) {
+			t.Errorf("%s is a gate and a check of verify", gate.ID)
+		}
+	}
+}
+
+func TestRun(t *testing.T) {
+	content := fixture.Content()
+	content.Coverage["Node"] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
+	content.Coverage["Pod"] = mesh.Coverage{State: mesh.CoverageAbsent}
+	snapshot, err := mesh.NewSnapshot(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	object := v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: "shop", Name: "cart"}
+	findings := func(found ...checks.Finding) func(checks.Subject) []checks.Finding {
+		return func(checks.Subject) []checks.Finding { return found }
+	}
+	results := checks.Run([]checks.Check{
+		{ID: "a", Category: "x", Severity: v1alpha1.SeverityError, Needs: []string{"Pod"}, Passed: "fine", Run: findings()},
+		{ID: "b", Severity: v1alpha1.SeverityWarning, Run: findings(checks.Finding{Status: warn, Object: &object, Field: "f", Message: "m", Remedy: "r"}, checks.Finding{Status: fail, Message: "n"})},
+		{ID: "c", Needs: []string{"Pod", "Node"}, Run: func(checks.Subject) []checks.Finding { panic(errors.New("it must not be run")) }},
+	}, checks.Subject{Snapshot: snapshot})
+	want := []v1alpha1.CheckResult{
+		{ID: "a", Category: "x", Severity: v1alpha1.SeverityError, Status: pass, Message: "fine"},
+		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: warn, Object: &object, Field: "f", Message: "m", Remedy: "r"},
+		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: fail, Message: "n"},
+		{ID: "c", Status: unknown, Message: "Node could not be read: not you", Remedy: "grant list on it, or run as somebody who may"},
+	}
+	if diff := cmp.Diff(want, results); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// A mesh's pods are known by metadata alone outside the namespace at hand.
+func metadataOnly(content mesh.Content, namespace string) mesh.Content {
+	content.Objects = slices.DeleteFunc(content.Objects, func(object unstructured.Unstructured) bool {
+		if object.GetKind() != "Pod" || object.GetNamespace() == namespace {
+			return false
+		}
+		if phase, _, _ := unstructured.NestedString(object.Object, "status", "phase"); phase == "Succeeded" {
+			// The list of metadata is of live pods.
+			return true
+		}
+		content.Pods = append(content.Pods, metav1.ObjectMeta{
+			Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(), Labels: object.GetLabels(), Annotations: object.GetAnnotations(),
+		})
+		return true
+	})
+	return content
+}
+
+func TestSidecarsElsewhereAreSeenByTheirMetadata(t *testing.T) {
+	for _, test := range sidecarCases() {
+		if test.check != "sidecar-hbone" {
+			continue
+		}
+		t.Run(test.name, func(t *testing.T) {
+			whole, flat := test.run(t, test.content()), test.run(t, metadataOnly(test.content(), "shop"))
+			if diff := cmp.Diff(whole, flat); diff != "" {
+				t.Errorf("metadata alone tells something else (-whole +metadata):\n%s", diff)
+			}
+		})
+	}
+}
+
+func evidence() *mesh.Evidence {
+	uid := fixture.UID("Pod", "shop", "cart-5d8f7-0")
+	return &mesh.Evidence{Nodes: map[string]mesh.NodeEvidence{fixture.Node: {
+		Ztunnel: "istio-system/ztunnel-x", Captured: map[types.UID]mesh.CaptureState{uid: mesh.CaptureUp},
+		Workloads: map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE"}},
+	}}}
+}

@@ -1,0 +1,88 @@
+package checks_test
+
+import (
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+)
+
+func networkCases() []testCase {
+	netpol := func(name, spec string) string {
+		return istio("networking.k8s.io/v1", "NetworkPolicy", "shop", name, spec)
+	}
+	const closed = "it lets no TCP traffic pass on port 15008"
+	refused := func(field string) []finding { return []finding{{fail, "NetworkPolicy shop/a", field, closed}} }
+	headless := "apiVersion: v1\nkind: Service\nmetadata: {name: cart-pods, namespace: shop}\nspec: {clusterIP: None, selector: {app: cart}}"
+	headlessOf := func(spec string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: cart-pods, namespace: shop}\nspec: " + spec
+	}
+	strict := peer("shop", "{mtls: {mode: STRICT}}")
+	refusedHeadless := []finding{{fail, "Service shop/cart-pods", "spec.clusterIP", "Deployment shop/cart"}}
+	ownPeer := func(spec string) string {
+		return istio("security.istio.io/v1", "PeerAuthentication", "shop", "own", spec)
+	}
+	revisioned := func(more ...any) []any {
+		return append([]any{fixture.Without("Namespace", shop()...), fixture.Injector("canary", false), fixture.Namespace("shop", labels{"istio.io/rev": "canary"})}, more...)
+	}
+	gateway := func(name, labels string) string {
+		return "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: " + name + ", namespace: shop, labels: {" + labels + "}}\nspec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}"
+	}
+	return []testCase{
+		{name: "none", check: "network-policies", objects: shop()},
+		{name: "the application's port alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}]}]}")), want: refused("spec.ingress")},
+		{name: "a named port alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: http}]}]}")), want: refused("spec.ingress")},
+		{name: "HBONE beside the application's port", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}, {port: 15008}]}]}"))},
+		{name: "HBONE by UDP, which it is not", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}, {port: 15008, protocol: UDP}]}]}")), want: refused("spec.ingress")},
+		{name: "HBONE in a range", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080, endPort: 16000}]}]}"))},
+		{name: "a range that ends before", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080, endPort: 15007}]}]}")), want: refused("spec.ingress")},
+		{name: "every TCP port", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{protocol: TCP}]}]}"))},
+		{name: "peers alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}"))},
+		{name: "nothing at all", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Ingress]}"))},
+		{name: "egress to the application's port alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 53, protocol: UDP}]}, {ports: [{port: 8080}]}]}")), want: refused("spec.egress")},
+		{name: "egress without types counts too", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{}], egress: [{ports: [{port: 8080}]}]}")), want: refused("spec.egress")},
+		{name: "egress to DNS alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 53, protocol: UDP}]}]}"))},
+		{name: "rules of a direction that is not restricted", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Egress], ingress: [{ports: [{port: 8080}]}]}"))},
+		{name: "another policy opens it", check: "network-policies", objects: shop(netpol("a", "{podSelector: {matchLabels: {app: cart}}, ingress: [{ports: [{port: 8080}]}]}"), netpol("b", "{podSelector: {}, ingress: [{ports: [{port: 15008}]}]}"))},
+		{name: "another policy opens it for others", check: "network-policies", objects: shop(netpol("a", "{podSelector: {matchLabels: {app: cart}}, ingress: [{ports: [{port: 8080}]}]}"), netpol("b", "{podSelector: {matchLabels: {app: pay}}, ingress: [{ports: [{port: 15008}]}]}")), want: refused("spec.ingress")},
+		{name: "another policy opens the other direction", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}]}]}"), netpol("b", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 15008}]}]}")), want: refused("spec.ingress")},
+		{name: "nothing that moves is selected", check: "network-policies", objects: shop(netpol("a", "{podSelector: {matchLabels: {app: batch}}, ingress: [{ports: [{port: 8080}]}]}"))},
+
+		{name: "none", check: "headless-strict", objects: shop(strict)},
+		{name: "headless and strict", check: "headless-strict", objects: shop(headless, strict), want: refusedHeadless},
+		{name: "headless and permissive", check: "headless-strict", objects: shop(headless)},
+		{name: "headless and strict mesh-wide", check: "headless-strict", objects: shop(headless, peer("istio-system", "{mtls: {mode: STRICT}}")), want: refusedHeadless},
+		{name: "headless, strict mesh-wide and permissive here", check: "headless-strict", objects: shop(headless, peer("istio-system", "{mtls: {mode: STRICT}}"), peer("shop", "{mtls: {mode: PERMISSIVE}}"))},
+		{name: "headless, strict mesh-wide and unset here", check: "headless-strict", objects: shop(headless, peer("istio-system", "{mtls: {mode: STRICT}}"), peer("shop", "{mtls: {mode: UNSET}}")), want: refusedHeadless},
+		{name: "headless, strict here and permissive for its pods", check: "headless-strict", objects: shop(headless, strict, ownPeer("{selector: {matchLabels: {app: cart}}, mtls: {mode: PERMISSIVE}}"))},
+		{name: "headless, permissive here and strict for its pods", check: "headless-strict", objects: shop(headless, ownPeer("{selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}}")), want: refusedHeadless},
+		{name: "headless, and strict for other pods", check: "headless-strict", objects: shop(headless, ownPeer("{selector: {matchLabels: {app: pay}}, mtls: {mode: STRICT}}"))},
+		{name: "headless without selector", check: "headless-strict", objects: shop(headlessOf("{clusterIP: None}"), strict)},
+		{name: "headless for pods that do not move", check: "headless-strict", objects: shop(headlessOf("{clusterIP: None, selector: {app: other}}"), strict)},
+		{name: "with an address", check: "headless-strict", objects: shop(headlessOf("{clusterIP: 10.0.0.1, selector: {app: cart}}"), strict)},
+
+		{name: "no Gateway", check: "gateway-revision", objects: revisioned()},
+		{name: "a Gateway with a revision of its own", check: "gateway-revision", objects: revisioned(gateway("way", "istio.io/rev: canary"))},
+		{name: "a Gateway without", check: "gateway-revision", objects: revisioned(gateway("way", "")), want: []finding{{fail, "Gateway shop/way", "metadata.labels[istio.io/rev]", "that label goes"}}},
+		{name: "a Gateway in a namespace without revision", check: "gateway-revision", objects: shop(gateway("way", ""))},
+
+		{name: "no gateway", check: "gateway-injection", objects: shop()},
+		{name: "a gateway that can ask for its proxy itself", check: "gateway-injection", objects: shop(fixture.Deployment("shop", "ingress", fixture.InjectedGateway))},
+		{
+			name: "a gateway where injection is the default", check: "gateway-injection",
+			objects: []any{
+				fixture.Without("MutatingWebhookConfiguration", shop()...), fixture.Injector("", true), fixture.Deployment("shop", "ingress", fixture.InjectedGateway),
+			},
+			want: []finding{{fail, "Deployment shop/ingress", "spec.template.metadata.labels", "injected only because of the namespace"}},
+		},
+
+		{name: "the default rule", check: "captured-after", objects: shop()},
+		{
+			name: "a namespace that istio-cni leaves out", check: "captured-after",
+			objects: append([]any{fixture.Without("ConfigMap", shop()...)}, fixture.MeshConfig(""), fixture.CNIConfig("istio-system", labels{"AMBIENT_ENABLED": "true", "EXCLUDE_NAMESPACES": "shop"})),
+			want:    []finding{{fail, "Namespace shop", "", "configured not to capture"}},
+		},
+		{
+			name: "a workload that refuses ambient mode", check: "captured-after",
+			objects: shop(fixture.Deployment("shop", "keep", fixture.TemplateLabel("istio.io/dataplane-mode", "none"))),
+			want:    []finding{{fail, "Deployment shop/keep", "spec.template.metadata.labels", "outside the mesh"}},
+		},
+	}
+}

@@ -1,0 +1,304 @@
+package plugin_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plugin"
+	"k8s.io/cli-runtime/pkg/genericiooptions"
+)
+
+func TestExitStatus(t *testing.T) {
+	incomplete := &plugin.ExitError{Status: plugin.StatusIncomplete, Err: context.Canceled}
+	tests := []struct {
+		name string
+		err  error
+		want int
+	}{
+		{"done", nil, 0},
+		{"an error", errors.New("broken"), 1},
+		{"usage", &plugin.ExitError{Status: plugin.StatusUsage, Err: errors.New("what?")}, 2},
+		{"blocked", fmt.Errorf("plan: %w", &plugin.ExitError{Status: plugin.StatusBlocked, Err: errors.New("no")}), 3},
+		{"something was changed, whatever the cause", incomplete, 4},
+		{"something was changed, and the record could not be written", errors.Join(errors.New("broken"), incomplete), 4},
+		{"timed out", context.DeadlineExceeded, 124},
+		{"timed out on the way", fmt.Errorf("list Pod: %w", context.DeadlineExceeded), 124},
+		{"interrupted", fmt.Errorf("list Pod: %w", context.Canceled), 130},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			if got := plugin.ExitStatus(test.err); got != test.want {
+				t.Errorf("the status is %d, want %d", got, test.want)
+			}
+		})
+	}
+	if text := incomplete.Error(); text != "context canceled" || !errors.Is(incomplete, context.Canceled) {
+		t.Errorf("the error says %q", text)
+	}
+}
+
+// kubeconfig points the commands at an address, and at no other cluster.
+func kubeconfig(t *testing.T, address string) {
+	t.Helper()
+	home := t.TempDir()
+	path := filepath.Join(home, "config")
+	text := fmt.Sprintf(`apiVersion: v1
+kind: Config
+current-context: test
+contexts: [{name: test, context: {cluster: test, user: test, namespace: shop}}]
+clusters: [{name: test, cluster: {server: "http://%s"}}]
+users: [{name: test, user: {}}]
+`, address)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("HOME", home)
+	t.Setenv("KUBECONFIG", path)
+}
+
+type outcome struct {
+	status      int
+	err         error
+	out, errOut string
+}
+
+// run runs a command line as the process would.
+func run(ctx context.Context, arguments ...string) outcome {
+	var out, errOut bytes.Buffer
+	command := plugin.NewCommand(plugin.Environment{
+		Streams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}, Version: "v0.0.0-test", Now: time.Now,
+	})
+	command.SetArgs(arguments)
+	err := command.ExecuteContext(ctx)
+	return outcome{plugin.ExitStatus(err), err, out.String(), errOut.String()}
+}
+
+// closedPort is an address of the loopback that nobody listens on.
+func closedPort(t *testing.T) string {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return address
+}
+
+func TestUsageErrors(t *testing.T) {
+	kubeconfig(t, closedPort(t))
+	tests := []struct {
+		arguments string
+		want      string
+	}{
+		{"status shop", `superfluous argument "shop": name the namespace with -n; see 'kubectl ambient status --help'`},
+		{"plan shop", `superfluous argument "shop"`},
+		{"verify shop", `superfluous argument "shop"`},
+		{"enroll shop --yes", `superfluous argument "shop"`},
+		{"rollback shop --yes", `superfluous argument "shop"`},
+		{"migrate", `unknown command "migrate"; see 'kubectl ambient --help'`},
+		{"migrate -n shop", `unknown command "migrate"`},
+		{"status --everything", "unknown flag: --everything; see 'kubectl ambient status --help'"},
+		{"--everything", "unknown flag: --everything; see 'kubectl ambient --help'"},
+		{"status -z", "unknown shorthand flag"},
+		{"enroll --timeout=soon --yes", "invalid argument"},
+		{"status -n", "flag needs an argument"},
+		{"status -o wide", `unknown output format "wide": use json or yaml`},
+		{"plan -o name", `unknown output format "name"`},
+		{"verify -o JSON", `unknown output format "JSON"`},
+		{"enroll --yes -o table", `unknown output format "table"`},
+		{"rollback --yes -o table", `unknown output format "table"`},
+		{"enroll", "stdin is not a terminal: pass --yes"},
+		{"rollback", "stdin is not a terminal: pass --yes"},
+		{"enroll --dry-run=perhaps", "perhaps"},
+		{"enroll --yes --timeout=-1s", "cannot be negative"},
+		{"rollback --yes --gate-timeout=-1s", "cannot be negative"},
+	}
+	for _, test := range tests {
+		t.Run(test.arguments, func(t *testing.T) {
+			got := run(t.Context(), strings.Fields(test.arguments)...)
+			if got.status != plugin.StatusUsage {
+				t.Errorf("the status is %d", got.status)
+			}
+			if got.err == nil || !strings.Contains(got.err.Error(), test.want) || strings.Contains(got.err.Error(), "\n") {
+				t.Errorf("the error is %v", got.err)
+			}
+			if got.out != "" || got.errOut != "" {
+				t.Errorf("it writes %q and %q", got.out, got.errOut)
+			}
+		})
+	}
+}
+
+func TestHelpIsNoError(t *testing.T) {
+	for _, arguments := range [][]string{nil, {"--help"}, {"help"}, {"enroll", "--help"}, {"help", "rollback"}} {
+		got := run(t.Context(), arguments...)
+		if got.status != 0 || !strings.Contains(got.out, "kubectl ambient") {
+			t.Errorf("%v: the status is %d, it writes %q", arguments, got.status, got.out)
+		}
+	}
+	if got := run(t.Context(), "--version"); got.status != 0 || !strings.Contains(got.out, "v0.0.0-test") {
+		t.Errorf("the version is %q", got.out)
+	}
+}
+
+var commands = []string{"status", "plan", "verify", "enroll --yes", "enroll --dry-run=client", "enroll --dry-run=server", "rollback --yes"}
+
+func TestAClusterThatCannotBeReached(t *testing.T) {
+	address := closedPort(t)
+	kubeconfig(t, address)
+	for _, command := range commands {
+		t.Run(command, func(t *testing.T) {
+			got := run(t.Context(), strings.Fields(command)...)
+			if got.status != plugin.StatusError {
+				t.Errorf("the status is %d", got.status)
+			}
+			text := fmt.Sprint(got.err)
+			for _, want := range []string{"context test", "http://" + address, "connection refused", "--context"} {
+				if !strings.Contains(text, want) {
+					t.Errorf("the error does not say %q: %s", want, text)
+				}
+			}
+			if strings.Contains(text, "\n") {
+				t.Errorf("the error has several lines: %q", text)
+			}
+			if got.out != "" {
+				t.Errorf("it writes %q", got.out)
+			}
+		})
+	}
+}
+
+func TestAContextThatDoesNotExist(t *testing.T) {
+	kubeconfig(t, closedPort(t))
+	for _, command := range commands {
+		got := run(t.Context(), append(strings.Fields(command), "--context=none")...)
+		if got.status != plugin.StatusError || !strings.Contains(fmt.Sprint(got.err), "none") {
+			t.Errorf("%s: the status is %d, the error %v", command, got.status, got.err)
+		}
+	}
+}
+
+func TestCredentialsThatAreNotAccepted(t *testing.T) {
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(http.StatusUnauthorized)
+		_, _ = w.Write([]byte(`{"kind":"Status","apiVersion":"v1","status":"Failure","message":"Unauthorized","reason":"Unauthorized","code":401}`))
+	}))
+	defer server.Close()
+	kubeconfig(t, server.Listener.Addr().String())
+	for _, command := range commands {
+		got := run(t.Context(), strings.Fields(command)...)
+		if got.status != plugin.StatusError || !strings.Contains(fmt.Sprint(got.err), "context test does not accept your credentials") {
+			t.Errorf("%s: the status is %d, the error %v", command, got.status, got.err)
+		}
+	}
+}
+
+// hanging is an API server that accepts requests and answers none but those for
+// the paths given.
+func hanging(t *testing.T, answered ...string) (address string, release func()) {
+	t.Helper()
+	done := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if slices.Contains(answered, request.URL.Path) {
+			w.Header().Set("Content-Type", "application/json")
+			_, _ = w.Write([]byte(`{"major":"1","minor":"36","gitVersion":"v1.36.3"}`))
+			return
+		}
+		<-done
+	}))
+	released := false
+	release = func() {
+		if !released {
+			released = true
+			close(done)
+			server.CloseClientConnections()
+		}
+	}
+	t.Cleanup(func() {
+		release()
+		server.Close()
+	})
+	return server.Listener.Addr().String(), release
+}
+
+// within runs a command that must end by itself. Where it does not, the server
+// is released so that it can.
+func within(t *testing.T, release func(), ctx context.Context, arguments ...string) outcome {
+	t.Helper()
+	ended := make(chan outcome, 1)
+	go func() { ended <- run(ctx, arguments...) }()
+	select {
+	case got := <-ended:
+		return got
+	case <-time.After(2 * time.Second):
+		t.Error("it does not end while the API server does not answer")
+		release()
+		return <-ended
+	}
+}
+
+func TestAnAPIServerThatDoesNotAnswerInTime(t *testing.T) {
+	for _, command := range []string{"enroll --yes --timeout=100ms", "rollback --yes --timeout=100ms"} {
+		t.Run(command, func(t *testing.T) {
+			address, release := hanging(t)
+			kubeconfig(t, address)
+			got := within(t, release, t.Context(), strings.Fields(command)...)
+			if got.status != plugin.StatusTimeout {
+				t.Errorf("the status is %d: %v", got.status, got.err)
+			}
+		})
+	}
+}
+
+// Finding out which kinds are served is a request like any other.
+func TestAnAPIServerThatStopsAnswering(t *testing.T) {
+	address, release := hanging(t, "/version")
+	kubeconfig(t, address)
+	got := within(t, release, t.Context(), "enroll", "--yes", "--timeout=100ms")
+	if got.status != plugin.StatusTimeout {
+		t.Errorf("the status is %d: %v", got.status, got.err)
+	}
+}
+
+func TestInterruptingACommandWhileTheAPIServerDoesNotAnswer(t *testing.T) {
+	for _, command := range []string{"status", "enroll --yes"} {
+		t.Run(command, func(t *testing.T) {
+			address, release := hanging(t)
+			kubeconfig(t, address)
+			ctx, cancel := context.WithCancel(t.Context())
+			cancel()
+			got := within(t, release, ctx, strings.Fields(command)...)
+			if got.status != plugin.StatusInterrupted {
+				t.Errorf("the status is %d: %v", got.status, got.err)
+			}
+		})
+	}
+}
+
+// kubectl's own flag bounds a single request of every command.
+func TestRequestTimeout(t *testing.T) {
+	address, release := hanging(t)
+	kubeconfig(t, address)
+	got := within(t, release, t.Context(), "status", "--request-timeout=100ms")
+	if got.status != plugin.StatusTimeout && got.status != plugin.StatusError {
+		t.Errorf("the status is %d", got.status)
+	}
+	if got.err == nil || strings.Contains(got.err.Error(), "\n") {
+		t.Errorf("the error is %v", got.err)
+	}
+}

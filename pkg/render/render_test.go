@@ -1,0 +1,340 @@
+package render_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+	"unicode/utf8"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/golden"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
+	"sigs.k8s.io/yaml"
+)
+
+type object = map[string]any
+
+var cart = v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "cart"}
+
+// fits says whether every line keeps to the width of a terminal. Lines of one
+// word, such as a name, cannot be broken.
+func fits(t *testing.T, text string) {
+	t.Helper()
+	for line := range strings.Lines(text) {
+		line = strings.TrimRight(line, "\n")
+		if len([]rune(line)) > render.Width && len(strings.Fields(line)) > 1 {
+			t.Errorf("a line is %d columns wide: %q", len([]rune(line)), line)
+		}
+		if strings.TrimRight(line, " ") != line {
+			t.Errorf("a line ends in spaces: %q", line)
+		}
+	}
+}
+
+func TestStatus(t *testing.T) {
+	status := v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{
+		{Name: "outside", DataPlane: v1alpha1.DataPlaneNone},
+		{Name: "payments", DataPlane: v1alpha1.DataPlaneSidecar, Injection: "rev=canary", Pods: v1alpha1.PodCounts{Sidecar: 12, Gateway: 1}},
+		{Name: "shop", DataPlane: v1alpha1.DataPlaneMixed, Injection: "enabled", DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Sidecar: 1, Ambient: 2, None: 3}, RestartsDue: 4, Record: &v1alpha1.RecordSummary{ID: "a", Operation: v1alpha1.OperationEnroll, State: v1alpha1.RunIncomplete}},
+		{Name: "ways", DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Record: &v1alpha1.RecordSummary{State: v1alpha1.RunSucceeded}, Waypoints: []v1alpha1.WaypointStatus{
+			{Name: "good", Exists: true, Programmed: true, ReadyEndpoints: 1, Used: true}, {Name: "spare", Exists: true, Programmed: true, ReadyEndpoints: 1},
+			{Name: "empty", Exists: true, Programmed: true, Used: true}, {Name: "new", Exists: true, Used: true}, {Name: "gone", Used: true},
+		}},
+	}}
+	var out bytes.Buffer
+	if err := render.Status(&out, status); err != nil {
+		t.Fatal(err)
+	}
+	golden.Assert(t, "status.txt", out.String())
+	for line := range strings.Lines(out.String()) {
+		if trimmed := strings.TrimRight(line, " \n"); trimmed != strings.TrimRight(line, "\n") {
+			t.Errorf("a line ends in spaces: %q", line)
+		}
+	}
+}
+
+// Where no run needs to be mentioned there is no column for it, and an ordinary
+// mesh fits a terminal.
+func TestStatusOfAnOrdinaryMesh(t *testing.T) {
+	var out bytes.Buffer
+	if err := render.Status(&out, v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{
+		{Name: "payments", DataPlane: v1alpha1.DataPlaneSidecar, Injection: "enabled", Pods: v1alpha1.PodCounts{Sidecar: 12}},
+		{Name: "shop", DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Ambient: 3}, Record: &v1alpha1.RecordSummary{State: v1alpha1.RunRolledBack}},
+	}}); err != nil {
+		t.Fatal(err)
+	}
+	golden.Assert(t, "status-ordinary.txt", out.String())
+	fits(t, out.String())
+}
+
+func TestStatusOfNothing(t *testing.T) {
+	var out bytes.Buffer
+	if err := render.Status(&out, v1alpha1.MeshStatus{}); err != nil || out.String() != "No namespace has anything to do with the mesh.\n" {
+		t.Errorf("it writes %q, %v", out.String(), err)
+	}
+}
+
+func results() []v1alpha1.CheckResult {
+	return []v1alpha1.CheckResult{
+		{ID: "istio-installed", Status: v1alpha1.StatusPass, Message: "istiod is installed"},
+		{ID: "live-capture", Status: v1alpha1.StatusWarn, Object: &v1alpha1.ObjectReference{Kind: "Namespace", Name: "shop"}, Message: "3 running pods without sidecar will be captured at once, open connections included: a, b, c", Remedy: "label pods istio.io/dataplane-mode=none that must stay out"},
+		{ID: "dry-run-policies", Status: v1alpha1.StatusSkip, Message: "skipped"},
+		{ID: "layer7-policies", Status: v1alpha1.StatusUnknown, Message: "AuthorizationPolicy could not be read: authorizationpolicies.security.istio.io is forbidden: User \"jane\" cannot list resource", Remedy: "grant list on it, or run as somebody who may"},
+		{ID: "restartable", Status: v1alpha1.StatusFail, Object: &cart, Field: "spec.paused", Message: "it is paused, so a changed template would not roll out", Remedy: "kubectl rollout resume it"},
+		{ID: "cni-nodes", Status: v1alpha1.StatusPass, Message: "istio-cni is ready on every node, and this sentence is so long that it has to be wrapped somewhere"},
+	}
+}
+
+func samplePlan() v1alpha1.MigrationPlan {
+	workloads := []v1alpha1.ObjectReference{cart}
+	plan := v1alpha1.MigrationPlan{
+		Operation: v1alpha1.OperationEnroll, Namespace: "shop", Gates: results(),
+		Steps: []v1alpha1.Step{
+			{ID: "enable-ambient", Phase: v1alpha1.PhaseEnableAmbient, Summary: "label namespace shop for ambient mode", Notes: []string{"pods with sidecars are not touched by it", "3 running without sidecar are captured at once, which ends the connections that they have open"}, Changes: make([]v1alpha1.Change, 1), Gate: v1alpha1.Gate{Kind: v1alpha1.GateCaptured}},
+			{ID: "restart-workloads/deployment/cart", Phase: v1alpha1.PhaseRestartWorkloads, Summary: "restart deployment/cart without sidecars", Changes: make([]v1alpha1.Change, 1), Gate: v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: workloads}},
+			{ID: "restart-workloads/deployment/done", Phase: v1alpha1.PhaseRestartWorkloads, Summary: "wait for deployment/done", Gate: v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: workloads}},
+			{ID: "verify", Phase: v1alpha1.PhaseVerify, Summary: "verify that the data plane agrees", Gate: v1alpha1.Gate{Kind: v1alpha1.GateVerified}},
+		},
+	}
+	plan.Summary = v1alpha1.Summarize(plan.Gates)
+	return plan
+}
+
+func diffs(step v1alpha1.Step) ([]render.ObjectDiff, error) {
+	labels := func(more object) object {
+		all := object{"app": "cart"}
+		for key, value := range more {
+			all[key] = value
+		}
+		return object{"apiVersion": "apps/v1", "kind": "Deployment", "metadata": object{"name": "cart", "namespace": "shop"}, "spec": object{
+			"replicas": int64(3), "selector": object{"matchLabels": object{"app": "cart"}}, "template": object{"metadata": object{"labels": all}, "spec": object{"containers": []any{object{"name": "main"}}}},
+		}}
+	}
+	switch step.ID {
+	case "enable-ambient":
+		return []render.ObjectDiff{{Name: "Namespace shop", Before: object{"kind": "Namespace", "metadata": object{"name": "shop"}}, After: object{"kind": "Namespace", "metadata": object{"name": "shop", "labels": object{"istio.io/dataplane-mode": "ambient"}}}}}, nil
+	case "restart-workloads/deployment/cart":
+		return []render.ObjectDiff{{Name: "Deployment shop/cart", Before: labels(nil), After: labels(object{"sidecar.istio.io/inject": "false"})}}, nil
+	}
+	return nil, nil
+}
+
+func TestPlanWithDiffs(t *testing.T) {
+	var out bytes.Buffer
+	plan := samplePlan()
+	plan.Blocked = true
+	render.PlanHeading(&out, plan)
+	render.Gates(&out, plan)
+	if err := render.Steps(&out, plan, diffs); err != nil {
+		t.Fatal(err)
+	}
+	golden.Assert(t, "plan-diffs.txt", out.String())
+	fits(t, out.String())
+}
+
+func TestPlanInBrief(t *testing.T) {
+	var out bytes.Buffer
+	plan := samplePlan()
+	plan.Operation = v1alpha1.OperationRollback
+	plan.Steps = plan.Steps[:1]
+	render.PlanHeading(&out, plan)
+	render.GatesInBrief(&out, plan)
+	if err := render.Steps(&out, plan, nil); err != nil {
+		t.Fatal(err)
+	}
+	render.Kept(&out, []v1alpha1.KeptField{
+		{Object: cart, Path: "/spec/template/metadata/labels/sidecar.istio.io~1inject", Expected: "false", Found: "true"},
+		{Object: v1alpha1.ObjectReference{Kind: "Namespace", Name: "shop"}, Path: "/metadata/labels/istio-injection", Found: "disabled", Wanted: "enabled"},
+	})
+	golden.Assert(t, "plan-brief.txt", out.String())
+	fits(t, out.String())
+	if len(plan.Gates) != len(results()) {
+		t.Error("rendering took gates out of the plan")
+	}
+}
+
+func TestKeptNothing(t *testing.T) {
+	var out bytes.Buffer
+	render.Kept(&out, nil)
+	if out.Len() > 0 {
+		t.Errorf("it writes %q", out.String())
+	}
+}
+
+func TestStepsReturnsTheErrorOfADiff(t *testing.T) {
+	broken := errors.New("gone")
+	err := render.Steps(&bytes.Buffer{}, samplePlan(), func(v1alpha1.Step) ([]render.ObjectDiff, error) { return nil, broken })
+	if !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "step enable-ambient: ") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+func TestDiffOfWhatDoesNotChangeIsEmpty(t *testing.T) {
+	var out bytes.Buffer
+	same := object{"a": "b"}
+	if err := render.Diff(&out, []render.ObjectDiff{{Name: "Pod shop/a", Before: same, After: same}}); err != nil || out.Len() > 0 {
+		t.Errorf("it writes %q, %v", out.String(), err)
+	}
+}
+
+func TestVerification(t *testing.T) {
+	for name, report := range map[string]v1alpha1.VerifyReport{
+		"verified.txt": {Namespace: "shop", Verified: true, Results: results()[:1]}, "not-verified.txt": {Namespace: "shop", Results: results()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			report.Summary = v1alpha1.Summarize(report.Results)
+			var out bytes.Buffer
+			render.Verification(&out, report)
+			golden.Assert(t, name, out.String())
+			fits(t, out.String())
+		})
+	}
+}
+
+// What blocks stands first, whatever order the checks were made in.
+func TestResultsWriteWhatBlocksFirst(t *testing.T) {
+	var out bytes.Buffer
+	render.Results(&out, results())
+	var order []string
+	for line := range strings.Lines(out.String()) {
+		if !strings.HasPrefix(line, " ") {
+			order = append(order, strings.Fields(line)[0])
+		}
+	}
+	if diff := cmp.Diff([]string{"fail", "unknown", "warn", "skip", "pass", "pass"}, order); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestDocument(t *testing.T) {
+	plan := samplePlan()
+	plan.TypeMeta = v1alpha1.Document(v1alpha1.KindMigrationPlan)
+	for _, format := range []render.Format{render.FormatJSON, render.FormatYAML} {
+		var out bytes.Buffer
+		if err := render.Document(&out, format, plan); err != nil {
+			t.Fatal(err)
+		}
+		var read v1alpha1.MigrationPlan
+		if err := yaml.UnmarshalStrict(out.Bytes(), &read); err != nil {
+			t.Fatalf("%s: %v", format, err)
+		}
+		if diff := cmp.Diff(plan, read); diff != "" {
+			t.Errorf("%s does not say everything (-want +got):\n%s", format, diff)
+		}
+		if json.Valid(out.Bytes()) != (format == render.FormatJSON) || !bytes.HasSuffix(out.Bytes(), []byte("\n")) {
+			t.Errorf("%s is written as\n%s", format, out.String())
+		}
+	}
+	if err := render.Document(&bytes.Buffer{}, render.FormatJSON, func() {}); err == nil {
+		t.Error("what cannot be encoded was")
+	}
+}
+
+func TestParseFormat(t *testing.T) {
+	for _, text := range []string{"", "json", "yaml"} {
+		if format, err := render.ParseFormat(text); err != nil || string(format) != text {
+			t.Errorf("%q is %q, %v", text, format, err)
+		}
+	}
+	for _, text := range []string{"wide", "JSON", "name", " "} {
+		if _, err := render.ParseFormat(text); err == nil || !strings.Contains(err.Error(), text) || !strings.Contains(err.Error(), "json or yaml") {
+			t.Errorf("%q: the error is %v", text, err)
+		}
+	}
+}
+
+// tell makes a progress go through a run.
+func tell(progress *render.Progress) {
+	step := v1alpha1.Step{Summary: "restart deployment/cart without sidecars"}
+	progress.StepStarted(1, 2, step)
+	progress.Waiting(step, []string{"Pod shop/cart-1 still has a sidecar", "Pod shop/cart-2 still has a sidecar"})
+	progress.Waiting(step, []string{"Pod shop/cart-1 still has a sidecar", "Pod shop/cart-2 still has a sidecar"})
+	progress.Waiting(step, []string{"Pod shop/cart-2 is not ready: container main: CrashLoopBackOff: back-off 5m0s restarting failed container"})
+	progress.Waiting(step, []string{"short"})
+	progress.Note("evicted Pod shop/cart-2")
+	progress.Waiting(step, []string{"short"})
+	progress.StepDone(1, 2, step, 12345*time.Millisecond)
+	progress.Clear()
+}
+
+func TestProgressInLines(t *testing.T) {
+	var out bytes.Buffer
+	tell(render.NewProgress(&out, false))
+	golden.Assert(t, "progress-lines.txt", out.String())
+	if strings.Contains(out.String(), "\r") {
+		t.Error("lines are drawn in place where there is no terminal")
+	}
+}
+
+// screen is what a terminal shows after a text with carriage returns.
+func screen(t *testing.T, text string) []string {
+	t.Helper()
+	lines, column := [][]rune{nil}, 0
+	for _, r := range text {
+		last := len(lines) - 1
+		switch r {
+		case '\r':
+			column = 0
+		case '\n':
+			lines, column = append(lines, nil), 0
+		default:
+			for len(lines[last]) <= column {
+				lines[last] = append(lines[last], ' ')
+			}
+			lines[last][column] = r
+			if column++; column >= render.Width {
+				t.Errorf("a line that is drawn in place reaches the edge: %q", string(lines[last]))
+			}
+		}
+	}
+	var shown []string
+	for _, line := range lines {
+		shown = append(shown, strings.TrimRight(string(line), " "))
+	}
+	return shown
+}
+
+func TestProgressOnATerminal(t *testing.T) {
+	var out bytes.Buffer
+	tell(render.NewProgress(&out, true))
+	want := []string{"[1/2] restart deployment/cart without sidecars", "      evicted Pod shop/cart-2", "[1/2] done in 12.3s", ""}
+	if diff := cmp.Diff(want, screen(t, out.String())); diff != "" {
+		t.Errorf("the terminal shows (-want +got):\n%s", diff)
+	}
+	golden.Assert(t, "progress-terminal.txt", strings.ReplaceAll(out.String(), "\r", "<CR>"))
+}
+
+func TestProgressOnATerminalDrawsOverTheLineBefore(t *testing.T) {
+	var out bytes.Buffer
+	progress := render.NewProgress(&out, true)
+	for _, missing := range []string{"a long line that says what is waited for", "short", "a bit longer"} {
+		progress.Waiting(v1alpha1.Step{}, []string{missing})
+		if diff := cmp.Diff([]string{"      waiting: " + missing}, screen(t, out.String())); diff != "" {
+			t.Errorf("the terminal shows (-want +got):\n%s", diff)
+		}
+	}
+}
+
+// The kubelet's messages come in any language and of any length.
+func TestProgressCutsALineBetweenCharacters(t *testing.T) {
+	var out bytes.Buffer
+	render.NewProgress(&out, true).Waiting(v1alpha1.Step{}, []string{strings.Repeat("ü", 100)})
+	if !utf8.ValidString(out.String()) {
+		t.Errorf("a character is cut in two: %q", out.String())
+	}
+}
+
+// The message with which a container ended can have several lines.
+func TestProgressOnATerminalKeepsToOneLine(t *testing.T) {
+	var out bytes.Buffer
+	progress := render.NewProgress(&out, true)
+	progress.Waiting(v1alpha1.Step{}, []string{"container main: Error: panic:\nruntime error"})
+	progress.Clear()
+	if shown := screen(t, out.String()); strings.Join(shown, "") != "" {
+		t.Errorf("what is left on the terminal is %q", shown)
+	}
+}
