@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 
@@ -253,6 +254,30 @@ func TestDescribe(t *testing.T) {
 	for want, value := range map[string]any{"absent": nil, `""`: "", `"a"`: "a", `{"a":"b"}`: map[string]any{"a": "b"}} {
 		if got := describe(value); got != want {
 			t.Errorf("%v is described as %s", value, got)
+		}
+	}
+}
+
+func TestRefused(t *testing.T) {
+	namespaces := schema.GroupResource{Resource: "namespaces"}
+	for _, test := range []struct {
+		name string
+		err  error
+		want bool
+	}{
+		{"forbidden", apierrors.NewForbidden(namespaces, "shop", nil), true},
+		{"invalid", apierrors.NewInvalid(schema.GroupKind{Kind: "Namespace"}, "shop", nil), true},
+		{"conflict", apierrors.NewConflict(namespaces, "shop", nil), true},
+		{"too many requests", apierrors.NewTooManyRequests("slow down", 1), true},
+		{"gone", fmt.Errorf("patch: %w", apierrors.NewNotFound(namespaces, "shop")), true},
+		{"timed out at the API server", apierrors.NewServerTimeout(namespaces, "patch", 1), false},
+		{"timed out on the way", apierrors.NewTimeoutError("too slow", 1), false},
+		{"an internal error", apierrors.NewInternalError(errors.New("etcd")), false},
+		{"a broken connection", errors.New("EOF"), false},
+		{"interrupted", context.Canceled, false},
+	} {
+		if got := refused(test.err); got != test.want {
+			t.Errorf("%s: refused is %t", test.name, got)
 		}
 	}
 }

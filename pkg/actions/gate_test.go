@@ -169,14 +169,14 @@ func TestLookCapturedOfANamespace(t *testing.T) {
 		fixture.Pod("shop", "sidecar", fixture.Sidecar), fixture.Pod("shop", "broken", fixture.NotReady), fixture.Pod("shop", "out", fixture.Labelled("istio.io/dataplane-mode", "none")),
 		fixture.Pod("shop", "in", fixture.Ambient), fixture.Pod("shop", "late"),
 	)
-	runner, asked := looker(snapshot)
+	runner, _ := looker(snapshot)
 	got, err := runner.lookCaptured(t.Context(), snapshot, gateOf(v1alpha1.GateCaptured))
 	if err != nil {
 		t.Fatal(err)
 	}
 	missing(t, got, "Pod shop/late is not redirected")
 	snapshot = fixture.Snapshot(ambientShop, fixture.Pod("shop", "in", fixture.Ambient), fixture.Pod("shop", "sidecar", fixture.Sidecar))
-	runner, asked = looker(snapshot)
+	runner, asked := looker(snapshot)
 	if got, err = runner.lookCaptured(t.Context(), snapshot, gateOf(v1alpha1.GateCaptured)); err != nil {
 		t.Fatal(err)
 	}

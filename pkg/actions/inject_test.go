@@ -324,3 +324,27 @@ func TestLookInjectedWithoutSinceIsAboutAllPods(t *testing.T) {
 	runner, _ := looker(snapshot)
 	missing(t, looking(t, runner, snapshot, v1alpha1.Gate{Kind: v1alpha1.GateInjected}), "has no sidecar")
 }
+
+// An eviction or a deletion whose answer was lost may have been carried out.
+func TestReplacingAPodMayHaveChangedSomethingWhereTheAnswerIsLost(t *testing.T) {
+	set := fixture.StatefulSet("shop", "db")
+	set.Status.UpdateRevision, set.Status.UpdatedReplicas, set.Status.ReadyReplicas, set.Status.AvailableReplicas = "db-2", 0, 0, 0
+	for name, objects := range map[string][]any{
+		"an eviction": podsOf(lacking), "a deletion": append(fixture.PodsOfSet(set, fixture.NotReady), set),
+	} {
+		t.Run(name, func(t *testing.T) {
+			snapshot := snapshotOf(objects...)
+			runner, _ := looker(snapshot)
+			lost := errors.New("read: connection reset by peer")
+			runner.Kube.(*fake.Clientset).PrependReactor("*", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				return action.GetVerb() == "delete" || action.GetSubresource() == "eviction", nil, lost
+			})
+			if _, err := runner.lookInjected(t.Context(), snapshot, injectedGate); !errors.Is(err, lost) {
+				t.Fatalf("the error is %v", err)
+			}
+			if !runner.changed {
+				t.Error("it claims to have changed nothing")
+			}
+		})
+	}
+}

@@ -21,8 +21,10 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	fakedynamic "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
+	corev1client "k8s.io/client-go/kubernetes/typed/core/v1"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -42,6 +44,32 @@ func (r *trial) note(format string, arguments ...any) {
 	r.log = append(r.log, fmt.Sprintf(format, arguments...))
 }
 
+// strict answers no request whose context has ended, as a real client does; the
+// fake one does not care.
+type strict struct{ corev1client.ConfigMapsGetter }
+
+func (s strict) ConfigMaps(namespace string) corev1client.ConfigMapInterface {
+	return strictConfigMaps{s.ConfigMapsGetter.ConfigMaps(namespace)}
+}
+
+type strictConfigMaps struct {
+	corev1client.ConfigMapInterface
+}
+
+func (s strictConfigMaps) Update(ctx context.Context, object *corev1.ConfigMap, options metav1.UpdateOptions) (*corev1.ConfigMap, error) {
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	return s.ConfigMapInterface.Update(ctx, object, options)
+}
+
+func (s strictConfigMaps) Delete(ctx context.Context, name string, options metav1.DeleteOptions) error {
+	if ctx.Err() != nil {
+		return ctx.Err()
+	}
+	return s.ConfigMapInterface.Delete(ctx, name, options)
+}
+
 // newTrial prepares a run of the steps in a mesh that holds the objects.
 func newTrial(t *testing.T, steps []v1alpha1.Step, objects ...any) *trial {
 	t.Helper()
@@ -56,7 +84,7 @@ func newTrial(t *testing.T, steps []v1alpha1.Step, objects ...any) *trial {
 	}
 	now := fixture.Created
 	r.Runner = &Runner{
-		Namespace: "shop", Writer: Writer{Dynamic: r.dynamic, Mapper: fixture.Mapper()}, Kube: kube, Store: record.NewStore(kube.CoreV1(), "shop"), Mesh: content,
+		Namespace: "shop", Writer: Writer{Dynamic: r.dynamic, Mapper: fixture.Mapper()}, Kube: kube, Store: record.NewStore(strict{kube.CoreV1()}, "shop"), Mesh: content,
 		Evidence: func(context.Context, []string) (*mesh.Evidence, error) { return &mesh.Evidence{}, nil },
 		Now: func() time.Time {
 			now = now.Add(time.Second)
@@ -147,7 +175,7 @@ func TestRunRecordsEachStepBeforeAndAfter(t *testing.T) {
 		StepStarted: func(number, of int, step v1alpha1.Step) {
 			told = append(told, fmt.Sprintf("%d/%d %s", number, of, step.ID))
 		},
-		StepDone: func(number, of int, step v1alpha1.Step, took time.Duration) {
+		StepDone: func(number, of int, _ v1alpha1.Step, took time.Duration) {
 			told = append(told, fmt.Sprintf("%d/%d done %t", number, of, took > 0))
 		},
 	}
@@ -368,6 +396,17 @@ func TestRunWaitsAtAGateUntilItHolds(t *testing.T) {
 	want := []string{"b: Pod shop/cart-5d8f7-0 is not redirected to ztunnel yet", "b: Pod shop/cart-5d8f7-0: ztunnel on node node-1 was not asked"}
 	if diff := cmp.Diff(want, waited); diff != "" {
 		t.Errorf("it waited for (-want +got):\n%s", diff)
+	}
+}
+
+// A gate that judged the mesh as it was before the write would hold at once.
+func TestRunDoesNotJudgeAGateByWhatItHasNotSeenYet(t *testing.T) {
+	r := newTrial(t, []v1alpha1.Step{stepOf("a", v1alpha1.GateCaptured, field(modePath, nil, "ambient"))}, fixture.Namespace("shop", nil), fixture.Pod("shop", "cart"))
+	r.dynamic.PrependWatchReactor("namespaces", func(clienttesting.Action) (bool, watch.Interface, error) { return true, watch.NewFake(), nil })
+	r.GateTimeout = 50 * time.Millisecond
+	changed, err := r.Run(t.Context(), r.record)
+	if !changed || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "waiting to see what was written") {
+		t.Errorf("changed is %t, %v", changed, err)
 	}
 }
 

@@ -404,7 +404,7 @@ func workloadCases() []testCase {
 	selecting := func(kind, version, spec string) string { return istio(version, kind, "shop", "x", spec) }
 	const tlsMode = "security.istio.io/tlsMode"
 	own := fixture.Deployment("shop", "own", fixture.TemplateLabel("service.istio.io/canonical-name", "own"))
-	moved := func(more ...any) []any { return shop(more...) }
+	moved := shop
 	onlyOwn := append(fixture.Installation(), fixture.Namespace("shop", labels{"istio-injection": "enabled"}), own)
 	return []testCase{
 		{name: "all can", check: "restartable", objects: shop()},

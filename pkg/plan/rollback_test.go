@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -149,6 +150,28 @@ func TestRollbackOfTwoRuns(t *testing.T) {
 			t.Errorf("step %s counts pods since %s, not since the first run", step.ID, step.Gate.Since)
 		}
 	}
+}
+
+// A field that both runs have written goes back to what it was before the
+// first, whatever somebody made of it in between.
+func TestRollbackOfTwoRunsThatWroteTheSameField(t *testing.T) {
+	const path = "/spec/template/metadata/labels/sidecar.istio.io~1inject"
+	before := mixed()
+	first := enroll(t, before)
+	between := apply(t, before, first.Steps)
+	edit(t, between, "Deployment", "cart", path, "true")
+	second := enroll(t, between)
+	after := apply(t, between, second.Steps)
+	one, two := recordOf("one", first, done(len(first.Steps))...), recordOf("two", second, done(len(second.Steps))...)
+	two.Started = two.Started.Add(time.Hour)
+	if !slices.Contains(sketch(second), `  Deployment shop/cart `+strings.ReplaceAll(path, "~1", "/")+`: "true" -> "false"`) {
+		t.Fatalf("the second run does not write the field:\n%s", strings.Join(sketch(second), "\n"))
+	}
+	planned := rollback(t, after, two, one)
+	if len(planned.Kept) > 0 {
+		t.Errorf("kept %v", planned.Kept)
+	}
+	same(t, before, apply(t, after, planned.Steps))
 }
 
 func TestRollbackKeepsWhatOthersHaveChanged(t *testing.T) {
@@ -355,12 +378,52 @@ func random(source *rand.Rand) []unstructured.Unstructured {
 	return fixture.Objects(objects...)
 }
 
+// meshed checks that an enrolment takes nothing out of the mesh: what had a
+// sidecar is captured afterwards, a gateway that had a proxy keeps it, and what
+// had opted out is still out. A gate that fails for it announces it instead.
+func meshed(t *testing.T, before []unstructured.Unstructured, planned v1alpha1.MigrationPlan) {
+	t.Helper()
+	announced := map[string]bool{}
+	for _, gate := range planned.Gates {
+		if gate.Blocks() && gate.Object != nil {
+			announced[gate.ID+" "+gate.Object.String()] = true
+		}
+	}
+	former, later := fixture.Snapshot(before), fixture.Snapshot(apply(t, before, planned.Steps))
+	was, is := fixture.Find(former, "shop"), fixture.Find(later, "shop")
+	rule := mesh.DefaultEnrolmentRule()
+	for _, workload := range later.Workloads("shop") {
+		old, _ := former.Workload(workload.Reference)
+		injectedBefore, injectedNow := old.Injected(former.Injectors(), was.Labels), workload.Injected(later.Injectors(), is.Labels)
+		captured := rule.Captures(mesh.Pod{Labels: workload.Template.Labels, HostNetwork: workload.Template.Spec.HostNetwork}, is.Labels)
+		switch role := former.RoleOf(old, was); {
+		case old.IsGateway():
+			if injectedBefore && !injectedNow && !announced["gateway-injection "+workload.Reference.String()] {
+				t.Errorf("%s loses its proxy", workload.Reference)
+			}
+			if captured && !workload.Template.Spec.HostNetwork {
+				t.Errorf("%s is captured, a gateway", workload.Reference)
+			}
+		case role == mesh.RoleMove && workload.Reference.Kind != mesh.KindJob:
+			if injectedNow {
+				t.Errorf("%s is injected", workload.Reference)
+			}
+			if !captured && !announced["captured-after "+workload.Reference.String()] {
+				t.Errorf("%s is not captured", workload.Reference)
+			}
+		case role == mesh.RolePin && captured:
+			t.Errorf("%s had opted out and is captured", workload.Reference)
+		}
+	}
+}
+
 func TestRollbackRestoresRandomNamespacesExactly(t *testing.T) {
 	for seed := range uint64(200) {
 		source := rand.New(rand.NewPCG(seed, 7))
 		before := random(source)
 		enrolment := enroll(t, before)
 		invariants(t, enrolment)
+		meshed(t, before, enrolment)
 		stopped := source.IntN(len(enrolment.Steps) + 1)
 		after := apply(t, before, enrolment.Steps[:stopped])
 		planned := rollback(t, after, recordOf("one", enrolment, done(stopped)...))

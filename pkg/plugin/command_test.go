@@ -238,7 +238,7 @@ func hanging(t *testing.T, answered ...string) (address string, release func()) 
 
 // within runs a command that must end by itself. Where it does not, the server
 // is released so that it can.
-func within(t *testing.T, release func(), ctx context.Context, arguments ...string) outcome {
+func within(t *testing.T, ctx context.Context, release func(), arguments ...string) outcome {
 	t.Helper()
 	ended := make(chan outcome, 1)
 	go func() { ended <- run(ctx, arguments...) }()
@@ -257,7 +257,7 @@ func TestAnAPIServerThatDoesNotAnswerInTime(t *testing.T) {
 		t.Run(command, func(t *testing.T) {
 			address, release := hanging(t)
 			kubeconfig(t, address)
-			got := within(t, release, t.Context(), strings.Fields(command)...)
+			got := within(t, t.Context(), release, strings.Fields(command)...)
 			if got.status != plugin.StatusTimeout {
 				t.Errorf("the status is %d: %v", got.status, got.err)
 			}
@@ -269,7 +269,7 @@ func TestAnAPIServerThatDoesNotAnswerInTime(t *testing.T) {
 func TestAnAPIServerThatStopsAnswering(t *testing.T) {
 	address, release := hanging(t, "/version")
 	kubeconfig(t, address)
-	got := within(t, release, t.Context(), "enroll", "--yes", "--timeout=100ms")
+	got := within(t, t.Context(), release, "enroll", "--yes", "--timeout=100ms")
 	if got.status != plugin.StatusTimeout {
 		t.Errorf("the status is %d: %v", got.status, got.err)
 	}
@@ -282,7 +282,7 @@ func TestInterruptingACommandWhileTheAPIServerDoesNotAnswer(t *testing.T) {
 			kubeconfig(t, address)
 			ctx, cancel := context.WithCancel(t.Context())
 			cancel()
-			got := within(t, release, ctx, strings.Fields(command)...)
+			got := within(t, ctx, release, strings.Fields(command)...)
 			if got.status != plugin.StatusInterrupted {
 				t.Errorf("the status is %d: %v", got.status, got.err)
 			}
@@ -294,7 +294,7 @@ func TestInterruptingACommandWhileTheAPIServerDoesNotAnswer(t *testing.T) {
 func TestRequestTimeout(t *testing.T) {
 	address, release := hanging(t)
 	kubeconfig(t, address)
-	got := within(t, release, t.Context(), "status", "--request-timeout=100ms")
+	got := within(t, t.Context(), release, "status", "--request-timeout=100ms")
 	if got.status != plugin.StatusTimeout && got.status != plugin.StatusError {
 		t.Errorf("the status is %d", got.status)
 	}

@@ -41,7 +41,7 @@ func options(t *testing.T, in io.Reader, out, errOut io.Writer) *runOptions {
 }
 
 func TestConfirm(t *testing.T) {
-	for answer, want := range map[string]bool{"y\n": true, "Y\n": true, "yes\n": true, " YES \n": true, "y": true, "n\n": false, "\n": false, "": false, "yesterday\n": false} {
+	for answer, want := range map[string]bool{"y\n": true, "Y\n": true, "yes\n": true, "YES\n": true, "y": true, "n\n": false, "\n": false, "": false, "yesterday\n": false} {
 		t.Run(fmt.Sprintf("%q", answer), func(t *testing.T) {
 			var asked bytes.Buffer
 			o := options(t, strings.NewReader(answer), io.Discard, &asked)
@@ -68,7 +68,7 @@ func TestConfirm(t *testing.T) {
 
 func TestConfirmEndsWithItsContext(t *testing.T) {
 	silent, write := io.Pipe()
-	defer write.Close()
+	defer func() { _ = write.Close() }()
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	err := options(t, silent, io.Discard, io.Discard).confirm(ctx, v1alpha1.MigrationPlan{Operation: v1alpha1.OperationEnroll})

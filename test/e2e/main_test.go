@@ -35,7 +35,7 @@ func run(m *testing.M) int {
 	if err != nil {
 		return complain(err)
 	}
-	defer os.RemoveAll(directory)
+	defer func() { _ = os.RemoveAll(directory) }()
 	pluginDirectory = directory
 	if err := buildPlugin(ctx); err != nil {
 		return complain(err)
