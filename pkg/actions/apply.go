@@ -86,6 +86,9 @@ func (w Writer) Change(ctx context.Context, change v1alpha1.Change, dryRun bool)
 		if err != nil {
 			return nil, false, err
 		}
+		if change.UID != "" && string(live.GetUID()) != change.UID {
+			return nil, false, fmt.Errorf("%s was deleted and created again since the plan was made: plan again", change.Object)
+		}
 		operations, err := patchFor(live, change)
 		if err != nil || len(operations) == 0 {
 			return live, false, err

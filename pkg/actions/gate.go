@@ -14,16 +14,15 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
-// errGivenUp is why a gate ends before its time: the workload's controller has
-// itself given up.
-var errGivenUp = errors.New("its controller has given up")
+// errGivenUp is why a gate ends before its time.
+var errGivenUp = errors.New("waiting longer cannot help")
 
 // GateError says that a step's gate did not hold in time.
 type GateError struct {
 	Step v1alpha1.Step
 	// Missing is what the gate still waited for.
 	Missing []string
-	// Events are the warnings of the last minutes about what it waited for.
+	// Events are the newest warnings about what it waited for.
 	Events []string
 	// Cause is why the waiting ended.
 	Cause error
@@ -91,6 +90,11 @@ func (r *Runner) wait(ctx context.Context, step v1alpha1.Step) error {
 		verdict, err := look(ctx, snapshot, step.Gate)
 		if err != nil && ctx.Err() == nil {
 			return fmt.Errorf("step %s: %w", step.ID, err)
+		}
+		if err != nil && len(last) == 0 {
+			// Everything that the API server knows says yes: what is slow is
+			// the only thing that is asked elsewhere.
+			last = []string{"ztunnel does not answer"}
 		}
 		if err == nil {
 			if len(verdict.missing) == 0 {

@@ -263,7 +263,7 @@ func TestGateError(t *testing.T) {
 	for want, failure := range map[string]*GateError{
 		"step restart-workloads/deployment/cart: timed out waiting: a (and 1 more)": {Step: step, Missing: []string{"a", "b"}, Cause: context.DeadlineExceeded},
 		"step restart-workloads/deployment/cart: interrupted while waiting: a":      {Step: step, Missing: []string{"a"}, Cause: context.Canceled},
-		"step restart-workloads/deployment/cart: its controller has given up: a":    {Step: step, Missing: []string{"a"}, Cause: errGivenUp},
+		"step restart-workloads/deployment/cart: waiting longer cannot help: a":     {Step: step, Missing: []string{"a"}, Cause: errGivenUp},
 	} {
 		if failure.Error() != want || !errors.Is(failure, failure.Cause) {
 			t.Errorf("the error is %q", failure.Error())

@@ -106,12 +106,12 @@ func (r *Runner) replaceOne(ctx context.Context, workload mesh.Workload, whole b
 			result.missing = []string{pod.String() + " came up without a sidecar again, although one is asked for: look at the injector"}
 			return result, nil
 		}
-		refused, err := r.replace(ctx, pod)
+		reason, err := r.replace(ctx, pod)
 		if err != nil {
 			return result, err
 		}
-		if refused != "" {
-			result.missing = append(result.missing, pod.String()+": "+refused)
+		if reason != "" {
+			result.missing = append(result.missing, pod.String()+": "+reason)
 			result.retry = retryEviction
 			return result, nil
 		}
@@ -129,7 +129,7 @@ func mostReplacements(workload mesh.Workload) int { return 2 * int(max(workload.
 // replace evicts a pod, or deletes one that is not ready: that one serves
 // nobody, and an eviction of it may be refused for ever. It returns why it was
 // refused, if a PodDisruptionBudget did.
-func (r *Runner) replace(ctx context.Context, pod mesh.Pod) (refused string, err error) {
+func (r *Runner) replace(ctx context.Context, pod mesh.Pod) (reason string, err error) {
 	if pod.Ready {
 		return r.evict(ctx, pod)
 	}
@@ -138,7 +138,7 @@ func (r *Runner) replace(ctx context.Context, pod mesh.Pod) (refused string, err
 
 // evict asks for a pod to be replaced. It returns why that was refused, if a
 // PodDisruptionBudget did.
-func (r *Runner) evict(ctx context.Context, pod mesh.Pod) (refused string, err error) {
+func (r *Runner) evict(ctx context.Context, pod mesh.Pod) (reason string, err error) {
 	err = r.Kube.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
@@ -153,6 +153,8 @@ func (r *Runner) evict(ctx context.Context, pod mesh.Pod) (refused string, err e
 	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
 		return "", nil
 	default:
+		// It may have been done all the same.
+		r.changed = r.changed || !refused(err)
 		return "", fmt.Errorf("evict %s: %w", pod, err)
 	}
 }
@@ -165,6 +167,7 @@ func (r *Runner) deletePod(ctx context.Context, pod mesh.Pod) error {
 		return nil
 	}
 	if err != nil {
+		r.changed = r.changed || !refused(err)
 		return fmt.Errorf("delete %s: %w", pod, err)
 	}
 	r.changed = true

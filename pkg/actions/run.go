@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/resourceversion"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -47,6 +48,7 @@ const recordGrace = 10 * time.Second
 // step, and keeps the record true. It stops at the first error and says
 // whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
+	r.changed = false
 	r.replaced, r.replacements = map[types.UID]bool{}, map[types.UID]int{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
@@ -106,14 +108,19 @@ func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
 		ctx, cancel = context.WithTimeout(ctx, r.GateTimeout)
 		defer cancel()
 	}
+	written := map[v1alpha1.ObjectReference]string{}
 	for _, change := range step.Changes {
-		_, written, err := r.Writer.Change(ctx, change, false)
-		r.changed = r.changed || written
+		after, changed, err := r.Writer.Change(ctx, change, false)
+		r.changed = r.changed || changed
+		if change.Object.Kind == mesh.KindPod && apierrors.IsNotFound(err) {
+			continue
+		}
 		if err != nil {
 			return fmt.Errorf("step %s: %w", step.ID, err)
 		}
+		written[change.Object] = after.GetResourceVersion()
 	}
-	if err := r.await(ctx, step.Changes); err != nil {
+	if err := r.await(ctx, written); err != nil {
 		return fmt.Errorf("step %s: %w", step.ID, err)
 	}
 	return r.wait(ctx, step)
@@ -121,13 +128,13 @@ func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
 
 // await waits until the watches have caught up with what was just written. A
 // gate that judged the state of before would hold at once.
-func (r *Runner) await(ctx context.Context, changes []v1alpha1.Change) error {
+func (r *Runner) await(ctx context.Context, written map[v1alpha1.ObjectReference]string) error {
 	for {
 		snapshot, err := r.observer.snapshot()
 		if err != nil {
 			return err
 		}
-		if seen(snapshot, changes) {
+		if seen(snapshot, written) {
 			return nil
 		}
 		select {
@@ -138,17 +145,19 @@ func (r *Runner) await(ctx context.Context, changes []v1alpha1.Change) error {
 	}
 }
 
-func seen(snapshot *mesh.Snapshot, changes []v1alpha1.Change) bool {
-	for _, change := range changes {
-		object, found := snapshot.Object(change.Object)
+// seen says whether a snapshot shows each object as it was written, or newer.
+// Resource versions are numbers that grow (KEP-5504).
+func seen(snapshot *mesh.Snapshot, written map[v1alpha1.ObjectReference]string) bool {
+	for reference, version := range written {
+		object, found := snapshot.Object(reference)
 		if !found {
 			// Deleted since; whether that matters is the gate's question.
 			continue
 		}
-		for _, field := range change.Fields {
-			if plan.Equal(plan.Lookup(object, field.Path), field.Before) {
-				return false
-			}
+		shown, _ := plan.Lookup(object, "/metadata/resourceVersion").(string)
+		order, err := resourceversion.CompareResourceVersion(shown, version)
+		if err != nil && shown != version || err == nil && order < 0 {
+			return false
 		}
 	}
 	return true

@@ -403,6 +403,11 @@ func TestRunWaitsAtAGateUntilItHolds(t *testing.T) {
 func TestRunDoesNotJudgeAGateByWhatItHasNotSeenYet(t *testing.T) {
 	r := newTrial(t, []v1alpha1.Step{stepOf("a", v1alpha1.GateCaptured, field(modePath, nil, "ambient"))}, fixture.Namespace("shop", nil), fixture.Pod("shop", "cart"))
 	r.dynamic.PrependWatchReactor("namespaces", func(clienttesting.Action) (bool, watch.Interface, error) { return true, watch.NewFake(), nil })
+	r.dynamic.PrependReactor("patch", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) {
+		written := fixture.Object(fixture.Namespace("shop", labels{"istio.io/dataplane-mode": "ambient"}))
+		written.SetResourceVersion("1000000")
+		return true, &written, nil
+	})
 	r.GateTimeout = 50 * time.Millisecond
 	changed, err := r.Run(t.Context(), r.record)
 	if !changed || !errors.Is(err, context.DeadlineExceeded) || !strings.Contains(err.Error(), "waiting to see what was written") {
@@ -433,6 +438,26 @@ func TestRunGivesUpAtAGateWhenItsTimeIsOver(t *testing.T) {
 	}
 }
 
+// A ztunnel that does not answer is what the gate waits for, and has to be named
+// when the time is over.
+func TestRunSaysThatZtunnelDidNotAnswer(t *testing.T) {
+	steps, objects := shopWithCart(fixture.Ambient)
+	r := newTrial(t, steps, objects...)
+	r.GateTimeout = 50 * time.Millisecond
+	r.Evidence = func(ctx context.Context, _ []string) (*mesh.Evidence, error) {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	_, err := r.Run(t.Context(), r.record)
+	var gate *GateError
+	if !errors.As(err, &gate) || !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("the error is %v", err)
+	}
+	if !strings.Contains(err.Error(), "ztunnel") {
+		t.Errorf("the error does not say what was waited for: %v", err)
+	}
+}
+
 func TestRunGivesUpAtAGateWhoseControllerHas(t *testing.T) {
 	steps, _ := shopWithCart()
 	stuck := switched()
@@ -444,19 +469,22 @@ func TestRunGivesUpAtAGateWhoseControllerHas(t *testing.T) {
 	}
 }
 
+// A state that is older than what was written says nothing yet; a newer one
+// does, whatever somebody else has made of the field.
 func TestSeen(t *testing.T) {
-	set := change(field(modePath, nil, "ambient"))
-	gone := v1alpha1.Change{Object: reference("Deployment", "gone"), Fields: []v1alpha1.FieldChange{field("/spec/a", nil, "b")}}
+	shop := fixture.Namespace("shop", nil)
+	shop.ResourceVersion = "100"
+	there := v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: "shop"}
 	for _, test := range []struct {
-		name   string
-		labels labels
-		change v1alpha1.Change
-		want   bool
+		name    string
+		object  v1alpha1.ObjectReference
+		written string
+		want    bool
 	}{
-		{"as it was", nil, set, false}, {"as it is to be", labels{"istio.io/dataplane-mode": "ambient"}, set, true},
-		{"as somebody else wrote it since", labels{"istio.io/dataplane-mode": "none"}, set, true}, {"deleted since", nil, gone, true},
+		{"older", there, "101", false}, {"the same", there, "100", true}, {"newer", there, "99", true},
+		{"deleted since", reference("Deployment", "gone"), "101", true}, {"versions that do not compare", there, "x", false},
 	} {
-		if got := seen(fixture.Snapshot(fixture.Namespace("shop", test.labels)), []v1alpha1.Change{test.change}); got != test.want {
+		if got := seen(fixture.Snapshot(shop), map[v1alpha1.ObjectReference]string{test.object: test.written}); got != test.want {
 			t.Errorf("%s: seen is %t", test.name, got)
 		}
 	}

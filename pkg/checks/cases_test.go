@@ -245,6 +245,11 @@ metadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}`
 		{name: "a waypoint and no policy", check: "layer7-policies", objects: shop(usingService)},
 		{name: "layer 4 and a namespace that refuses waypoints", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), refusing, policy("shop", layer4)}},
 
+		{
+			name: "the root namespace's, known by istiod alone", check: "layer7-policies", objects: []any{fixture.Without("ConfigMap", shop()...), policy("istio-system", methods)},
+			want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "needs HTTP"}},
+		},
+
 		{name: "none", check: "request-authentication", objects: shop()},
 		{name: "one", check: "request-authentication", objects: shop(requests("shop", "{}")), want: []finding{{fail, "RequestAuthentication shop/j", "", "tokens are validated by sidecars and waypoints only"}}},
 		{name: "the root namespace's", check: "request-authentication", objects: shop(requests("istio-system", "{}")), want: []finding{{fail, "RequestAuthentication istio-system/j", "", "tokens"}}},

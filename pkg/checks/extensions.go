@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
 // extensions is about what changes the proxies themselves. Mesh-wide
@@ -12,7 +11,7 @@ import (
 func extensions() Check {
 	return Check{
 		ID: "extensions", Category: CategoryExtensions, Severity: v1alpha1.SeverityError,
-		Needs:  append(workloadKinds(), "EnvoyFilter", "WasmPlugin", "Telemetry", "ProxyConfig", mesh.IstioConfigMaps),
+		Needs:  append(rootNamespaces("EnvoyFilter", "WasmPlugin", "Telemetry", "ProxyConfig"), workloadKinds()...),
 		Passed: "no EnvoyFilter, WasmPlugin or Telemetry applies here",
 		Run: func(subject Subject) []Finding {
 			findings := slices.Concat(

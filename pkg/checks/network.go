@@ -155,7 +155,7 @@ func matches(selector *metav1.LabelSelector, set map[string]string) bool {
 func headlessStrict() Check {
 	return Check{
 		ID: "headless-strict", Category: CategoryNetwork, Severity: v1alpha1.SeverityError,
-		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration", "Service", "PeerAuthentication", mesh.IstioConfigMaps),
+		Needs:  append(rootNamespaces("MutatingWebhookConfiguration", "Service", "PeerAuthentication"), workloadKinds()...),
 		Passed: "no headless Service has pods that accept mTLS only",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding

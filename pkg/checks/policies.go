@@ -27,7 +27,7 @@ var dryRunIgnoredSince = semver.MustParse("1.29.0")
 func layer7Policies() Check {
 	return Check{
 		ID: "layer7-policies", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  append(workloadKinds(), "AuthorizationPolicy", "Service", mesh.IstioConfigMaps),
+		Needs:  append(rootNamespaces("AuthorizationPolicy", "Service"), workloadKinds()...),
 		Passed: "every AuthorizationPolicy that applies here is layer 4",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -123,7 +123,7 @@ func waypointUser(subject Subject) *v1alpha1.ObjectReference {
 func requestAuthentication() Check {
 	return Check{
 		ID: "request-authentication", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  append(workloadKinds(), "RequestAuthentication", mesh.IstioConfigMaps),
+		Needs:  append(rootNamespaces("RequestAuthentication"), workloadKinds()...),
 		Passed: "no RequestAuthentication applies here",
 		Run: func(subject Subject) []Finding {
 			return extensionFindings(subject, "RequestAuthentication", v1alpha1.StatusFail,
@@ -135,7 +135,7 @@ func requestAuthentication() Check {
 func peerAuthenticationDisable() Check {
 	return Check{
 		ID: "peer-authentication-disable", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  append(workloadKinds(), "PeerAuthentication", mesh.IstioConfigMaps),
+		Needs:  append(rootNamespaces("PeerAuthentication"), workloadKinds()...),
 		Passed: "no PeerAuthentication disables mTLS here",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -173,7 +173,7 @@ func disabledFields(spec *securityv1beta1.PeerAuthentication) []string {
 func dryRunPolicies() Check {
 	return Check{
 		ID: "dry-run-policies", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  append(workloadKinds(), "AuthorizationPolicy", mesh.IstiodDeployments, mesh.IstioConfigMaps),
+		Needs:  append(rootNamespaces("AuthorizationPolicy"), workloadKinds()...),
 		Passed: "no dry-run AuthorizationPolicy applies here",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding

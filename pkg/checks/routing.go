@@ -115,7 +115,7 @@ func serviceEntries() Check {
 func sidecarResource() Check {
 	return Check{
 		ID: "sidecar-resource", Category: CategoryRouting, Severity: v1alpha1.SeverityError,
-		Needs:  append(workloadKinds(), "Sidecar", mesh.IstioConfigMaps),
+		Needs:  append(rootNamespaces("Sidecar"), workloadKinds()...),
 		Passed: "nothing restricts what callers here may call",
 		Run: func(subject Subject) []Finding {
 			findings := meshRegistryOnly(subject)

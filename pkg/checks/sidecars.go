@@ -66,6 +66,11 @@ func kubeInjected() Check {
 	}
 }
 
+// rootNamespaces are what the mesh's root namespaces are told by.
+func rootNamespaces(more ...string) []string {
+	return append([]string{mesh.IstiodDeployments, mesh.IstioConfigMaps}, more...)
+}
+
 // workloadKinds are the kinds that hold pod templates.
 func workloadKinds() []string {
 	return []string{

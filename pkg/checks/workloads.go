@@ -27,7 +27,9 @@ func restartable() Check {
 					markMoved(moved, pods)
 					continue
 				}
-				if subject.Snapshot.RoleOf(workload, subject.Namespace) == mesh.RoleStay {
+				if subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove {
+					// What is pinned needs no restart: where one does not happen
+					// by itself, its running pods are labelled.
 					continue
 				}
 				markMoved(moved, pods)
@@ -105,8 +107,8 @@ var injectorLabels = []string{
 func selectorLabels() Check {
 	return Check{
 		ID: "selector-labels", Category: CategoryWorkloads, Severity: v1alpha1.SeverityError,
-		Needs: append(workloadKinds(), "MutatingWebhookConfiguration", "Service", "PodDisruptionBudget", "NetworkPolicy",
-			"AuthorizationPolicy", "PeerAuthentication"),
+		Needs: append(rootNamespaces("MutatingWebhookConfiguration", "Service", "PodDisruptionBudget", "NetworkPolicy",
+			"AuthorizationPolicy", "PeerAuthentication"), workloadKinds()...),
 		Passed: "nothing selects pods by labels that change with the sidecar",
 		Run: func(subject Subject) []Finding {
 			changing := changingLabels(subject)

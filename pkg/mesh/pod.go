@@ -175,7 +175,9 @@ func isGateway(labels, annotations map[string]string) bool {
 }
 
 // IsZtunnel says whether the pod is one of ztunnel's DaemonSet.
-func (p Pod) IsZtunnel() bool { return p.Labels["app"] == "ztunnel" }
+func (p Pod) IsZtunnel() bool {
+	return p.Labels["app"] == "ztunnel" && p.Controller != nil && p.Controller.Kind == KindDaemonSet
+}
 
 // Tunnels says whether the pod's sidecar accepts HBONE, as ztunnel sees it.
 func (p Pod) Tunnels() bool { return p.Labels[TunnelLabel] == TunnelHTTP }

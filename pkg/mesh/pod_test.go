@@ -16,6 +16,10 @@ func TestHasSidecar(t *testing.T) {
 	nativeProxy := func(pod *corev1.Pod) {
 		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: "istio-proxy"})
 	}
+	ofDaemonSet := func(pod *corev1.Pod) {
+		owner := fixture.DaemonSet("istio-system", "ztunnel").ObjectMeta
+		pod.OwnerReferences = []metav1.OwnerReference{fixture.Owner("DaemonSet", "apps/v1", &owner)}
+	}
 	tests := []struct {
 		name  string
 		edits []func(*corev1.Pod)
@@ -35,7 +39,8 @@ func TestHasSidecar(t *testing.T) {
 		{"a sidecar with a template of its own", []func(*corev1.Pod){proxy, fixture.Annotated("inject.istio.io/templates", "sidecar,custom")}, true},
 		{"a waypoint", []func(*corev1.Pod){proxy, fixture.Labelled("gateway.networking.k8s.io/gateway-name", "waypoint")}, false},
 		{"a gateway that istiod manages", []func(*corev1.Pod){proxy, fixture.Labelled("gateway.istio.io/managed", "istio.io-gateway-controller")}, false},
-		{"ztunnel, whose container has the proxy's name", []func(*corev1.Pod){proxy, fixture.Labelled("app", "ztunnel")}, false},
+		{"ztunnel, whose container has the proxy's name", []func(*corev1.Pod){proxy, fixture.Labelled("app", "ztunnel"), ofDaemonSet}, false},
+		{"a pod that only bears ztunnel's label", []func(*corev1.Pod){proxy, fixture.Labelled("app", "ztunnel")}, true},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

@@ -355,16 +355,24 @@ func (s *Snapshot) waypoint(gateway gatewayv1.Gateway, used bool) v1alpha1.Waypo
 		Namespace: gateway.Namespace, Name: gateway.Name, Exists: true, Used: used,
 		Programmed: meta.IsStatusConditionTrue(gateway.Status.Conditions, string(gatewayv1.GatewayConditionProgrammed)),
 	}
+	ready := map[string]bool{}
 	for _, endpoints := range s.slices {
 		if endpoints.Namespace != gateway.Namespace || endpoints.Labels[label.IoK8sNetworkingGatewayGatewayName.Name] != gateway.Name {
 			continue
 		}
 		for _, endpoint := range endpoints.Endpoints {
-			if endpoint.Conditions.Ready == nil || *endpoint.Conditions.Ready {
-				status.ReadyEndpoints += len(endpoint.Addresses)
+			if endpoint.Conditions.Ready != nil && !*endpoint.Conditions.Ready || len(endpoint.Addresses) == 0 {
+				continue
 			}
+			// A pod with addresses of both families is in two slices.
+			name := endpoint.Addresses[0]
+			if endpoint.TargetRef != nil && endpoint.TargetRef.UID != "" {
+				name = string(endpoint.TargetRef.UID)
+			}
+			ready[name] = true
 		}
 	}
+	status.ReadyEndpoints = len(ready)
 	return status
 }
 

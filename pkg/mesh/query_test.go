@@ -29,7 +29,7 @@ status: {conditions: [{type: Programmed, status: "%s", reason: Programmed, messa
 func endpoints(namespace, gateway, name string, conditions ...string) string {
 	var list []string
 	for i, condition := range conditions {
-		list = append(list, fmt.Sprintf(`{addresses: ["10.0.0.%d"], conditions: {%s}}`, i+1, condition))
+		list = append(list, fmt.Sprintf(`{addresses: ["10.0.0.%d"], targetRef: {kind: Pod, uid: %s-%d}, conditions: {%s}}`, i+1, strings.TrimSuffix(name, "-ipv6"), i, condition))
 	}
 	return fmt.Sprintf(`
 apiVersion: discovery.k8s.io/v1
@@ -52,6 +52,8 @@ func TestWaypoints(t *testing.T) {
 			[]v1alpha1.WaypointStatus{{Namespace: "shop", Name: "way", Exists: true, Programmed: true, ReadyEndpoints: 2, Used: true}}},
 		{"endpoints in several slices", labels{"istio.io/use-waypoint": "way"}, []any{waypoint("shop", "way", class, true), endpoints("shop", "way", "way-1", "ready: true"), endpoints("shop", "way", "way-2", "ready: true")},
 			[]v1alpha1.WaypointStatus{{Namespace: "shop", Name: "way", Exists: true, Programmed: true, ReadyEndpoints: 2, Used: true}}},
+		{"endpoints of both families", labels{"istio.io/use-waypoint": "way"}, []any{waypoint("shop", "way", class, true), endpoints("shop", "way", "way-1", "ready: true"), endpoints("shop", "way", "way-1-ipv6", "ready: true")},
+			[]v1alpha1.WaypointStatus{{Namespace: "shop", Name: "way", Exists: true, Programmed: true, ReadyEndpoints: 1, Used: true}}},
 		{"one that is not programmed", labels{"istio.io/use-waypoint": "way"}, []any{waypoint("shop", "way", class, false), endpoints("shop", "way", "way-1", "ready: true")},
 			[]v1alpha1.WaypointStatus{{Namespace: "shop", Name: "way", Exists: true, ReadyEndpoints: 1, Used: true}}},
 		{"one without endpoints", labels{"istio.io/use-waypoint": "way"}, []any{waypoint("shop", "way", class, true), endpoints("shop", "other", "other-1", "ready: true"), endpoints("pay", "way", "way-1", "ready: true")},

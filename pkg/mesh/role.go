@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"cmp"
 	"maps"
 	"slices"
 
@@ -109,5 +108,9 @@ func (s *Snapshot) injectedWith(workload Workload, namespace Namespace, added ma
 // OptedOut says whether labels and annotations of a pod refuse injection; the
 // label wins (istio pkg/kube/inject, injectRequired).
 func OptedOut(labels, annotations map[string]string) bool {
-	return cmp.Or(labels[label.SidecarInject.Name], annotations[annotation.SidecarInject.Name]) == "false"
+	wish := annotations[annotation.SidecarInject.Name]
+	if byLabel, set := labels[label.SidecarInject.Name]; set {
+		wish = byLabel
+	}
+	return wish == "false"
 }

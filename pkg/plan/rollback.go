@@ -249,29 +249,36 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 	return nil
 }
 
-// formerWorkloads are the workloads that the runs moved, as the rollback
-// leaves their templates.
+// formerWorkloads are the workloads whose pods the injector has to give a proxy
+// to again, as the rollback leaves their templates: those that the runs moved,
+// and gateways that they pinned.
 func (r *rollback) formerWorkloads() []mesh.Workload {
 	var workloads []mesh.Workload
-	for _, reference := range r.objects(v1alpha1.PhaseRestartWorkloads) {
-		workload, found := r.snapshot.Workload(reference)
-		if !found {
-			continue
-		}
-		labels, annotations := copyStrings(workload.Template.Labels), copyStrings(workload.Template.Annotations)
-		for _, edit := range r.edits(v1alpha1.PhaseRestartWorkloads, reference, workload.Object, false) {
-			segments := Segments(edit.path)
-			target := labels
-			if segments[len(segments)-2] == "annotations" {
-				target = annotations
+	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseRestartWorkloads, v1alpha1.PhasePin} {
+		for _, reference := range r.objects(phase) {
+			workload, found := r.snapshot.Workload(reference)
+			if found && (phase == v1alpha1.PhaseRestartWorkloads || workload.IsGateway()) {
+				workloads = append(workloads, r.former(phase, workload))
 			}
-			set(target, segments[len(segments)-1], edit.after)
 		}
-		workload.Template.Labels, workload.Template.Annotations = labels, annotations
-		workloads = append(workloads, workload)
 	}
 	slices.SortFunc(workloads, func(a, b mesh.Workload) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
 	return workloads
+}
+
+// former is a workload as the rollback leaves its template.
+func (r *rollback) former(phase v1alpha1.Phase, workload mesh.Workload) mesh.Workload {
+	labels, annotations := copyStrings(workload.Template.Labels), copyStrings(workload.Template.Annotations)
+	for _, edit := range r.edits(phase, workload.Reference, workload.Object, false) {
+		segments := Segments(edit.path)
+		target := labels
+		if segments[len(segments)-2] == "annotations" {
+			target = annotations
+		}
+		set(target, segments[len(segments)-1], edit.after)
+	}
+	workload.Template.Labels, workload.Template.Annotations = labels, annotations
+	return workload
 }
 
 func copyStrings(from map[string]string) map[string]string {

@@ -271,6 +271,20 @@ func TestRollbackIsBlockedWhereTheInjectorIsGone(t *testing.T) {
 	}
 }
 
+// Taking its own labels off a gateway restarts it. Where the injector is gone it
+// would come back without a proxy, as a workload would without its sidecar.
+func TestRollbackOfAGatewayIsBlockedWhereTheInjectorIsGone(t *testing.T) {
+	before := shop(labels{rev: "canary"}, fixture.Injector("canary", false), running(fixture.Deployment("shop", "ingress", fixture.InjectedGateway)))
+	enrolment := enroll(t, before)
+	after := slices.DeleteFunc(apply(t, before, enrolment.Steps), func(object unstructured.Unstructured) bool {
+		return object.GetName() == "istio-sidecar-injector-canary"
+	})
+	planned := rollback(t, after, recordOf("one", enrolment, done(len(enrolment.Steps))...))
+	if !planned.Blocked {
+		t.Errorf("nothing blocks:\n%s", strings.Join(sketch(planned), "\n"))
+	}
+}
+
 func TestRollbackOfANamespaceWithoutSidecars(t *testing.T) {
 	before := shop(nil, running(fixture.Deployment("shop", "cart")))
 	enrolment := enroll(t, before)

@@ -89,6 +89,12 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 		return o.explain(err)
 	}
 	if nothingToDo(run.plan) || run.plan.Blocked || o.dryRun != cmdutil.DryRunNone {
+		if nothingToDo(run.plan) && o.dryRun == cmdutil.DryRunNone {
+			// What the runs had changed is as it was before, by whoever.
+			if err := o.closeRecords(ctx, run.undoes); err != nil {
+				return err
+			}
+		}
 		return o.showOnly(ctx, run)
 	}
 	if o.output.human() {

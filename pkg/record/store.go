@@ -49,8 +49,8 @@ func NewStore(client corev1client.ConfigMapsGetter, namespace string) *Store {
 // Name is the name of the ConfigMap that holds a record.
 func Name(id string) string { return namePrefix + id }
 
-// Create stores a new record. Its start is set to the API server's time, by
-// which it can be compared with the creation of pods.
+// Create stores a new record. Its start becomes the API server's time, by which
+// it can be compared with the creation of pods.
 func (s *Store) Create(ctx context.Context, record *v1alpha1.MigrationRecord) error {
 	configMap, err := pack(record)
 	if err != nil {
@@ -62,7 +62,7 @@ func (s *Store) Create(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	}
 	s.versions[record.ID] = created.ResourceVersion
 	record.Started = created.CreationTimestamp.UTC()
-	return s.Update(ctx, record)
+	return nil
 }
 
 // Update stores a record that this store created or listed. It fails where
@@ -149,7 +149,8 @@ func pack(record *v1alpha1.MigrationRecord) (*corev1.ConfigMap, error) {
 	}, nil
 }
 
-// Unpack reads the record that a ConfigMap holds.
+// Unpack reads the record that a ConfigMap holds. The run started when the
+// ConfigMap was created.
 func Unpack(configMap *corev1.ConfigMap) (*v1alpha1.MigrationRecord, error) {
 	fail := func(err error) (*v1alpha1.MigrationRecord, error) {
 		return nil, fmt.Errorf("ConfigMap %s/%s: read the migration record in %s: %w", configMap.Namespace, configMap.Name, dataKey, err)
@@ -168,6 +169,9 @@ func Unpack(configMap *corev1.ConfigMap) (*v1alpha1.MigrationRecord, error) {
 	}
 	if record.APIVersion != v1alpha1.GroupVersion {
 		return fail(fmt.Errorf("it is of version %q, this tool reads %s", record.APIVersion, v1alpha1.GroupVersion))
+	}
+	if !configMap.CreationTimestamp.IsZero() {
+		record.Started = configMap.CreationTimestamp.UTC()
 	}
 	return &record, nil
 }

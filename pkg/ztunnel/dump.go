@@ -15,6 +15,9 @@ import (
 type dump struct {
 	Workloads     list[dumpWorkload]   `json:"workloads"`
 	WorkloadState map[string]dumpState `json:"workloadState"`
+	Config        struct {
+		ClusterID string `json:"clusterId"`
+	} `json:"config"`
 }
 
 type dumpWorkload struct {
@@ -29,12 +32,15 @@ type dumpWorkload struct {
 	AuthorizationPolicies []string `json:"authorizationPolicies"`
 }
 
-// isPod goes by the workload's UID, "CLUSTER//Pod/NAMESPACE/NAME" (istio
-// pilot/pkg/serviceregistry/ambient, generatePodUID): a WorkloadEntry can bear
-// the name of a pod.
-func (w dumpWorkload) isPod() bool {
+// isPodOf goes by the workload's UID, "CLUSTER//Pod/NAMESPACE/NAME" (istio
+// pilot/pkg/serviceregistry/ambient, generatePodUID): a WorkloadEntry, or a pod
+// of another cluster, can bear the name of a pod.
+func (w dumpWorkload) isPodOf(cluster string) bool {
 	parts := strings.Split(w.UID, "/")
-	return len(parts) < 3 || parts[2] == "Pod"
+	if len(parts) < 3 {
+		return true
+	}
+	return parts[2] == "Pod" && (cluster == "" || parts[0] == cluster)
 }
 
 type dumpState struct {
@@ -81,7 +87,7 @@ func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
 		evidence.Captured[types.UID(uid)] = mesh.CaptureState(state.State)
 	}
 	for _, workload := range parsed.Workloads {
-		if !workload.isPod() {
+		if !workload.isPodOf(parsed.Config.ClusterID) {
 			continue
 		}
 		known := mesh.ZtunnelWorkload{
