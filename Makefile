@@ -12,7 +12,7 @@ GOLANGCI         := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-li
 
 MODULES := . test/controlplane test/e2e
 
-.PHONY: help build install test unit e2e demo up down lint fmt dist clean
+.PHONY: help build install test unit e2e soak demo up down lint fmt dist clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,12 @@ e2e:
 	cd test/controlplane && go run ./cmd/controlplane build
 	cd test/controlplane && go test -p 1 -timeout 20m ./...
 	cd test/e2e && go test -timeout 25m ./...
+
+# How often soak runs the end-to-end tests.
+COUNT ?= 5
+
+soak: ## Run the end-to-end tests over and over
+	cd test/e2e && go test -count=$(COUNT) -timeout 120m ./...
 
 demo: build ## Move a namespace there and back on a real control plane, and show it
 	./test/demo.sh

@@ -5,12 +5,13 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
+	"sync/atomic"
 	"syscall"
 	"time"
 
+	"github.com/go-logr/logr"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plugin"
 	"golang.org/x/term"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
@@ -28,6 +29,7 @@ func main() {
 func run() int {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
+	var changing atomic.Bool
 	signals := make(chan os.Signal, 2)
 	signal.Notify(signals, os.Interrupt, syscall.SIGTERM)
 	go func() {
@@ -35,15 +37,19 @@ func run() int {
 		<-signals
 		cancel()
 		<-signals
+		if changing.Load() {
+			fmt.Fprintln(os.Stderr, "error: interrupted twice: the run did not stop in order; enroll again to go on, or roll back")
+			os.Exit(plugin.StatusIncomplete)
+		}
 		os.Exit(plugin.StatusInterrupted)
 	}()
 	// Libraries log what they then return as errors; users read those.
-	klog.LogToStderr(false)
-	klog.SetOutput(io.Discard)
+	klog.SetLogger(logr.Discard())
 	command := plugin.NewCommand(plugin.Environment{
 		Streams:     genericiooptions.IOStreams{In: os.Stdin, Out: os.Stdout, ErrOut: os.Stderr},
 		Version:     version,
 		Now:         time.Now,
+		Changing:    func() { changing.Store(true) },
 		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
 	})

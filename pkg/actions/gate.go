@@ -89,7 +89,10 @@ func (r *Runner) wait(ctx context.Context, step v1alpha1.Step) error {
 		}
 		verdict, err := look(ctx, snapshot, step.Gate)
 		if err != nil && ctx.Err() == nil {
-			return fmt.Errorf("step %s: %w", step.ID, err)
+			if r.Backoff.Steps == 0 || !passing(err) {
+				return fmt.Errorf("step %s: %w", step.ID, err)
+			}
+			verdict.missing, verdict.retry, err = []string{"the API server answers again: " + err.Error()}, retryEvidence, nil
 		}
 		if err != nil && len(last) == 0 {
 			// Everything that the API server knows says yes: what is slow is
@@ -108,15 +111,17 @@ func (r *Runner) wait(ctx context.Context, step v1alpha1.Step) error {
 				return r.gateError(ctx, step, last, errGivenUp)
 			}
 		}
-		var again <-chan time.Time
+		// What asks for another look by the clock is not hurried by changes:
+		// in a busy namespace ztunnel would be asked all the time.
+		again, changed := (<-chan time.Time)(nil), r.observer.changed
 		if verdict.retry > 0 {
-			again = time.After(verdict.retry)
+			again, changed = time.After(verdict.retry), nil
 		}
 		select {
-		case <-r.observer.changed:
+		case <-changed:
 		case <-again:
 		case <-ctx.Done():
-			return r.gateError(ctx, step, last, ctx.Err())
+			return r.gateError(ctx, step, last, context.Cause(ctx))
 		}
 	}
 }

@@ -66,7 +66,7 @@ func looker(snapshot *mesh.Snapshot) (runner *Runner, asked *[][]string) {
 	}
 	kube.PrependReactor("*", "pods", accept)
 	return &Runner{
-		Namespace: "shop", Kube: kube, replaced: map[types.UID]bool{}, replacements: map[types.UID]int{},
+		Namespace: "shop", Kube: kube, replaced: map[types.UID]bool{}, replacements: map[types.UID]int{}, named: map[types.UID]bool{},
 		Evidence: func(_ context.Context, nodes []string) (*mesh.Evidence, error) {
 			*asked = append(*asked, nodes)
 			return evidenceFor(snapshot.Pods("shop")...), nil

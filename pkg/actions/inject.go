@@ -11,6 +11,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // lookInjected: every pod of the workloads that should have a sidecar has one
@@ -22,7 +23,14 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 	if err != nil {
 		return verdict{}, err
 	}
-	var result verdict
+	// A workload that nothing asks a sidecar for has only to be ready.
+	result, _, err := rollouts(snapshot, slices.DeleteFunc(slices.Clone(gate.Workloads), func(reference v1alpha1.ObjectReference) bool {
+		workload, found := snapshot.Workload(reference)
+		return !found || workload.Injected(snapshot.Injectors(), namespace.Labels)
+	}))
+	if err != nil {
+		return verdict{}, err
+	}
 	for _, workload := range r.injectable(snapshot, namespace, gate.Workloads) {
 		next, err := r.restored(ctx, snapshot, workload, since(gate))
 		if err != nil {
@@ -32,7 +40,30 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 		result.failed = result.failed || next.failed
 		result.retry = max(result.retry, next.retry)
 	}
+	if len(gate.Workloads) == 0 {
+		r.nameStrays(snapshot, namespace, since(gate))
+	}
 	return result, nil
+}
+
+// nameStrays says which pods made during the migration lack their sidecar and
+// are not replaced: nothing controls them, or something that is not known here.
+func (r *Runner) nameStrays(snapshot *mesh.Snapshot, namespace mesh.Namespace, since time.Time) {
+	known := map[types.UID]bool{}
+	for _, workload := range snapshot.Workloads(namespace.Name) {
+		if workload.Reference.Kind != mesh.KindJob && workload.Reference.Kind != mesh.KindCronJob {
+			for _, pod := range snapshot.PodsOf(workload) {
+				known[pod.UID] = true
+			}
+		}
+	}
+	for _, pod := range snapshot.Pods(namespace.Name) {
+		if known[pod.UID] || r.named[pod.UID] || pod.HasSidecar() || pod.Created.Before(since) || !snapshot.RestartDue(pod, namespace) {
+			continue
+		}
+		r.named[pod.UID] = true
+		r.Events.note("%s has no sidecar and is not replaced, since nothing would bring it back: it is outside the mesh until you make it anew", pod)
+	}
 }
 
 // since is when the migration began; a gate that does not say is about all

@@ -70,15 +70,16 @@ func observe(ctx context.Context, client dynamic.Interface, namespace string, ba
 	return o, nil
 }
 
-// gateBase keeps of a mesh what decides how pods of the namespace come up: the
-// injection webhooks and the configuration of istio-cni.
+// gateBase keeps of a mesh what gates need besides the namespace: what decides
+// how its pods come up, the injection webhooks and the configuration of
+// istio-cni, and the components themselves.
 func gateBase(content mesh.Content, namespace string) mesh.Content {
 	base := mesh.Content{Coverage: content.Coverage, KubernetesVersion: content.KubernetesVersion}
 	for _, object := range content.Objects {
 		switch object.GetKind() {
 		case "MutatingWebhookConfiguration", "ConfigMap":
 			base.Objects = append(base.Objects, object)
-		case mesh.KindDaemonSet:
+		case mesh.KindDaemonSet, mesh.KindDeployment:
 			if object.GetNamespace() != namespace {
 				base.Objects = append(base.Objects, object)
 			}

@@ -11,8 +11,10 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/resourceversion"
+	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/kubernetes"
 )
 
@@ -28,7 +30,10 @@ type Runner struct {
 	Mesh mesh.Content
 	// GateTimeout bounds the wait at each gate; 0 means no bound of its own.
 	GateTimeout time.Duration
-	Events      Events
+	// Backoff is how requests are repeated that fail for reasons that pass;
+	// the zero value repeats none.
+	Backoff wait.Backoff
+	Events  Events
 	// Now is the clock that the record's times are read from.
 	Now func() time.Time
 
@@ -38,6 +43,8 @@ type Runner struct {
 	// them by workload.
 	replaced     map[types.UID]bool
 	replacements map[types.UID]int
+	// named are the pods that a note was made of.
+	named map[types.UID]bool
 }
 
 // recordGrace is how long a record may be written after the run's own time is
@@ -49,7 +56,7 @@ const recordGrace = 10 * time.Second
 // whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
 	r.changed = false
-	r.replaced, r.replacements = map[types.UID]bool{}, map[types.UID]int{}
+	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	if r.observer, err = observe(watching, r.Writer.Dynamic, r.Namespace, r.Mesh); err != nil {
@@ -69,12 +76,16 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 
 // step records what is about to change, changes it, waits, and records that.
 func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v1alpha1.Step, entry *v1alpha1.StepRecord) error {
-	if err := ctx.Err(); err != nil {
-		return fmt.Errorf("before step %s: %w", step.ID, err)
+	if ctx.Err() != nil {
+		return fmt.Errorf("before step %s: %w", step.ID, context.Cause(ctx))
 	}
 	var present []v1alpha1.Change
 	for _, change := range step.Changes {
-		live, err := r.Writer.Get(ctx, change.Object)
+		var live *unstructured.Unstructured
+		err := r.patiently(ctx, func() (err error) {
+			live, err = r.Writer.Get(ctx, change.Object)
+			return err
+		})
 		if change.Object.Kind == mesh.KindPod && apierrors.IsNotFound(err) {
 			// Pods come and go; one that is gone needs no change.
 			continue
@@ -88,7 +99,7 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 	}
 	step.Changes = present
 	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()
-	if err := r.Store.Update(ctx, run); err != nil {
+	if err := r.store(ctx, run); err != nil {
 		return fmt.Errorf("before step %s: %w", step.ID, err)
 	}
 	if err := r.carryOut(ctx, step); err != nil {
@@ -96,10 +107,14 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 		return err
 	}
 	entry.State, entry.Finished = v1alpha1.StepDone, r.stamp()
-	if err := r.Store.Update(ctx, run); err != nil {
+	if err := r.store(ctx, run); err != nil {
 		return fmt.Errorf("after step %s: %w", step.ID, err)
 	}
 	return nil
+}
+
+func (r *Runner) store(ctx context.Context, run *v1alpha1.MigrationRecord) error {
+	return r.patiently(ctx, func() error { return r.Store.Update(ctx, run) })
 }
 
 func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
@@ -110,8 +125,12 @@ func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
 	}
 	written := map[v1alpha1.ObjectReference]string{}
 	for _, change := range step.Changes {
-		after, changed, err := r.Writer.Change(ctx, change, false)
-		r.changed = r.changed || changed
+		var after *unstructured.Unstructured
+		err := r.patiently(ctx, func() error {
+			written, changed, err := r.Writer.Change(ctx, change, false)
+			after, r.changed = written, r.changed || changed
+			return err
+		})
 		if change.Object.Kind == mesh.KindPod && apierrors.IsNotFound(err) {
 			continue
 		}
@@ -140,7 +159,7 @@ func (r *Runner) await(ctx context.Context, written map[v1alpha1.ObjectReference
 		select {
 		case <-r.observer.changed:
 		case <-ctx.Done():
-			return fmt.Errorf("waiting to see what was written: %w", ctx.Err())
+			return fmt.Errorf("waiting to see what was written: %w", context.Cause(ctx))
 		}
 	}
 }
@@ -177,7 +196,7 @@ func (r *Runner) finish(ctx context.Context, run *v1alpha1.MigrationRecord, fail
 	if failure != nil && !r.changed {
 		write = r.Store.Delete
 	}
-	if err := write(ctx, run); err != nil {
+	if err := r.patiently(ctx, func() error { return write(ctx, run) }); err != nil {
 		return errors.Join(failure, fmt.Errorf("at the end of the run: %w", err))
 	}
 	return failure

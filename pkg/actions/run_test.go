@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -33,6 +34,8 @@ type trial struct {
 	*Runner
 	dynamic *fakedynamic.FakeDynamicClient
 	record  *v1alpha1.MigrationRecord
+	// version is the newest resource version given.
+	version int
 
 	mu  sync.Mutex
 	log []string
@@ -75,7 +78,7 @@ func newTrial(t *testing.T, steps []v1alpha1.Step, objects ...any) *trial {
 	t.Helper()
 	content := fixture.Content(append(fixture.Installation(), objects...)...)
 	kube := fake.NewClientset()
-	r := &trial{dynamic: fixture.NewDynamic(content.Objects), record: &v1alpha1.MigrationRecord{
+	r := &trial{version: 100000, dynamic: fixture.NewDynamic(content.Objects), record: &v1alpha1.MigrationRecord{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationRecord), ID: "one", Operation: v1alpha1.OperationEnroll, Namespace: "shop", State: v1alpha1.RunRunning,
 		Plan: v1alpha1.MigrationPlan{Namespace: "shop", Steps: steps},
 	}}
@@ -113,9 +116,22 @@ func newTrial(t *testing.T, steps []v1alpha1.Step, objects ...any) *trial {
 	})
 	r.dynamic.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		r.note("patch %s", action.(clienttesting.PatchAction).GetName())
-		return false, nil, nil
+		return r.patch(action)
 	})
 	return r
+}
+
+// patch does what the fake API server does and, as a real one, gives the object
+// a new resource version.
+func (r *trial) patch(action clienttesting.Action) (bool, runtime.Object, error) {
+	handled, object, err := clienttesting.ObjectReaction(r.dynamic.Tracker())(action)
+	if !handled || err != nil {
+		return handled, object, err
+	}
+	written := object.(*unstructured.Unstructured).DeepCopy()
+	r.version++
+	written.SetResourceVersion(strconv.Itoa(r.version))
+	return true, written, r.dynamic.Tracker().Update(action.GetResource(), written, action.GetNamespace())
 }
 
 // stored is the record as the cluster holds it; nil where it holds none.
@@ -508,7 +524,7 @@ func TestGateBaseKeepsWhatDecidesHowPodsComeUp(t *testing.T) {
 		kinds = append(kinds, object.GetKind()+" "+object.GetName())
 	}
 	slices.Sort(kinds)
-	want := []string{"ConfigMap istio", "ConfigMap istio-cni-config", "DaemonSet istio-cni-node", "DaemonSet ztunnel", "MutatingWebhookConfiguration istio-sidecar-injector"}
+	want := []string{"ConfigMap istio", "ConfigMap istio-cni-config", "DaemonSet istio-cni-node", "DaemonSet ztunnel", "Deployment istiod", "MutatingWebhookConfiguration istio-sidecar-injector"}
 	if diff := cmp.Diff(want, kinds); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

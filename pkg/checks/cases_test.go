@@ -374,6 +374,7 @@ func extensionCases() []testCase {
 		{name: "the root namespace's EnvoyFilter for gateways", check: "extensions", objects: shop(one(envoy, "EnvoyFilter", "istio-system", "{workloadSelector: {labels: {istio: ingressgateway}}}"))},
 		{name: "another namespace's EnvoyFilter", check: "extensions", objects: shop(one(envoy, "EnvoyFilter", "pay", "{}"))},
 		{name: "a WasmPlugin", check: "extensions", objects: shop(one(wasm, "WasmPlugin", "shop", "{selector: {matchLabels: {app: cart}}}")), want: []finding{{fail, "WasmPlugin shop/x", "", "sidecars and waypoints only"}}},
+		{name: "a TrafficExtension", check: "extensions", objects: shop(one(wasm, "TrafficExtension", "shop", "{}")), want: []finding{{fail, "TrafficExtension shop/x", "", "sidecars and waypoints only"}}},
 		{name: "a WasmPlugin at a waypoint", check: "extensions", objects: shop(one(wasm, "WasmPlugin", "shop", "{targetRefs: [{kind: Gateway, name: way}]}"))},
 		{name: "Telemetry", check: "extensions", objects: shop(one(telemetry, "Telemetry", "shop", "{}")), want: []finding{{fail, "Telemetry shop/x", "", "HTTP telemetry"}}},
 		{name: "Telemetry of the mesh", check: "extensions", objects: shop(one(telemetry, "Telemetry", "istio-system", "{}")), want: []finding{{warn, "Telemetry istio-system/x", "", "HTTP telemetry"}}},
@@ -493,6 +494,15 @@ func verifyCases() []testCase {
 		{name: "one is not rolled out", check: "restarts-complete", objects: enrolled(rolling), want: []finding{{fail, "Deployment shop/slow", "status", "Updated: 1/2"}}},
 		{name: "one would get a sidecar", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "other", fixture.Ambient, fixture.Labelled("sidecar.istio.io/inject", "true"))), want: []finding{{fail, "Pod shop/other", "metadata.labels", "a restart would give the pod a sidecar"}}},
 		{name: "one has a sidecar, which no-sidecars names", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "old", fixture.Sidecar))},
+
+		{name: "all are captured", check: "outside-mesh", objects: enrolled()},
+		{name: "one that opted out of both", check: "outside-mesh", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Labelled("sidecar.istio.io/inject", "false"))},
+		{name: "one that opted out of ambient mode only", check: "outside-mesh", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none")), want: []finding{{warn, pod, "metadata.labels[istio.io/dataplane-mode]", "outside the mesh"}}},
+		{
+			name: "istio-cni leaves the namespace out", check: "outside-mesh",
+			objects: append([]any{fixture.Without("ConfigMap", bare()...)}, fixture.MeshConfig(""), fixture.CNIConfig("istio-system", labels{"AMBIENT_ENABLED": "true", "EXCLUDE_NAMESPACES": "shop"})),
+			want:    []finding{{fail, pod, "", "configured not to capture"}},
+		},
 
 		{name: "all are", check: "redirected", objects: enrolled()},
 		{name: "one is not", check: "redirected", objects: bare(), want: []finding{{fail, pod, redirection, `the annotation is "", not "enabled"`}}},

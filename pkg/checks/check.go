@@ -104,7 +104,7 @@ func EnrollGates() []Check {
 	return []Check{
 		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(),
 		istiodAmbient(), cniAmbient(), cniNodes(), ztunnelNodes(), capturedAfter(),
-		sidecarHBONE(), kubeInjected(),
+		sidecarHBONE(), kubeInjected(), grpcAgents(), leftoverSidecars(),
 		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), dryRunPolicies(),
 		routingRules(), outboundRouting(), serviceEntries(), sidecarResource(),
 		extensions(),
@@ -113,11 +113,15 @@ func EnrollGates() []Check {
 	}
 }
 
+// LeftBehind are the gates that name pods which no step would take the sidecar
+// from. They hold in a namespace that has nothing left to be done.
+var LeftBehind = []string{"kube-injected", "grpc-agents", "restartable"}
+
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {
 	return []Check{
-		noSidecars(), dataplaneMode(), restartsComplete(),
-		redirected(), ztunnelCaptured(), ztunnelHBONE(), optedOut(),
+		istioInstalled(), noSidecars(), dataplaneMode(), restartsComplete(),
+		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), optedOut(),
 	}
 }
 

@@ -280,9 +280,9 @@ func TestChecksAreWellFormed(t *testing.T) {
 			}
 		}
 	}
-	// Those of enroll and verify are shown and accepted by ID alike.
+	// Those of enroll and verify are shown and accepted by ID alike. One is both.
 	for _, gate := range checks.EnrollGates() {
-		if slices.ContainsFunc(checks.VerifyChecks(), func(check checks.Check) bool { return check.ID == gate.ID }) {
+		if gate.ID != "istio-installed" && slices.ContainsFunc(checks.VerifyChecks(), func(check checks.Check) bool { return check.ID == gate.ID }) {
 			t.Errorf("%s is a gate and a check of verify", gate.ID)
 		}
 	}

@@ -29,7 +29,7 @@ func TestRollbackGates(t *testing.T) {
 	}{
 		{"the injector is there", canary, []any{fixture.Istiod("canary"), fixture.Injector("canary", false)}, "", finding{}},
 		{"the injector is gone", canary, []any{fixture.Istiod(""), fixture.Injector("", false)}, "injector-present", finding{fail, "Deployment shop/cart", "", "injection: rev=canary"}},
-		{"nothing asks for sidecars", mesh.Namespace{Name: "shop"}, []any{fixture.Istiod(""), fixture.Injector("", false)}, "injector-present", finding{fail, "Deployment shop/cart", "", "injection: none"}},
+		{"nothing asks for sidecars", mesh.Namespace{Name: "shop"}, []any{fixture.Istiod(""), fixture.Injector("", false)}, "injector-present", finding{warn, "Deployment shop/cart", "", "nothing asked for them"}},
 		{"istiod is gone", canary, []any{fixture.Injector("canary", false)}, "istio-installed", finding{fail, "", "", "no Istio control plane"}},
 		{"the namespace is being deleted", terminating, []any{fixture.Istiod("canary"), fixture.Injector("canary", false)}, "namespace-terminating", finding{fail, "Namespace shop", "metadata.deletionTimestamp", "being deleted"}},
 	}

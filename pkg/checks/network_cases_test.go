@@ -63,6 +63,25 @@ func networkCases() []testCase {
 		{name: "a Gateway without", check: "gateway-revision", objects: revisioned(gateway("way", "")), want: []finding{{fail, "Gateway shop/way", "metadata.labels[istio.io/rev]", "that label goes"}}},
 		{name: "a Gateway in a namespace without revision", check: "gateway-revision", objects: shop(gateway("way", ""))},
 
+		{name: "none", check: "grpc-agents", objects: shop()},
+		{
+			name: "an application that speaks xDS", check: "grpc-agents",
+			objects: shop(fixture.Deployment("shop", "grpc", fixture.TemplateAnnotation("inject.istio.io/templates", "grpc-agent"))),
+			want:    []finding{{fail, "Deployment shop/grpc", "spec.template.metadata.annotations", "need the agent"}},
+		},
+		{
+			name: "one elsewhere", check: "grpc-agents",
+			objects: shop(fixture.Pod("other", "grpc", fixture.Sidecar, fixture.Annotated("inject.istio.io/templates", "grpc-agent"))),
+			want:    []finding{{warn, "", "", "other/grpc"}},
+		},
+
+		{name: "all are asked for", check: "leftover-sidecars", objects: shop()},
+		{
+			name: "nothing asks for them any more", check: "leftover-sidecars",
+			objects: append([]any{fixture.Without("Namespace", shop()...)}, fixture.Namespace("shop", nil)),
+			want:    []finding{{warn, "Deployment shop/cart", "", "a rollback does not bring them back"}},
+		},
+
 		{name: "no gateway", check: "gateway-injection", objects: shop()},
 		{name: "a gateway that can ask for its proxy itself", check: "gateway-injection", objects: shop(fixture.Deployment("shop", "ingress", fixture.InjectedGateway))},
 		{

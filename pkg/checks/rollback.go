@@ -5,6 +5,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/label"
 )
 
 // RollbackGates are the checks that must hold before a namespace is put back
@@ -26,6 +27,13 @@ func injectorPresent(workloads []mesh.Workload) Check {
 				if workload.Injected(subject.Snapshot.Injectors(), subject.Namespace.Labels) {
 					continue
 				}
+				if !asksForSidecar(workload, subject.Namespace) {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusWarn, Object: reference(workload.Reference),
+						Message: "its pods come back without sidecars: nothing asked for them any more before the namespace was enrolled",
+					})
+					continue
+				}
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusFail, Object: reference(workload.Reference),
 					Message: fmt.Sprintf("no injection webhook would give its pods a sidecar again (injection: %s)",
@@ -36,6 +44,17 @@ func injectorPresent(workloads []mesh.Workload) Check {
 			return findings
 		},
 	}
+}
+
+// asksForSidecar says whether labels or annotations ask for injection, whoever
+// would answer.
+func asksForSidecar(workload mesh.Workload, namespace mesh.Namespace) bool {
+	template := workload.Template
+	if mesh.OptedOut(template.Labels, template.Annotations) {
+		return false
+	}
+	return namespace.Labels[mesh.NamespaceInjectionLabel] == mesh.InjectionEnabled || namespace.Labels[label.IoIstioRev.Name] != "" ||
+		template.Labels[label.SidecarInject.Name] == "true" || template.Labels[label.IoIstioRev.Name] != ""
 }
 
 func describeInjection(snapshot *mesh.Snapshot, namespace mesh.Namespace) string {

@@ -19,7 +19,7 @@ func sidecarHBONE() Check {
 			byNamespace := map[string][]string{}
 			var namespaces []string
 			for _, pod := range subject.Snapshot.AllPods() {
-				if !pod.HasSidecar() || pod.Tunnels() {
+				if !pod.HasSidecar() || pod.IsAgent() || pod.Tunnels() {
 					continue
 				}
 				if len(byNamespace[pod.Namespace]) == 0 {
@@ -91,4 +91,63 @@ func proxyList(workload mesh.Workload) string {
 // templateField is the path of a field of a workload's pod template.
 func templateField(workload mesh.Workload, field string) string {
 	return strings.ReplaceAll(strings.TrimPrefix(workload.TemplatePath, "/"), "/", ".") + "." + field
+}
+
+// grpcAgents is about applications that speak xDS themselves. In the namespace
+// at hand they would lose the agent that brings them certificates; elsewhere
+// ambient pods reach them in plaintext, since they have no tunnel.
+func grpcAgents() Check {
+	return Check{
+		ID: "grpc-agents", Category: CategorySidecars, Severity: v1alpha1.SeverityError,
+		Needs: append(workloadKinds(), mesh.PodsMeshWide), Passed: "no proxyless gRPC application is concerned",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				if workload.IsAgent() {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: templateField(workload, "metadata.annotations"),
+						Message: "its pods speak xDS themselves and need the agent that is injected", Remedy: later,
+					})
+				}
+			}
+			var elsewhere []string
+			for _, pod := range subject.Snapshot.AllPods() {
+				if pod.IsAgent() && pod.Namespace != subject.Namespace.Name {
+					elsewhere = append(elsewhere, pod.Namespace+"/"+pod.Name)
+				}
+			}
+			if len(elsewhere) > 0 {
+				findings = append(findings, Finding{
+					Status:  v1alpha1.StatusWarn,
+					Message: "ambient pods call proxyless gRPC applications in plaintext, which these refuse where they want mTLS: " + some(elsewhere),
+				})
+			}
+			return findings
+		},
+	}
+}
+
+// leftoverSidecars are those that nothing asks for any more: the injection label
+// went before the pods were restarted. A rollback cannot bring them back.
+func leftoverSidecars() Check {
+	return Check{
+		ID: "leftover-sidecars", Category: CategorySidecars, Severity: v1alpha1.SeverityWarning,
+		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
+		Passed: "every sidecar would come back by a rollback",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				if subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove ||
+					workload.Injected(subject.Snapshot.Injectors(), subject.Namespace.Labels) {
+					continue
+				}
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusWarn, Object: reference(workload.Reference),
+					Message: "its pods have sidecars that nothing asks for any more: any restart takes them, and a rollback does not bring them back",
+					Remedy:  "put the namespace's injection label back first, if you want to be able to roll back",
+				})
+			}
+			return findings
+		},
+	}
 }

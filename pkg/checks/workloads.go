@@ -22,8 +22,8 @@ func restartable() Check {
 			moved := map[types.UID]bool{}
 			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
 				pods := subject.Snapshot.PodsOf(workload)
-				if workload.CarriesProxy() {
-					// kube-injected names it.
+				if workload.CarriesProxy() || workload.IsAgent() {
+					// kube-injected and grpc-agents name it.
 					markMoved(moved, pods)
 					continue
 				}

@@ -17,7 +17,6 @@ import (
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/dynamic"
 	"k8s.io/client-go/metadata"
-	"k8s.io/client-go/restmapper"
 	"k8s.io/client-go/tools/pager"
 )
 
@@ -103,6 +102,7 @@ func collections() []collection {
 		{key: "ProxyConfig", resource: resource("networking.istio.io", "v1beta1", "proxyconfigs")},
 		{key: "EnvoyFilter", resource: resource("networking.istio.io", "v1alpha3", "envoyfilters")},
 		{key: "WasmPlugin", resource: resource("extensions.istio.io", "v1alpha1", "wasmplugins")},
+		{key: "TrafficExtension", resource: resource("extensions.istio.io", "v1alpha1", "trafficextensions")},
 		{key: "Telemetry", resource: resource("telemetry.istio.io", "v1", "telemetries")},
 
 		{key: "Pod", resource: resource("", "v1", "pods"), atHand: true},
@@ -162,6 +162,10 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 			namespace = scope.Namespace
 		}
 		resource, installed := served.resolve(collection.resource)
+		if failure, failed := served.failed[resource.Group]; failed && !installed {
+			reading.cover(collection, Coverage{State: CoverageForbidden, Reason: failure})
+			continue
+		}
 		if !installed {
 			reading.cover(collection, Coverage{State: CoverageAbsent})
 			continue
@@ -177,38 +181,52 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 	return reading.content, nil
 }
 
-// served holds, by group and resource, the versions that the API server
-// serves, its preferred one first. A kind is taken for not installed by this
-// and not by a 404, which a version that is not served would answer too.
-type served map[schema.GroupResource][]string
+// served is what the API server serves. A kind is taken for not installed by
+// this and not by a 404, which a version that is not served would answer too.
+type served struct {
+	// versions are by group and resource, the preferred one first.
+	versions map[schema.GroupResource][]string
+	// failed says, by group, why it is not known what is served of it.
+	failed map[string]string
+}
 
 func servedVersions(ctx context.Context, client discovery.DiscoveryInterfaceWithContext) (served, error) {
-	groups, err := restmapper.GetAPIGroupResourcesWithContext(ctx, client)
-	if err != nil {
-		return nil, fmt.Errorf("read which kinds the API server serves: %w", err)
+	result := served{versions: map[schema.GroupResource][]string{}, failed: map[string]string{}}
+	groups, lists, err := client.ServerGroupsAndResourcesWithContext(ctx)
+	var partly *discovery.ErrGroupDiscoveryFailed
+	if err != nil && !errors.As(err, &partly) {
+		return result, fmt.Errorf("read which kinds the API server serves: %w", err)
 	}
-	served := served{}
+	if partly != nil {
+		for version, failure := range partly.Groups {
+			result.failed[version.Group] = failure.Error()
+		}
+	}
+	preferred := map[string]string{}
 	for _, group := range groups {
-		versions := []string{group.Group.PreferredVersion.Version}
-		for _, version := range group.Group.Versions {
-			if version.Version != versions[0] {
-				versions = append(versions, version.Version)
-			}
+		preferred[group.Name] = group.PreferredVersion.Version
+	}
+	for _, list := range lists {
+		version, err := schema.ParseGroupVersion(list.GroupVersion)
+		if err != nil {
+			return result, fmt.Errorf("read which kinds the API server serves: %w", err)
 		}
-		for _, version := range versions {
-			for _, resource := range group.VersionedResources[version] {
-				key := schema.GroupResource{Group: group.Group.Name, Resource: resource.Name}
-				served[key] = append(served[key], version)
+		for _, resource := range list.APIResources {
+			key := schema.GroupResource{Group: version.Group, Resource: resource.Name}
+			if version.Version == preferred[version.Group] {
+				result.versions[key] = slices.Insert(result.versions[key], 0, version.Version)
+			} else {
+				result.versions[key] = append(result.versions[key], version.Version)
 			}
 		}
 	}
-	return served, nil
+	return result, nil
 }
 
 // resolve returns the resource in the version asked for, where it is served,
 // or else in the one that the API server prefers.
 func (s served) resolve(resource schema.GroupVersionResource) (schema.GroupVersionResource, bool) {
-	versions := s[resource.GroupResource()]
+	versions := s.versions[resource.GroupResource()]
 	if len(versions) == 0 {
 		return resource, false
 	}

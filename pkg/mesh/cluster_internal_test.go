@@ -49,9 +49,9 @@ func TestResolve(t *testing.T) {
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
-			served := served{{Group: "other", Resource: "tcproutes"}: {"v9"}}
+			served := served{versions: map[schema.GroupResource][]string{{Group: "other", Resource: "tcproutes"}: {"v9"}}}
 			if test.versions != nil {
-				served[routes] = test.versions
+				served.versions[routes] = test.versions
 			}
 			resource, installed := served.resolve(routes.WithVersion("v1alpha2"))
 			if resource.Version != test.want || installed != test.served || resource.GroupResource() != routes {

@@ -10,6 +10,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/labels"
+	"sigs.k8s.io/yaml"
 )
 
 // NamespaceInjectionLabel asks for sidecars in a namespace ("enabled") or
@@ -27,16 +28,46 @@ const (
 const injectorSuffix = "sidecar-injector.istio.io"
 
 // Injectors are the injection webhooks of all revisions and tags.
-type Injectors []admissionv1.MutatingWebhook
+type Injectors []Injector
+
+// Injector is one case of one revision's injection webhook.
+type Injector struct {
+	Webhook admissionv1.MutatingWebhook
+	Policy  InjectionPolicy
+}
+
+// InjectionPolicy is a revision's own rule for pods that say nothing (istio
+// pkg/kube/inject, Config). The field names are those of the ConfigMap.
+type InjectionPolicy struct {
+	// Policy is "enabled" or "disabled".
+	Policy string `json:"policy"`
+	// NeverInject and AlwaysInject select pods by their labels.
+	NeverInject  []metav1.LabelSelector `json:"neverInjectSelector"`
+	AlwaysInject []metav1.LabelSelector `json:"alwaysInjectSelector"`
+}
+
+// injectionEnabled is the policy of an installation that sets none.
+const injectionEnabled = "enabled"
 
 // InjectorsOf picks the injection webhooks out of the cluster's webhook
-// configurations.
-func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration) Injectors {
+// configurations, each with the policy of the revision that answers it.
+func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, configMaps []corev1.ConfigMap) Injectors {
+	policies := map[string]InjectionPolicy{}
+	for _, configMap := range configMaps {
+		if !strings.HasPrefix(configMap.Name, "istio-sidecar-injector") {
+			continue
+		}
+		var policy InjectionPolicy
+		if err := yaml.Unmarshal([]byte(configMap.Data["config"]), &policy); err == nil {
+			policies[configMap.Labels[label.IoIstioRev.Name]] = policy
+		}
+	}
 	var injectors Injectors
 	for _, configuration := range configurations {
+		policy := policies[configuration.Labels[label.IoIstioRev.Name]]
 		for _, webhook := range configuration.Webhooks {
 			if strings.HasSuffix(webhook.Name, injectorSuffix) {
-				injectors = append(injectors, webhook)
+				injectors = append(injectors, Injector{Webhook: webhook, Policy: policy})
 			}
 		}
 	}
@@ -52,25 +83,44 @@ func (i Injectors) ByDefault(namespaceName string) bool {
 }
 
 // Inject says whether a pod created now would get a sidecar. It is decided as
-// the API server and the injector do: a webhook whose selectors match
-// namespace and pod calls the injector, which then goes by the pod's label
-// before its annotation (istio pkg/kube/inject, injectRequired). The
-// injector's own policy and its never/always selectors are taken at their
-// defaults.
+// the API server and the injector do: a webhook whose selectors match namespace
+// and pod calls the injector of its revision, which goes by the pod's label
+// before its annotation, and by its own policy where the pod says nothing
+// (istio pkg/kube/inject, injectRequired).
 func (i Injectors) Inject(namespaceLabels, podLabels, podAnnotations map[string]string, hostNetwork bool) bool {
-	if hostNetwork || !i.called(namespaceLabels, podLabels) {
+	if hostNetwork {
 		return false
 	}
+	return slices.ContainsFunc(i, func(injector Injector) bool {
+		return selects(injector.Webhook.NamespaceSelector, namespaceLabels) && selects(injector.Webhook.ObjectSelector, podLabels) &&
+			injector.Policy.requires(podLabels, podAnnotations)
+	})
+}
+
+func (p InjectionPolicy) requires(podLabels, podAnnotations map[string]string) bool {
 	wish := podAnnotations[annotation.SidecarInject.Name]
 	if byLabel, set := podLabels[label.SidecarInject.Name]; set {
 		wish = byLabel
 	}
-	return wish != "false"
+	switch {
+	case wish == "true":
+		return true
+	case wish == "false":
+		return false
+	case matchesAny(p.NeverInject, podLabels):
+		return false
+	case matchesAny(p.AlwaysInject, podLabels):
+		return true
+	default:
+		return p.Policy == "" || p.Policy == injectionEnabled
+	}
 }
 
-func (i Injectors) called(namespaceLabels, podLabels map[string]string) bool {
-	return slices.ContainsFunc(i, func(webhook admissionv1.MutatingWebhook) bool {
-		return selects(webhook.NamespaceSelector, namespaceLabels) && selects(webhook.ObjectSelector, podLabels)
+// matchesAny leaves out empty selectors, as the injector does.
+func matchesAny(selectors []metav1.LabelSelector, set map[string]string) bool {
+	return slices.ContainsFunc(selectors, func(selector metav1.LabelSelector) bool {
+		empty := len(selector.MatchLabels) == 0 && len(selector.MatchExpressions) == 0
+		return !empty && selects(&selector, set)
 	})
 }
 

@@ -6,6 +6,8 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 type labels = map[string]string
@@ -15,7 +17,7 @@ func injectors(configurations ...*admissionv1.MutatingWebhookConfiguration) mesh
 	for _, configuration := range configurations {
 		all = append(all, *configuration)
 	}
-	return mesh.InjectorsOf(all)
+	return mesh.InjectorsOf(all, nil)
 }
 
 func TestInject(t *testing.T) {
@@ -154,5 +156,37 @@ func TestInjectionOf(t *testing.T) {
 				t.Errorf("InjectionOf is %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// The injector's own policy is asked where a pod says nothing.
+func TestInjectionPolicy(t *testing.T) {
+	configMap := func(config string) corev1.ConfigMap {
+		return corev1.ConfigMap{
+			ObjectMeta: metav1.ObjectMeta{Name: "istio-sidecar-injector", Labels: labels{"istio.io/rev": "default"}},
+			Data:       map[string]string{"config": config},
+		}
+	}
+	webhook := *fixture.Injector("", false)
+	for _, test := range []struct {
+		name, config string
+		pod          labels
+		want         bool
+	}{
+		{"enabled", "policy: enabled", nil, true},
+		{"nothing said", "", nil, true},
+		{"disabled", "policy: disabled", nil, false},
+		{"disabled, and the pod asks", "policy: disabled", labels{inject: "true"}, true},
+		{"never", "policy: enabled\nneverInjectSelector: [{matchLabels: {batch: \"yes\"}}]", labels{"batch": "yes"}, false},
+		{"never, and the pod asks", "policy: enabled\nneverInjectSelector: [{matchLabels: {batch: \"yes\"}}]", labels{"batch": "yes", inject: "true"}, true},
+		{"never, for others", "policy: enabled\nneverInjectSelector: [{matchLabels: {batch: \"yes\"}}]", nil, true},
+		{"never, by an empty selector", "policy: enabled\nneverInjectSelector: [{}]", nil, true},
+		{"always", "policy: disabled\nalwaysInjectSelector: [{matchLabels: {mesh: \"yes\"}}]", labels{"mesh": "yes"}, true},
+		{"never before always", "policy: disabled\nneverInjectSelector: [{matchLabels: {a: b}}]\nalwaysInjectSelector: [{matchLabels: {a: b}}]", labels{"a": "b"}, false},
+	} {
+		injectors := mesh.InjectorsOf([]admissionv1.MutatingWebhookConfiguration{webhook}, []corev1.ConfigMap{configMap(test.config)})
+		if got := injectors.Inject(labels{"istio-injection": "enabled"}, test.pod, nil, false); got != test.want {
+			t.Errorf("%s: injected is %t", test.name, got)
+		}
 	}
 }

@@ -54,6 +54,8 @@ type Pod struct {
 	// InitContainers hold native sidecars (restartPolicy Always).
 	InitContainers []string
 	ServiceAccount string
+	// Router is true where the pod's own proxy is a gateway's.
+	Router bool
 	// Trouble says why the pod is not ready, in the kubelet's or the
 	// scheduler's words; empty where nothing is said.
 	Trouble string
@@ -83,6 +85,7 @@ func PodFromObject(object *corev1.Pod) Pod {
 	pod.Node = object.Spec.NodeName
 	pod.HostNetwork = object.Spec.HostNetwork
 	pod.ServiceAccount = object.Spec.ServiceAccountName
+	pod.Router = routes(object.Spec.Containers)
 	for _, container := range object.Spec.Containers {
 		pod.Containers = append(pod.Containers, container.Name)
 	}
@@ -159,19 +162,36 @@ func (p Pod) HasSidecar() bool {
 // IsGateway says whether the pod is a proxy in its own right: an injected
 // gateway, or one that istiod runs for a Gateway resource, waypoints included.
 func (p Pod) IsGateway() bool {
-	return isGateway(p.Labels, p.Annotations)
+	return p.Router || isGateway(p.Labels, p.Annotations)
 }
 
+// IsAgent says whether the pod's injected container is the agent of an
+// application that speaks xDS itself (proxyless gRPC), not a sidecar that
+// captures traffic.
+func (p Pod) IsAgent() bool { return hasTemplate(p.Annotations, "grpc-agent") }
+
 func isGateway(labels, annotations map[string]string) bool {
-	if labels[label.IoK8sNetworkingGatewayGatewayName.Name] != "" || labels[label.GatewayManaged.Name] != "" {
-		return true
-	}
+	return labels[label.IoK8sNetworkingGatewayGatewayName.Name] != "" || labels[label.GatewayManaged.Name] != "" ||
+		hasTemplate(annotations, "gateway")
+}
+
+// hasTemplate says whether a pod asks for an injection template by name.
+func hasTemplate(annotations map[string]string, name string) bool {
 	for template := range strings.SplitSeq(annotations[annotation.InjectTemplates.Name], ",") {
-		if strings.TrimSpace(template) == "gateway" {
+		if strings.TrimSpace(template) == name {
 			return true
 		}
 	}
 	return false
+}
+
+// routes says whether containers hold a gateway's proxy that was not injected,
+// as the charts of Istio's own ingress and egress gateways write it: the proxy
+// in its role of a router (istio manifests/charts/gateways).
+func routes(containers []corev1.Container) bool {
+	return slices.ContainsFunc(containers, func(container corev1.Container) bool {
+		return container.Name == ProxyContainer && slices.Contains(container.Args, "router")
+	})
 }
 
 // IsZtunnel says whether the pod is one of ztunnel's DaemonSet.

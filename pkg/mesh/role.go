@@ -27,7 +27,7 @@ func (s *Snapshot) RoleOf(workload Workload, namespace Namespace) Role {
 	template := workload.Template
 	pinned := template.Labels[label.IoIstioDataplaneMode.Name] == DataplaneNone
 	switch {
-	case template.Spec.HostNetwork || workload.CarriesProxy():
+	case template.Spec.HostNetwork || workload.CarriesProxy() || workload.IsAgent():
 		return RoleStay
 	case workload.IsGateway():
 		if pinned && len(s.PinLabels(workload, namespace)) == 0 {

@@ -29,15 +29,16 @@ import (
 // Coverage says how much of a kind a snapshot holds.
 type Coverage struct {
 	State CoverageState
-	// Reason is the API server's word where State is CoverageForbidden.
+	// Reason is why, where State is CoverageForbidden.
 	Reason string
 }
 
 // CoverageState is whether a kind was read.
 type CoverageState string
 
-// A kind that is not installed is known to have no objects; one that was
-// refused, or not asked for, is not known at all.
+// A kind that is not installed is known to have no objects; one that could not
+// be read, most often for want of permission, or was not asked for, is not known
+// at all.
 const (
 	CoverageRead      CoverageState = "read"
 	CoverageAbsent    CoverageState = "absent"
@@ -118,8 +119,8 @@ type Route struct {
 }
 
 // Extension is an object that changes proxies in ways that ambient mode does
-// not carry over by itself: EnvoyFilter, WasmPlugin, Telemetry, ProxyConfig,
-// RequestAuthentication.
+// not carry over by itself: EnvoyFilter, WasmPlugin, TrafficExtension,
+// Telemetry, ProxyConfig, RequestAuthentication.
 type Extension struct {
 	Reference v1alpha1.ObjectReference
 	// Selector is the object's workload selector; nil selects every workload
@@ -148,7 +149,7 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 			return nil, fmt.Errorf("%s: %w", referenceOf(object), err)
 		}
 	}
-	s.injectors = InjectorsOf(webhooks)
+	s.injectors = InjectorsOf(webhooks, s.configMaps)
 	for _, metadata := range content.Pods {
 		if detailed[metadata.UID] {
 			continue
@@ -212,7 +213,7 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 		return appendPointer(object, &s.sidecars)
 	case "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute":
 		return s.addRoute(object)
-	case "EnvoyFilter", "WasmPlugin", "Telemetry", "ProxyConfig", "RequestAuthentication":
+	case "EnvoyFilter", "WasmPlugin", "TrafficExtension", "Telemetry", "ProxyConfig", "RequestAuthentication":
 		s.addExtension(object)
 	}
 	return nil

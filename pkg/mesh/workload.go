@@ -104,8 +104,11 @@ func replicasOf(replicas *int32) int32 {
 
 // IsGateway says whether the workload's pods are proxies themselves.
 func (w Workload) IsGateway() bool {
-	return isGateway(w.Template.Labels, w.Template.Annotations)
+	return isGateway(w.Template.Labels, w.Template.Annotations) || routes(w.Template.Spec.Containers)
 }
+
+// IsAgent says whether the workload's pods speak xDS themselves.
+func (w Workload) IsAgent() bool { return hasTemplate(w.Template.Annotations, "grpc-agent") }
 
 // CarriesProxy says whether the template itself holds a sidecar, as
 // `istioctl kube-inject` writes it. A restart does not remove that one.

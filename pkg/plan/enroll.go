@@ -34,6 +34,10 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace) (v1alpha1.Migrati
 		planned.Steps = append(planned.Steps, steps...)
 	}
 	if len(planned.Steps) == 0 {
+		// Nothing can be done; whether nothing has to be is another question.
+		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
+			return gate.Blocks() && slices.Contains(checks.LeftBehind, gate.ID)
+		})
 		return planned, nil
 	}
 	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
@@ -145,9 +149,21 @@ func (e enrolment) enableAmbient() ([]v1alpha1.Step, error) {
 func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 	var steps []v1alpha1.Step
 	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
-		if workload.Reference.Kind == mesh.KindJob || e.snapshot.RoleOf(workload, e.namespace) != mesh.RoleMove {
+		if workload.Reference.Kind == mesh.KindJob {
 			// The template of a Job cannot be changed; those still running
 			// with a sidecar block the plan (restartable).
+			continue
+		}
+		if e.unfinished(workload) {
+			steps = append(steps, v1alpha1.Step{
+				ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
+				Summary: "wait for " + shortName(workload.Reference) + " to be in ambient mode",
+				Notes:   []string{"its template was written before"},
+				Gate:    v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: []v1alpha1.ObjectReference{workload.Reference}},
+			})
+			continue
+		}
+		if e.snapshot.RoleOf(workload, e.namespace) != mesh.RoleMove {
 			continue
 		}
 		step := v1alpha1.Step{
@@ -168,15 +184,23 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 		if err != nil {
 			return nil, err
 		}
-		if len(step.Changes) == 0 {
-			// The template is written already, by an earlier run perhaps; what
-			// is left is to wait for its pods.
-			steps = append(steps, step)
-			continue
-		}
 		steps = appendStep(steps, step)
 	}
 	return steps, nil
+}
+
+// unfinished says whether a workload was moved, by an earlier run perhaps, and
+// its pods are not there yet: what comes after it has to wait for them.
+func (e enrolment) unfinished(workload mesh.Workload) bool {
+	labels := workload.Template.Labels
+	moved := mesh.OptedOut(labels, workload.Template.Annotations) && labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneNone &&
+		e.namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
+	if !moved || !workload.Rolls() || workload.Template.Spec.HostNetwork || workload.IsGateway() {
+		return false
+	}
+	return !mesh.RolloutOf(workload).Complete || slices.ContainsFunc(e.snapshot.PodsOf(workload), func(pod mesh.Pod) bool {
+		return pod.HasSidecar() || !pod.Ready || !pod.Redirected()
+	})
 }
 
 func (e enrolment) disableInjection() ([]v1alpha1.Step, error) {

@@ -10,6 +10,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/golden"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	appsv1 "k8s.io/api/apps/v1"
@@ -276,8 +277,11 @@ func invariants(t *testing.T, planned v1alpha1.MigrationPlan) {
 	if len(planned.Steps) > 0 && planned.Steps[len(planned.Steps)-1].Phase != v1alpha1.PhaseVerify {
 		t.Error("the plan does not end by verifying")
 	}
-	if len(planned.Steps) == 0 && planned.Blocked {
-		t.Error("a plan without steps is blocked")
+	leftBehind := slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
+		return gate.Blocks() && slices.Contains(checks.LeftBehind, gate.ID)
+	})
+	if len(planned.Steps) == 0 && planned.Blocked != leftBehind {
+		t.Errorf("a plan without steps is blocked: %t, pods are left behind: %t", planned.Blocked, leftBehind)
 	}
 }
 

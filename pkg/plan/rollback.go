@@ -240,6 +240,7 @@ func (r *rollback) unpin() error {
 func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.ObjectReference, step v1alpha1.Step) error {
 	object, found := r.snapshot.Object(reference)
 	if !found {
+		r.plan.Gone = append(r.plan.Gone, reference)
 		return nil
 	}
 	if err := r.state.changes(&step, reference, r.edits(phase, reference, object, true)); err != nil {

@@ -82,7 +82,8 @@ func (o *runOptions) needs(planned v1alpha1.MigrationPlan) ([]authorizationv1.Re
 	for _, resource := range []string{"jobs", "cronjobs"} {
 		add(o.name, "batch", resource, "", "list", "watch")
 	}
-	add(o.name, "", "configmaps", "", "create", "update", "delete", "list")
+	add(o.name, "", "configmaps", "", "create", "get", "update", "delete", "list")
+	add(o.name, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")
 	if planned.Operation == v1alpha1.OperationRollback {
 		add(o.name, "", "pods", "", "delete")
 		add(o.name, "", "pods", "eviction", "create")

@@ -103,6 +103,7 @@ func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, 
 		return err
 	}
 	render.Kept(out, planned.Kept)
+	render.Gone(out, planned.Gone)
 	return nil
 }
 

@@ -24,12 +24,17 @@ type Environment struct {
 	// InTerminal and ErrTerminal say whether somebody can answer a prompt, and
 	// whether progress can be drawn in place.
 	InTerminal, ErrTerminal bool
+	// Changing is called before the first change of a run.
+	Changing func()
 	// WrapConfig, where set, changes the client configuration before use.
 	WrapConfig func(*rest.Config) *rest.Config
 }
 
 // NewCommand returns the root command.
 func NewCommand(environment Environment) *cobra.Command {
+	if environment.Changing == nil {
+		environment.Changing = func() {}
+	}
 	flags := genericclioptions.NewConfigFlags(true).WithDiscoveryBurst(300).WithDiscoveryQPS(50)
 	flags.WrapConfigFn = func(config *rest.Config) *rest.Config {
 		// As kubectl does: a person waits, and a snapshot is a few dozen

@@ -208,14 +208,21 @@ func (o *runOptions) carryOut(ctx context.Context, run *prepared) error {
 	if err != nil {
 		return err
 	}
+	started := o.Now()
+	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
 	migration := o.newRecord(ctx, run.plan)
+	ctx, release, err := o.lock(ctx, migration, progress)
+	if err != nil {
+		return err
+	}
+	defer release()
 	if err := o.store.Create(ctx, migration); err != nil {
 		return err
 	}
-	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
+	o.Changing()
 	runner := &actions.Runner{
 		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Mesh: run.content,
-		GateTimeout: o.gateTimeout, Now: o.Now,
+		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now,
 		Events: actions.Events{
 			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,
 		},
@@ -234,9 +241,21 @@ func (o *runOptions) carryOut(ctx context.Context, run *prepared) error {
 		return o.incomplete(migration, changed, failure)
 	}
 	if o.output.human() {
-		o.sayDone(migration)
+		o.sayDone(migration, o.Now().Sub(started))
 	}
 	return nil
+}
+
+// lock takes the lock of the namespace. Another run that is under way blocks.
+func (o *runOptions) lock(ctx context.Context, migration *v1alpha1.MigrationRecord, progress *render.Progress) (context.Context, func(), error) {
+	locked, release, err := record.Lock(ctx, o.kube.CoordinationV1(), o.name, migration.ID, func(holder string) {
+		progress.Note("waiting to see whether run " + holder + " is still alive")
+	})
+	var held *record.HeldError
+	if errors.As(err, &held) {
+		return nil, nil, &ExitError{Status: StatusBlocked, Err: err}
+	}
+	return locked, release, err
 }
 
 // closeRecords marks the records that a rollback has undone.
@@ -244,7 +263,7 @@ func (o *runOptions) closeRecords(ctx context.Context, undone []v1alpha1.Migrati
 	for i := range undone {
 		undone[i].State = v1alpha1.RunRolledBack
 		if err := o.store.Update(ctx, &undone[i]); err != nil {
-			return fmt.Errorf("everything is put back, but the record of it is not: %w", err)
+			return fmt.Errorf("what run %s did is undone, but its record does not say so: %w", undone[i].ID, err)
 		}
 	}
 	return nil
@@ -319,7 +338,10 @@ func (o *runOptions) command(verb string) string {
 	for _, flag := range []struct {
 		name  string
 		value *string
-	}{{"kubeconfig", o.flags.KubeConfig}, {"context", o.flags.Context}} {
+	}{
+		{"kubeconfig", o.flags.KubeConfig}, {"context", o.flags.Context}, {"cluster", o.flags.ClusterName},
+		{"user", o.flags.AuthInfoName}, {"server", o.flags.APIServer}, {"as", o.flags.Impersonate},
+	} {
 		if flag.value != nil && *flag.value != "" {
 			line += " --" + flag.name + " " + quoted(*flag.value)
 		}
@@ -338,8 +360,8 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord) {
-	took := migration.Finished.Sub(migration.Started).Round(time.Second)
+func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord, took time.Duration) {
+	took = took.Round(time.Second)
 	if migration.Operation == v1alpha1.OperationRollback {
 		except := ""
 		if len(migration.Plan.Kept) > 0 {
@@ -355,7 +377,16 @@ func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord) {
 func nothingToDo(planned v1alpha1.MigrationPlan) bool { return len(planned.Steps) == 0 }
 
 func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
-	if planned.Operation == v1alpha1.OperationRollback {
+	switch {
+	case planned.Blocked:
+		fmt.Fprintf(s.Streams.Out, "Namespace %s has pods that no step would move:\n\n", planned.Namespace)
+		render.GatesInBrief(s.Streams.Out, planned)
+		return
+	case planned.Operation == v1alpha1.OperationRollback && len(planned.Kept) > 0:
+		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s is left to be undone.\n", planned.Namespace)
+		render.Kept(s.Streams.Out, planned.Kept)
+		return
+	case planned.Operation == v1alpha1.OperationRollback:
 		fmt.Fprintf(s.Streams.Out, "Every migration of namespace %s has been rolled back: nothing to do.\n", planned.Namespace)
 		return
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -32,6 +33,9 @@ type session struct {
 
 // connect makes the clients. It sends no request.
 func (s *session) connect() error {
+	if err := s.configured(); err != nil {
+		return err
+	}
 	config, err := s.flags.ToRESTConfig()
 	if err != nil {
 		return s.kubeconfigError(err)
@@ -50,6 +54,21 @@ func (s *session) connect() error {
 		return err
 	}
 	return nil
+}
+
+// configured wants a cluster to be named: without one, clients fall back to an
+// address on this machine, which is never what was meant.
+func (s *session) configured() error {
+	loader := s.flags.ToRawKubeConfigLoader()
+	raw, err := loader.RawConfig()
+	if err != nil || len(raw.Clusters) > 0 || *s.flags.APIServer != "" {
+		return nil
+	}
+	if _, err := rest.InClusterConfig(); err == nil {
+		return nil
+	}
+	files := loader.ConfigAccess().GetLoadingPrecedence()
+	return fmt.Errorf("no cluster is configured in %s: pass --kubeconfig", strings.Join(files, ", "))
 }
 
 // namespace is the one that -n or the kubeconfig's context names.

@@ -102,6 +102,9 @@ func (o *statusOptions) findIstio(snapshot *mesh.Snapshot) error {
 }
 
 func (o *statusOptions) print(status v1alpha1.MeshStatus) error {
+	if len(status.Namespaces) == 0 && len(status.Unknown) > 0 {
+		return fmt.Errorf("the mesh cannot be read: %s: ask for permission to list it", status.Unknown[0])
+	}
 	if !o.output.human() {
 		return render.Document(o.Streams.Out, o.output.format, status)
 	}

@@ -74,6 +74,13 @@ func (s *Store) Update(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	}
 	configMap.ResourceVersion = s.versions[record.ID]
 	updated, err := s.client.Update(ctx, configMap, metav1.UpdateOptions{FieldManager: FieldManager})
+	if apierrors.IsConflict(err) {
+		// An earlier try may have been stored although its answer was lost.
+		now, getErr := s.client.Get(ctx, configMap.Name, metav1.GetOptions{})
+		if getErr == nil && bytes.Equal(now.BinaryData[dataKey], configMap.BinaryData[dataKey]) {
+			updated, err = now, nil
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("update ConfigMap %s/%s with the migration record: %w", record.Namespace, configMap.Name, err)
 	}

@@ -84,6 +84,17 @@ func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step)
 	return nil
 }
 
+// Gone writes what a rollback cannot put back.
+func Gone(out io.Writer, gone []v1alpha1.ObjectReference) {
+	if len(gone) == 0 {
+		return
+	}
+	fmt.Fprintln(out, "\nGONE (deleted by somebody else since)")
+	for _, object := range gone {
+		fmt.Fprintf(out, "  %s\n", object)
+	}
+}
+
 // Kept writes what a rollback leaves alone.
 func Kept(out io.Writer, kept []v1alpha1.KeptField) {
 	if len(kept) == 0 {

@@ -125,6 +125,7 @@ func TestRefused(t *testing.T) {
 		"HTTPRoute refused/reviews",
 		"EnvoyFilter refused/filter",
 		"WasmPlugin refused/plugin",
+		"TrafficExtension refused/lua",
 		"Telemetry refused/logs",
 		"Sidecar refused/registry", "REGISTRY_ONLY",
 		"ServiceEntry refused/anything",
@@ -206,6 +207,12 @@ kind: WasmPlugin
 metadata: {name: plugin}
 spec:
   url: oci://registry.example/plugin:1
+---
+apiVersion: extensions.istio.io/v1alpha1
+kind: TrafficExtension
+metadata: {name: lua}
+spec:
+  lua: {inlineCode: "function envoy_on_request(handle) end"}
 ---
 apiVersion: telemetry.istio.io/v1
 kind: Telemetry
@@ -379,4 +386,48 @@ func TestOtherInstallations(t *testing.T) {
 	c.settled(t, namespace)
 	c.wantState(t, namespace, before)
 	c.wantSidecars(t, namespace)
+}
+
+// TestTwoAtOnce: while one run changes a namespace, no other may; when it was
+// killed, the next one finds that out, and the rollback restores everything.
+func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "two-at-once"
+	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	c.apply(t, namespace, "bookinfo")
+	before := c.state(t, namespace)
+	release := c.HoldReadiness(func(pod *corev1.Pod) bool {
+		return pod.Namespace == namespace && pod.Labels["app"] == "ratings" && !sidecar(pod)
+	})
+	defer func() {
+		if err := release(context.Background()); err != nil {
+			t.Error(err)
+		}
+	}()
+	command := c.ambientCommand(t.Context(), nil, "enroll", "-n", namespace, "--yes")
+	var stderr watchedText
+	command.Stderr = &stderr
+	// kubectl replaces itself by the plugin, so this is the plugin's process.
+	if err := command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	c.eventually(t, "the run waits for ratings", func(context.Context) error {
+		return stderr.contains("waiting: Pod two-at-once/ratings-v1")
+	})
+	for _, verb := range []string{"enroll", "rollback"} {
+		says(t, c.ambient(t, verb, "-n", namespace, "--yes").want(t, 3).stderr, "namespace two-at-once is being changed by run")
+	}
+	if err := command.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	if err := command.Wait(); err == nil {
+		t.Fatal("the run was not killed")
+	}
+	rolled := c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	says(t, rolled.stderr, "is still alive")
+	c.settled(t, namespace)
+	c.wantState(t, namespace, before)
+	c.wantSidecars(t, namespace)
+	says(t, c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
 }

@@ -36,8 +36,6 @@ type CheckResult struct {
 	Message string `json:"message"`
 	// Remedy says what to do; empty where nothing has to be done.
 	Remedy string `json:"remedy,omitempty"`
-	// Docs is the anchor of the check in docs/checks.md.
-	Docs string `json:"docs,omitempty"`
 }
 
 // Blocks says whether this result stops a migration: a failure, or something
@@ -54,14 +52,6 @@ type Summary struct {
 	Failed  int `json:"failed"`
 	Skipped int `json:"skipped"`
 	Unknown int `json:"unknown"`
-}
-
-// CheckReport is the outcome of a set of checks.
-type CheckReport struct {
-	TypeMeta  `json:",inline"`
-	Namespace string        `json:"namespace,omitempty"`
-	Summary   Summary       `json:"summary"`
-	Results   []CheckResult `json:"results"`
 }
 
 // VerifyReport is the outcome of verify: what the control plane and the data

@@ -1,5 +1,5 @@
 // Package v1alpha1 holds the documents that kubectl ambient prints, keeps in
-// the cluster and reads back: MeshStatus, CheckReport, MigrationPlan,
+// the cluster and reads back: MeshStatus, MigrationPlan,
 // MigrationRecord and VerifyReport.
 //
 // They are plain data. Scripts read them with -o json|yaml, so a field that
@@ -12,7 +12,6 @@ const GroupVersion = "ambient.kubectl-ambient.dev/v1alpha1"
 // The kinds of the documents.
 const (
 	KindMeshStatus      = "MeshStatus"
-	KindCheckReport     = "CheckReport"
 	KindMigrationPlan   = "MigrationPlan"
 	KindMigrationRecord = "MigrationRecord"
 	KindVerifyReport    = "VerifyReport"

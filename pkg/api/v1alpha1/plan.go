@@ -47,6 +47,9 @@ type MigrationPlan struct {
 	// Kept names what a rollback leaves alone because somebody else has
 	// changed it since.
 	Kept []KeptField `json:"kept,omitempty"`
+	// Gone names what a rollback would put back, if somebody had not deleted
+	// it.
+	Gone []ObjectReference `json:"gone,omitempty"`
 	// Undoes names the runs that a rollback undoes, newest first.
 	Undoes []string `json:"undoes,omitempty"`
 }

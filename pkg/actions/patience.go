@@ -1,0 +1,55 @@
+package actions
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
+)
+
+// DefaultBackoff is how a request is repeated that the API server did not
+// answer: the first time after a fifth of a second, then further and further
+// apart, for about a minute.
+func DefaultBackoff() wait.Backoff {
+	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 1.5, Jitter: 0.1, Steps: 12}
+}
+
+// patiently repeats what fails for reasons that pass: a broken connection, an
+// API server that is busy or restarting. What is repeated must be harmless to
+// do twice.
+func (r *Runner) patiently(ctx context.Context, do func() error) error {
+	if r.Backoff.Steps == 0 {
+		return do()
+	}
+	var last error
+	err := wait.ExponentialBackoffWithContext(ctx, r.Backoff, func(context.Context) (bool, error) {
+		last = do()
+		if last != nil && passing(last) && ctx.Err() == nil {
+			return false, nil
+		}
+		return true, last
+	})
+	if wait.Interrupted(err) && last != nil {
+		return last
+	}
+	return err
+}
+
+// passing says whether an error is worth another try.
+func passing(err error) bool {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return false
+	}
+	var changed *ChangedError
+	if errors.As(err, &changed) {
+		return false
+	}
+	var status apierrors.APIStatus
+	if errors.As(err, &status) {
+		return apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
+			apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
+	}
+	return errors.As(err, new(interface{ Timeout() bool }))
+}
