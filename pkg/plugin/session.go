@@ -61,10 +61,10 @@ func (s *session) connect() error {
 func (s *session) configured() error {
 	loader := s.flags.ToRawKubeConfigLoader()
 	raw, err := loader.RawConfig()
-	if err != nil || len(raw.Clusters) > 0 || *s.flags.APIServer != "" {
-		return nil
+	if err != nil {
+		return s.kubeconfigError(err)
 	}
-	if _, err := rest.InClusterConfig(); err == nil {
+	if _, err := rest.InClusterConfig(); err == nil || len(raw.Clusters) > 0 || *s.flags.APIServer != "" {
 		return nil
 	}
 	files := loader.ConfigAccess().GetLoadingPrecedence()
