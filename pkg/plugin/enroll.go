@@ -8,7 +8,7 @@ import (
 )
 
 func newEnrollCommand(session *session) *cobra.Command {
-	options := &runOptions{session: session}
+	options := &runOptions{namespaced: namespaced{session: session}}
 	command := &cobra.Command{
 		Use:   "enroll",
 		Short: "Move a namespace from sidecars to ambient mode",

@@ -26,3 +26,22 @@ func (o *output) complete() error {
 
 // human says whether people are to read the output.
 func (o *output) human() bool { return o.format == render.FormatHuman }
+
+// namespaced are the options of a command that is about one namespace.
+type namespaced struct {
+	*session
+	output output
+	// name is the namespace that -n or the kubeconfig's context names.
+	name string
+}
+
+// complete reads the flags and makes the clients. It sends no request.
+func (n *namespaced) complete() (err error) {
+	if err := n.output.complete(); err != nil {
+		return err
+	}
+	if n.name, err = n.namespace(); err != nil {
+		return err
+	}
+	return n.connect()
+}

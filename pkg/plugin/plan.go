@@ -11,14 +11,12 @@ import (
 )
 
 type planOptions struct {
-	*session
-	output output
-	diff   bool
-	name   string
+	namespaced
+	diff bool
 }
 
 func newPlanCommand(session *session) *cobra.Command {
-	options := &planOptions{session: session}
+	options := &planOptions{namespaced: namespaced{session: session}}
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what enrolling would do, and what stands in the way",
@@ -37,16 +35,6 @@ changed. The exit status is 3 where a gate blocks.`,
 	options.output.addFlag(command)
 	command.Flags().BoolVar(&options.diff, "diff", true, "Show the diff of each step")
 	return command
-}
-
-func (o *planOptions) complete() (err error) {
-	if err := o.output.complete(); err != nil {
-		return err
-	}
-	if o.name, err = o.namespace(); err != nil {
-		return err
-	}
-	return o.connect()
 }
 
 func (o *planOptions) run(ctx context.Context) error {

@@ -11,7 +11,7 @@ import (
 )
 
 func newRollbackCommand(session *session) *cobra.Command {
-	options := &runOptions{session: session}
+	options := &runOptions{namespaced: namespaced{session: session}}
 	command := &cobra.Command{
 		Use:   "rollback",
 		Short: "Put a namespace back to exactly what it was before it was enrolled",

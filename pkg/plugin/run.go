@@ -27,13 +27,11 @@ import (
 // runOptions are those of the commands that change the cluster: enroll and
 // rollback.
 type runOptions struct {
-	*session
-	output      output
+	namespaced
 	yes         bool
 	timeout     time.Duration
 	gateTimeout time.Duration
 	dryRun      cmdutil.DryRunStrategy
-	name        string
 	store       *record.Store
 }
 
@@ -55,9 +53,6 @@ func (o *runOptions) addFlags(command *cobra.Command) {
 }
 
 func (o *runOptions) complete(command *cobra.Command) (err error) {
-	if err := o.output.complete(); err != nil {
-		return err
-	}
 	if o.dryRun, err = cmdutil.GetDryRunStrategy(command); err != nil {
 		return usageError("%w", err)
 	}
@@ -67,10 +62,7 @@ func (o *runOptions) complete(command *cobra.Command) (err error) {
 	if !o.yes && !o.InTerminal && o.dryRun == cmdutil.DryRunNone {
 		return usageError("nobody can be asked, since stdin is not a terminal: pass --yes to go ahead without asking")
 	}
-	if o.name, err = o.namespace(); err != nil {
-		return err
-	}
-	if err := o.connect(); err != nil {
+	if err := o.namespaced.complete(); err != nil {
 		return err
 	}
 	o.store = record.NewStore(o.kube.CoreV1(), o.name)

@@ -35,9 +35,9 @@ func options(t *testing.T, in io.Reader, out, errOut io.Writer) *runOptions {
 	}
 	flags := genericclioptions.NewConfigFlags(true)
 	*flags.Context, *flags.Namespace, *flags.KubeConfig = "test", "shop", path
-	return &runOptions{name: "shop", session: &session{
+	return &runOptions{namespaced: namespaced{name: "shop", session: &session{
 		Environment: Environment{Streams: genericiooptions.IOStreams{In: in, Out: out, ErrOut: errOut}}, flags: flags, config: &rest.Config{Host: "https://192.0.2.1"},
-	}}
+	}}}
 }
 
 func TestConfirm(t *testing.T) {

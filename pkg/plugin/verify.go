@@ -13,13 +13,11 @@ import (
 )
 
 type verifyOptions struct {
-	*session
-	output output
-	name   string
+	namespaced
 }
 
 func newVerifyCommand(session *session) *cobra.Command {
-	options := &verifyOptions{session: session}
+	options := &verifyOptions{namespaced{session: session}}
 	command := &cobra.Command{
 		Use:   "verify",
 		Short: "Ask the data plane whether a namespace really is in ambient mode",
@@ -38,16 +36,6 @@ could not be made.`,
 	}
 	options.output.addFlag(command)
 	return command
-}
-
-func (o *verifyOptions) complete() (err error) {
-	if err := o.output.complete(); err != nil {
-		return err
-	}
-	if o.name, err = o.namespace(); err != nil {
-		return err
-	}
-	return o.connect()
 }
 
 func (o *verifyOptions) run(ctx context.Context) error {
