@@ -92,7 +92,7 @@ func (r *Runner) wait(ctx context.Context, step v1alpha1.Step) error {
 			if r.Backoff.Steps == 0 || !passing(err) {
 				return fmt.Errorf("step %s: %w", step.ID, err)
 			}
-			verdict.missing, verdict.retry, err = []string{"the API server answers again: " + err.Error()}, retryEvidence, nil
+			verdict.missing, verdict.retry, err = []string{"the API server does not answer: " + err.Error()}, retryEvidence, nil
 		}
 		if err != nil && len(last) == 0 {
 			// Everything that the API server knows says yes: what is slow is

@@ -3,6 +3,7 @@ package actions
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -31,10 +32,14 @@ func (r *Runner) patiently(ctx context.Context, do func() error) error {
 		}
 		return true, last
 	})
-	if wait.Interrupted(err) && last != nil {
+	switch {
+	case last == nil || !wait.Interrupted(err):
+		return err
+	case ctx.Err() != nil:
+		return fmt.Errorf("%w: %w", context.Cause(ctx), last)
+	default:
 		return last
 	}
-	return err
 }
 
 // passing says whether an error is worth another try.

@@ -90,6 +90,11 @@ func (c Check) unseen(snapshot *mesh.Snapshot) []Finding {
 				Status: v1alpha1.StatusUnknown, Message: fmt.Sprintf("%s could not be read: %s", key, coverage.Reason),
 				Remedy: "grant list on it, or run as somebody who may",
 			})
+		case mesh.CoverageFailed:
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusUnknown, Message: fmt.Sprintf("the API server does not tell whether there is any %s: %s", key, coverage.Reason),
+				Remedy: "kubectl get apiservices shows which does not answer",
+			})
 		case mesh.CoverageUnasked:
 			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Message: key + " was not read"})
 		case mesh.CoverageRead, mesh.CoverageAbsent:
@@ -113,9 +118,11 @@ func EnrollGates() []Check {
 	}
 }
 
-// LeftBehind are the gates that name pods which no step would take the sidecar
-// from. They hold in a namespace that has nothing left to be done.
-var LeftBehind = []string{"kube-injected", "grpc-agents", "restartable"}
+// LeavesBehind says whether a gate names pods which no step would take the
+// sidecar from. Such a gate counts even where nothing is left to be done.
+func LeavesBehind(id string) bool {
+	return id == "kube-injected" || id == "grpc-agents" || id == "restartable"
+}
 
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {

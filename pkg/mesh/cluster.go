@@ -163,7 +163,7 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 		}
 		resource, installed := served.resolve(collection.resource)
 		if failure, failed := served.failed[resource.Group]; failed && !installed {
-			reading.cover(collection, Coverage{State: CoverageForbidden, Reason: failure})
+			reading.cover(collection, Coverage{State: CoverageFailed, Reason: failure})
 			continue
 		}
 		if !installed {

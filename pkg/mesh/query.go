@@ -237,11 +237,11 @@ type Configuration struct {
 	} `json:"outboundTrafficPolicy"`
 }
 
-// Configurations returns the mesh configuration of each revision. One that is
+// configurationsOf reads the mesh configuration of each revision. One that is
 // not YAML is left out: istiod does not start with it either.
-func (s *Snapshot) Configurations() []Configuration {
+func configurationsOf(configMaps []corev1.ConfigMap) []Configuration {
 	var configurations []Configuration
-	for _, configMap := range s.configMaps {
+	for _, configMap := range configMaps {
 		if configMap.Name != "istio" && !strings.HasPrefix(configMap.Name, "istio-") || configMap.Data["mesh"] == "" {
 			continue
 		}
@@ -256,10 +256,13 @@ func (s *Snapshot) Configurations() []Configuration {
 	return configurations
 }
 
+// Configurations returns the mesh configuration of each revision.
+func (s *Snapshot) Configurations() []Configuration { return slices.Clone(s.configurations) }
+
 // RootNamespaces returns the namespaces whose policies apply mesh-wide.
 func (s *Snapshot) RootNamespaces() []string {
 	var roots []string
-	for _, configuration := range s.Configurations() {
+	for _, configuration := range s.configurations {
 		roots = append(roots, configuration.RootNamespace)
 	}
 	for _, istiod := range s.istiods {

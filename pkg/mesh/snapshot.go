@@ -29,20 +29,22 @@ import (
 // Coverage says how much of a kind a snapshot holds.
 type Coverage struct {
 	State CoverageState
-	// Reason is why, where State is CoverageForbidden.
+	// Reason is the API server's word, where State is CoverageForbidden or
+	// CoverageFailed.
 	Reason string
 }
 
 // CoverageState is whether a kind was read.
 type CoverageState string
 
-// A kind that is not installed is known to have no objects; one that could not
-// be read, most often for want of permission, or was not asked for, is not known
-// at all.
+// A kind that is not installed is known to have no objects; one that was
+// refused, that the API server could not tell of, or that was not asked for, is
+// not known at all.
 const (
 	CoverageRead      CoverageState = "read"
 	CoverageAbsent    CoverageState = "absent"
 	CoverageForbidden CoverageState = "forbidden"
+	CoverageFailed    CoverageState = "failed"
 	CoverageUnasked   CoverageState = "unasked"
 )
 
@@ -83,9 +85,11 @@ type Snapshot struct {
 	netpols    []networkingv1.NetworkPolicy
 	injectors  Injectors
 	configMaps []corev1.ConfigMap
-	istiods    []appsv1.Deployment
-	daemonSets []appsv1.DaemonSet
-	gateways   []gatewayv1.Gateway
+	// configurations are what the ConfigMaps say of each revision's mesh.
+	configurations []Configuration
+	istiods        []appsv1.Deployment
+	daemonSets     []appsv1.DaemonSet
+	gateways       []gatewayv1.Gateway
 
 	authorizationPolicies []*clientsecurityv1.AuthorizationPolicy
 	peerAuthentications   []*clientsecurityv1.PeerAuthentication
@@ -159,6 +163,7 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 		s.pods[pod.Namespace] = append(s.pods[pod.Namespace], pod)
 	}
 	s.sort()
+	s.configurations = configurationsOf(s.configMaps)
 	return s, nil
 }
 

@@ -36,7 +36,7 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace) (v1alpha1.Migrati
 	if len(planned.Steps) == 0 {
 		// Nothing can be done; whether nothing has to be is another question.
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
-			return gate.Blocks() && slices.Contains(checks.LeftBehind, gate.ID)
+			return gate.Blocks() && checks.LeavesBehind(gate.ID)
 		})
 		return planned, nil
 	}

@@ -278,7 +278,7 @@ func invariants(t *testing.T, planned v1alpha1.MigrationPlan) {
 		t.Error("the plan does not end by verifying")
 	}
 	leftBehind := slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
-		return gate.Blocks() && slices.Contains(checks.LeftBehind, gate.ID)
+		return gate.Blocks() && checks.LeavesBehind(gate.ID)
 	})
 	if len(planned.Steps) == 0 && planned.Blocked != leftBehind {
 		t.Errorf("a plan without steps is blocked: %t, pods are left behind: %t", planned.Blocked, leftBehind)
