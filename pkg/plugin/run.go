@@ -80,14 +80,13 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 	if err != nil {
 		return o.explain(err)
 	}
-	if nothingToDo(run.plan) || run.plan.Blocked || o.dryRun != cmdutil.DryRunNone {
-		if nothingToDo(run.plan) && o.dryRun == cmdutil.DryRunNone {
-			// What the runs had changed is as it was before, by whoever.
-			if err := o.closeRecords(ctx, run.undoes); err != nil {
-				return err
-			}
-		}
+	if run.plan.Blocked || o.dryRun != cmdutil.DryRunNone || nothingToDo(run.plan) && len(run.undoes) == 0 {
 		return o.showOnly(ctx, run)
+	}
+	if nothingToDo(run.plan) {
+		// What the runs had changed is as it was before, by whoever: only their
+		// records have to say so.
+		return o.carryOut(ctx, run, prepare)
 	}
 	if o.output.human() {
 		if err := o.show(run.snapshot, run.plan, detail{}); err != nil {
@@ -100,7 +99,7 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 	if err := o.confirm(ctx, run.plan); err != nil {
 		return err
 	}
-	return o.carryOut(ctx, run)
+	return o.carryOut(ctx, run, prepare)
 }
 
 // showOnly shows a plan that is not carried out.
@@ -194,20 +193,43 @@ func capitalized(operation v1alpha1.Operation) string {
 	return "Enroll"
 }
 
-// carryOut records the run and makes it.
-func (o *runOptions) carryOut(ctx context.Context, run *prepared) error {
+// carryOut takes the lock of the namespace and makes the run, as it is planned
+// once nobody else can be changing the namespace: between the plan that was
+// agreed to and the lock, another run may have ended.
+func (o *runOptions) carryOut(ctx context.Context, agreed *prepared, prepare func(context.Context) (*prepared, error)) error {
+	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
+	id := newID(o.Now().UTC())
+	ctx, release, err := o.lock(ctx, id, progress)
+	if err != nil {
+		return err
+	}
+	defer release()
+	run, err := prepare(ctx)
+	if err != nil {
+		return o.explain(err)
+	}
+	switch {
+	case run.plan.Blocked:
+		return o.showOnly(ctx, run)
+	case nothingToDo(run.plan):
+		if err := o.closeRecords(ctx, run.undoes); err != nil {
+			return err
+		}
+		return o.showOnly(ctx, run)
+	case !plan.SameSteps(agreed.plan, run.plan):
+		return blockedError("namespace %s has changed since the plan was made, and nothing was done: run the command again to see what there is to do now", o.name)
+	}
+	return o.execute(ctx, id, run, progress)
+}
+
+// execute records the run and makes it.
+func (o *runOptions) execute(ctx context.Context, id string, run *prepared, progress *render.Progress) error {
 	writer, err := o.writer()
 	if err != nil {
 		return err
 	}
 	started := o.Now()
-	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
-	migration := o.newRecord(ctx, run.plan)
-	ctx, release, err := o.lock(ctx, migration, progress)
-	if err != nil {
-		return err
-	}
-	defer release()
+	migration := o.newRecord(ctx, id, run.plan)
 	if err := o.store.Create(ctx, migration); err != nil {
 		return err
 	}
@@ -239,8 +261,8 @@ func (o *runOptions) carryOut(ctx context.Context, run *prepared) error {
 }
 
 // lock takes the lock of the namespace. Another run that is under way blocks.
-func (o *runOptions) lock(ctx context.Context, migration *v1alpha1.MigrationRecord, progress *render.Progress) (context.Context, func(), error) {
-	locked, release, err := record.Lock(ctx, o.kube.CoordinationV1(), o.name, migration.ID, func(holder string) {
+func (o *runOptions) lock(ctx context.Context, id string, progress *render.Progress) (context.Context, func(), error) {
+	locked, release, err := record.Lock(ctx, o.kube.CoordinationV1(), o.name, id, func(holder string) {
 		progress.Note("waiting to see whether run " + holder + " is still alive")
 	})
 	var held *record.HeldError
@@ -261,10 +283,10 @@ func (o *runOptions) closeRecords(ctx context.Context, undone []v1alpha1.Migrati
 	return nil
 }
 
-func (o *runOptions) newRecord(ctx context.Context, planned v1alpha1.MigrationPlan) *v1alpha1.MigrationRecord {
+func (o *runOptions) newRecord(ctx context.Context, id string, planned v1alpha1.MigrationPlan) *v1alpha1.MigrationRecord {
 	now := o.Now().UTC()
 	migration := &v1alpha1.MigrationRecord{
-		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationRecord), ID: newID(now), Operation: planned.Operation, Namespace: o.name,
+		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationRecord), ID: id, Operation: planned.Operation, Namespace: o.name,
 		State: v1alpha1.RunRunning, User: o.user(ctx), ToolVersion: o.Version, Started: now, Plan: planned,
 	}
 	for _, step := range planned.Steps {

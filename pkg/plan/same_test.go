@@ -1,0 +1,50 @@
+package plan_test
+
+import (
+	"testing"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+)
+
+func TestSameSteps(t *testing.T) {
+	base := func() v1alpha1.MigrationPlan {
+		return v1alpha1.MigrationPlan{Steps: []v1alpha1.Step{{
+			ID: "a", Phase: v1alpha1.PhasePin, Summary: "pin", Notes: []string{"one pod"}, Gate: v1alpha1.Gate{Kind: v1alpha1.GateReady},
+			Changes: []v1alpha1.Change{{
+				Object: v1alpha1.ObjectReference{Kind: "Deployment", Name: "cart"}, UID: "1", BeforeHash: "x", AfterHash: "y",
+				Fields: []v1alpha1.FieldChange{{Path: "/a", Before: "1", After: "2"}},
+			}},
+		}}}
+	}
+	tests := []struct {
+		name string
+		edit func(*v1alpha1.MigrationPlan)
+		want bool
+	}{
+		{"nothing", func(*v1alpha1.MigrationPlan) {}, true},
+		{"notes", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Notes = []string{"two pods"} }, true},
+		{"the rest of the object", func(p *v1alpha1.MigrationPlan) {
+			p.Steps[0].Changes[0].BeforeHash, p.Steps[0].Changes[0].AfterHash = "z", "w"
+		}, true},
+		{"gates that hold", func(p *v1alpha1.MigrationPlan) { p.Gates = []v1alpha1.CheckResult{{ID: "a"}} }, true},
+		{"another object of the same name", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Changes[0].UID = "2" }, false},
+		{"the value before", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Changes[0].Fields[0].Before = "3" }, false},
+		{"the value after", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Changes[0].Fields[0].After = nil }, false},
+		{"what is waited for", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Gate.Kind = v1alpha1.GateNone }, false},
+		{"another change", func(p *v1alpha1.MigrationPlan) {
+			p.Steps[0].Changes = append(p.Steps[0].Changes, p.Steps[0].Changes[0])
+		}, false},
+		{"another step", func(p *v1alpha1.MigrationPlan) { p.Steps = append(p.Steps, v1alpha1.Step{ID: "b"}) }, false},
+		{"no step", func(p *v1alpha1.MigrationPlan) { p.Steps = nil }, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			other := base()
+			test.edit(&other)
+			if got := plan.SameSteps(base(), other); got != test.want {
+				t.Errorf("it is %t", got)
+			}
+		})
+	}
+}
