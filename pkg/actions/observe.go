@@ -74,7 +74,7 @@ func observe(ctx context.Context, client dynamic.Interface, namespace string, ba
 // how its pods come up, the injection webhooks and the configuration of
 // istio-cni, and the components themselves.
 func gateBase(content mesh.Content, namespace string) mesh.Content {
-	base := mesh.Content{Coverage: content.Coverage, KubernetesVersion: content.KubernetesVersion}
+	base := mesh.Content{Coverage: content.Coverage, Scope: content.Scope, KubernetesVersion: content.KubernetesVersion}
 	for _, object := range content.Objects {
 		switch object.GetKind() {
 		case "MutatingWebhookConfiguration", "ConfigMap":

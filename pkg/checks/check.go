@@ -4,7 +4,9 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -32,13 +34,21 @@ type Finding struct {
 
 // Check is one thing that must hold.
 type Check struct {
-	// ID is stable.
+	// ID is stable: scripts, suppressions and docs/checks.md refer to it.
 	ID       string
 	Category string
 	Severity v1alpha1.Severity
+	// About is what the check looks at, in a sentence of docs/checks.md.
+	About string
+	// Why is what happens otherwise, for docs/checks.md, with sources.
+	Why string
 	// Needs are the keys of the snapshot's Coverage without which the check
 	// cannot be made.
 	Needs []string
+	// DependsOn are the IDs of checks without whose passing this one means
+	// nothing: it is skipped where one of them fails or is unknown, so that one
+	// cause is reported once.
+	DependsOn []string
 	// Passed is what is true when nothing was found.
 	Passed string
 	// Run returns the findings.
@@ -55,6 +65,8 @@ const (
 	CategoryExtensions    = "extensions"
 	CategoryWorkloads     = "workloads"
 	CategoryNetwork       = "network"
+	CategoryObservability = "observability"
+	CategoryOwnership     = "ownership"
 	CategoryDataPlane     = "data plane"
 )
 
@@ -62,28 +74,46 @@ const (
 // it is not run, since what it did not see would look like what is not there.
 func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 	var results []v1alpha1.CheckResult
+	blocked := map[string]bool{}
 	for _, check := range checks {
-		findings := check.unseen(subject.Snapshot)
-		if len(findings) == 0 {
-			findings = check.Run(subject)
-		}
-		if len(findings) == 0 {
-			findings = []Finding{{Status: v1alpha1.StatusPass, Message: check.Passed}}
-		}
-		for _, finding := range findings {
-			results = append(results, v1alpha1.CheckResult{
+		for _, finding := range check.findings(subject, blocked) {
+			result := v1alpha1.CheckResult{
 				ID: check.ID, Category: check.Category, Severity: check.Severity, Status: finding.Status,
 				Object: finding.Object, Field: finding.Field, Message: finding.Message, Remedy: finding.Remedy,
-			})
+			}
+			if result.Status != v1alpha1.StatusPass {
+				result.Docs = Docs(check.ID)
+			}
+			blocked[check.ID] = blocked[check.ID] || result.Blocks()
+			results = append(results, result)
 		}
 	}
 	return results
 }
 
-func (c Check) unseen(snapshot *mesh.Snapshot) []Finding {
+// Docs is where a check is explained.
+func Docs(id string) string { return "docs/checks.md#" + id }
+
+func (c Check) findings(subject Subject, blocked map[string]bool) []Finding {
+	for _, id := range c.DependsOn {
+		if blocked[id] {
+			return []Finding{{Status: v1alpha1.StatusSkip, Message: "it means nothing while " + id + " does not hold"}}
+		}
+	}
+	findings := c.unseen(subject.Snapshot, subject.Namespace.Name)
+	if len(findings) == 0 {
+		findings = c.Run(subject)
+	}
+	if len(findings) == 0 {
+		findings = []Finding{{Status: v1alpha1.StatusPass, Message: c.Passed}}
+	}
+	return findings
+}
+
+func (c Check) unseen(snapshot *mesh.Snapshot, namespace string) []Finding {
 	var findings []Finding
 	for _, key := range c.Needs {
-		coverage := snapshot.Coverage(key)
+		coverage := snapshot.Coverage(key, namespace)
 		switch coverage.State {
 		case mesh.CoverageForbidden:
 			findings = append(findings, Finding{
@@ -96,7 +126,10 @@ func (c Check) unseen(snapshot *mesh.Snapshot) []Finding {
 				Remedy: "kubectl get apiservices shows which does not answer",
 			})
 		case mesh.CoverageUnasked:
-			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Message: key + " was not read"})
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusUnknown, Message: key + " was not read: " + cmp.Or(coverage.Reason, "it was not asked for"),
+				Remedy: "take the snapshot from the cluster, or a dump that covers it",
+			})
 		case mesh.CoverageRead, mesh.CoverageAbsent:
 		}
 	}
@@ -104,18 +137,13 @@ func (c Check) unseen(snapshot *mesh.Snapshot) []Finding {
 }
 
 // EnrollGates are the checks that must hold before a namespace is enrolled, in
-// the order in which they are shown.
+// the order in which they are shown. A check comes after those that it depends
+// on.
 func EnrollGates() []Check {
-	return []Check{
-		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(),
-		istiodAmbient(), cniAmbient(), cniNodes(), ztunnelNodes(), capturedAfter(),
-		sidecarHBONE(), kubeInjected(), grpcAgents(), leftoverSidecars(),
-		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), dryRunPolicies(),
-		routingRules(), outboundRouting(), serviceEntries(), sidecarResource(),
-		extensions(),
-		restartable(), selectorLabels(), liveCapture(),
-		networkPolicies(), headlessStrict(), gatewayRevision(), gatewayInjection(),
-	}
+	return slices.Concat(
+		prerequisiteChecks(), componentChecks(), sidecarChecks(), policyChecks(), routingChecks(), extensionChecks(),
+		workloadChecks(), networkChecks(), observabilityChecks(), ownershipChecks(),
+	)
 }
 
 // LeavesBehind says whether a gate names pods which no step would take the

@@ -31,6 +31,7 @@ const (
 	pass    = v1alpha1.StatusPass
 	warn    = v1alpha1.StatusWarn
 	fail    = v1alpha1.StatusFail
+	skip    = v1alpha1.StatusSkip
 	unknown = v1alpha1.StatusUnknown
 )
 
@@ -120,7 +121,8 @@ func describe(results []v1alpha1.CheckResult) string {
 // allCases are those of every check that looks at a snapshot.
 func allCases() []testCase {
 	return slices.Concat(
-		prerequisiteCases(), componentCases(), sidecarCases(), policyCases(), routingCases(), extensionCases(), workloadCases(), networkCases(), verifyCases(),
+		prerequisiteCases(), componentCases(), sidecarCases(), policyCases(), routingCases(), extensionCases(),
+		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(),
 	)
 }
 
@@ -209,7 +211,15 @@ func hidden(content mesh.Content, key, namespace string) mesh.Content {
 		own := object.GetNamespace() == namespace
 		switch key {
 		case mesh.IstioConfigMaps:
-			return kind == "ConfigMap"
+			return kind == "ConfigMap" && of["istio.io/rev"] != ""
+		case mesh.Dashboards:
+			return kind == "ConfigMap" && of["grafana_dashboard"] != ""
+		case mesh.CiliumConfigMap:
+			return kind == "ConfigMap" && object.GetName() == "cilium-config"
+		case mesh.CustomResourceDefinitions:
+			return kind == "CustomResourceDefinition"
+		case mesh.WaypointEndpoints:
+			return kind == "EndpointSlice"
 		case mesh.IstiodDeployments:
 			return kind == "Deployment" && of["app"] == "istiod"
 		case mesh.ZtunnelPods:
@@ -240,7 +250,7 @@ func TestNoFindingTurnsIntoAPassWhereAKindIsForbidden(t *testing.T) {
 			// TestChecks reports it.
 			continue
 		}
-		for _, key := range fixture.Keys {
+		for _, key := range mesh.Keys() {
 			if key == "Namespace" {
 				// Without it there is nothing to check.
 				continue
@@ -273,8 +283,13 @@ func TestChecksAreWellFormed(t *testing.T) {
 			if len(check.Needs) == 0 {
 				t.Errorf("%s: %s needs nothing, so it passes on an empty mesh", name, check.ID)
 			}
+			for _, id := range check.DependsOn {
+				if !seen[id] {
+					t.Errorf("%s: %s depends on %s, which does not come before it", name, check.ID, id)
+				}
+			}
 			for _, key := range check.Needs {
-				if !slices.Contains(fixture.Keys, key) {
+				if !slices.Contains(mesh.Keys(), key) {
 					t.Errorf("%s: %s needs %s, which is never read", name, check.ID, key)
 				}
 			}
@@ -304,12 +319,16 @@ func TestRun(t *testing.T) {
 		{ID: "a", Category: "x", Severity: v1alpha1.SeverityError, Needs: []string{"Pod"}, Passed: "fine", Run: findings()},
 		{ID: "b", Severity: v1alpha1.SeverityWarning, Run: findings(checks.Finding{Status: warn, Object: &object, Field: "f", Message: "m", Remedy: "r"}, checks.Finding{Status: fail, Message: "n"})},
 		{ID: "c", Needs: []string{"Pod", "Node"}, Run: func(checks.Subject) []checks.Finding { panic(errors.New("it must not be run")) }},
+		{ID: "d", DependsOn: []string{"a"}, Passed: "fine", Run: findings()},
+		{ID: "e", DependsOn: []string{"a", "b"}, Run: func(checks.Subject) []checks.Finding { panic(errors.New("it must not be run")) }},
 	}, checks.Subject{Snapshot: snapshot})
 	want := []v1alpha1.CheckResult{
 		{ID: "a", Category: "x", Severity: v1alpha1.SeverityError, Status: pass, Message: "fine"},
-		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: warn, Object: &object, Field: "f", Message: "m", Remedy: "r"},
-		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: fail, Message: "n"},
-		{ID: "c", Status: unknown, Message: "Node could not be read: not you", Remedy: "grant list on it, or run as somebody who may"},
+		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: warn, Object: &object, Field: "f", Message: "m", Remedy: "r", Docs: "docs/checks.md#b"},
+		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: fail, Message: "n", Docs: "docs/checks.md#b"},
+		{ID: "c", Status: unknown, Message: "Node could not be read: not you", Remedy: "grant list on it, or run as somebody who may", Docs: "docs/checks.md#c"},
+		{ID: "d", Status: pass, Message: "fine"},
+		{ID: "e", Status: skip, Message: "it means nothing while b does not hold", Docs: "docs/checks.md#e"},
 	}
 	if diff := cmp.Diff(want, results); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

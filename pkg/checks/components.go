@@ -13,6 +13,13 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
+// componentChecks are about the parts of an installation that ambient mode needs.
+func componentChecks() []Check {
+	return []Check{
+		istiodAmbient(), cniAmbient(), cniNodes(), ztunnelNodes(), capturedAfter(), gatewayRevision(), gatewayInjection(),
+	}
+}
+
 // installAmbient is the remedy where a part of ambient mode is missing.
 const installAmbient = "upgrade the installation with the ambient profile: " +
 	"istioctl install --set profile=ambient, or helm upgrade with --set profile=ambient (istiod, cni) and the ztunnel chart"

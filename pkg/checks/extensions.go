@@ -6,6 +6,13 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
 
+// extensionChecks are about what changes the proxies themselves.
+func extensionChecks() []Check {
+	return []Check{
+		extensions(),
+	}
+}
+
 // extensions is about what changes the proxies themselves. Mesh-wide
 // telemetry is common and harmless to lose for the time being: a warning.
 func extensions() Check {

@@ -12,6 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/labels"
 )
 
+// networkChecks are about the network beneath the mesh.
+func networkChecks() []Check {
+	return []Check{
+		networkPolicies(), headlessStrict(),
+	}
+}
+
 // portHBONE is where ambient pods receive all mesh traffic.
 const portHBONE = 15008
 

@@ -16,6 +16,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// policyChecks are about who may call whom.
+func policyChecks() []Check {
+	return []Check{
+		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), dryRunPolicies(),
+	}
+}
+
 // later is the remedy for what this version does not carry over.
 const later = "this version of kubectl ambient does not carry it over to ambient mode: leave the namespace on sidecars"
 
@@ -224,7 +231,7 @@ func istioReference(apiVersion, kind string, object metav1.Object) *v1alpha1.Obj
 func extensionFindings(subject Subject, kind string, status v1alpha1.CheckStatus, message string) []Finding {
 	var findings []Finding
 	for _, extension := range subject.Snapshot.Extensions() {
-		if extension.Reference.Kind != kind || extension.Targeted {
+		if extension.Reference.Kind != kind || extension.Targeted() {
 			continue
 		}
 		if extension.Reference.Namespace != subject.Namespace.Name {

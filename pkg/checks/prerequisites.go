@@ -13,6 +13,13 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
+// prerequisiteChecks are about what the cluster and the installation must be.
+func prerequisiteChecks() []Check {
+	return []Check{
+		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(),
+	}
+}
+
 // OldestIstio is the oldest version of Istio that a namespace is moved on.
 // Before it, sidecars and ztunnel disagree in ways that were never mended.
 const OldestIstio = "1.25.0"

@@ -9,6 +9,13 @@ import (
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 )
 
+// routingChecks are about where calls go.
+func routingChecks() []Check {
+	return []Check{
+		routingRules(), outboundRouting(), serviceEntries(), sidecarResource(),
+	}
+}
+
 const networkingVersion = "networking.istio.io/v1"
 
 // meshGateway is the name by which a VirtualService binds to sidecars.

@@ -8,6 +8,13 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
+// sidecarChecks are about the sidecars that are there.
+func sidecarChecks() []Check {
+	return []Check{
+		sidecarHBONE(), kubeInjected(), grpcAgents(), leftoverSidecars(),
+	}
+}
+
 // sidecarHBONE is about every sidecar of the mesh: an ambient pod calls by
 // HBONE whatever carries the tunnel label, and a STRICT sidecar without it
 // resets the plaintext that ztunnel then falls back to.

@@ -12,6 +12,13 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
+// workloadChecks are about what has to be restarted.
+func workloadChecks() []Check {
+	return []Check{
+		restartable(), selectorLabels(), liveCapture(),
+	}
+}
+
 func restartable() Check {
 	return Check{
 		ID: "restartable", Category: CategoryWorkloads, Severity: v1alpha1.SeverityError,

@@ -27,96 +27,6 @@ type Cluster struct {
 	Discovery discovery.DiscoveryInterface
 }
 
-// Scope says which namespaces a snapshot is about. Their pods and workloads
-// are read whole; of the rest of the mesh only what decisions about them need.
-type Scope struct {
-	// Namespace is the one at hand; empty takes the mesh without details of
-	// any namespace.
-	Namespace string
-}
-
-// collection is one list request of a snapshot.
-type collection struct {
-	// key is what Coverage calls it: the kind, or a name for a part of it.
-	key      string
-	resource schema.GroupVersionResource
-	// atHand collections are read in the scope's namespace only, the others in
-	// all of them.
-	atHand   bool
-	selector string
-}
-
-// The keys of Coverage for collections that are not all objects of a kind.
-const (
-	// PodsMeshWide is the metadata of all live pods.
-	PodsMeshWide = "pods of the mesh"
-	// IstiodDeployments are the Deployments labelled app=istiod.
-	IstiodDeployments = "istiod Deployments"
-	// ZtunnelPods are the pods labelled app=ztunnel.
-	ZtunnelPods = "ztunnel pods"
-	// CNIPods are the pods labelled k8s-app=istio-cni-node.
-	CNIPods = "istio-cni pods"
-	// IstioConfigMaps are the ConfigMaps of Istio installations.
-	IstioConfigMaps = "Istio ConfigMaps"
-	// WaypointEndpoints are the EndpointSlices of what istiod runs for
-	// Gateways.
-	WaypointEndpoints = "EndpointSlices of gateways"
-)
-
-func resource(group, version, name string) schema.GroupVersionResource {
-	return schema.GroupVersionResource{Group: group, Version: version, Resource: name}
-}
-
-// collections are the requests that every snapshot makes. Their number does
-// not depend on the size of the mesh.
-func collections() []collection {
-	return []collection{
-		{key: "Namespace", resource: resource("", "v1", "namespaces")},
-		{key: "Node", resource: resource("", "v1", "nodes")},
-		{key: "MutatingWebhookConfiguration", resource: resource("admissionregistration.k8s.io", "v1", "mutatingwebhookconfigurations")},
-		{key: KindDaemonSet, resource: resource("apps", "v1", "daemonsets")},
-		// Every ConfigMap of an Istio installation carries its revision
-		// (istio manifests/charts: istio, istio-cni-config).
-		{key: IstioConfigMaps, resource: resource("", "v1", "configmaps"), selector: "istio.io/rev"},
-		{key: IstiodDeployments, resource: resource("apps", "v1", "deployments"), selector: "app=istiod"},
-		// EndpointSlices mirror their Service's labels; those of waypoints are
-		// told by the label that istiod puts on what it makes for a Gateway.
-		{key: WaypointEndpoints, resource: resource("discovery.k8s.io", "v1", "endpointslices"), selector: "gateway.networking.k8s.io/gateway-name"},
-
-		{key: ZtunnelPods, resource: resource("", "v1", "pods"), selector: "app=ztunnel"},
-		{key: CNIPods, resource: resource("", "v1", "pods"), selector: "k8s-app=istio-cni-node"},
-
-		{key: "Gateway", resource: resource("gateway.networking.k8s.io", "v1", "gateways")},
-		{key: "HTTPRoute", resource: resource("gateway.networking.k8s.io", "v1", "httproutes")},
-		{key: "GRPCRoute", resource: resource("gateway.networking.k8s.io", "v1", "grpcroutes")},
-		{key: "TCPRoute", resource: resource("gateway.networking.k8s.io", "v1alpha2", "tcproutes")},
-		{key: "TLSRoute", resource: resource("gateway.networking.k8s.io", "v1alpha2", "tlsroutes")},
-
-		{key: "AuthorizationPolicy", resource: resource("security.istio.io", "v1", "authorizationpolicies")},
-		{key: "PeerAuthentication", resource: resource("security.istio.io", "v1", "peerauthentications")},
-		{key: "RequestAuthentication", resource: resource("security.istio.io", "v1", "requestauthentications")},
-		{key: "VirtualService", resource: resource("networking.istio.io", "v1", "virtualservices")},
-		{key: "DestinationRule", resource: resource("networking.istio.io", "v1", "destinationrules")},
-		{key: "ServiceEntry", resource: resource("networking.istio.io", "v1", "serviceentries")},
-		{key: "Sidecar", resource: resource("networking.istio.io", "v1", "sidecars")},
-		{key: "ProxyConfig", resource: resource("networking.istio.io", "v1beta1", "proxyconfigs")},
-		{key: "EnvoyFilter", resource: resource("networking.istio.io", "v1alpha3", "envoyfilters")},
-		{key: "WasmPlugin", resource: resource("extensions.istio.io", "v1alpha1", "wasmplugins")},
-		{key: "TrafficExtension", resource: resource("extensions.istio.io", "v1alpha1", "trafficextensions")},
-		{key: "Telemetry", resource: resource("telemetry.istio.io", "v1", "telemetries")},
-
-		{key: "Pod", resource: resource("", "v1", "pods"), atHand: true},
-		{key: "Service", resource: resource("", "v1", "services"), atHand: true},
-		{key: KindDeployment, resource: resource("apps", "v1", "deployments"), atHand: true},
-		{key: KindStatefulSet, resource: resource("apps", "v1", "statefulsets"), atHand: true},
-		{key: KindReplicaSet, resource: resource("apps", "v1", "replicasets"), atHand: true},
-		{key: KindJob, resource: resource("batch", "v1", "jobs"), atHand: true},
-		{key: KindCronJob, resource: resource("batch", "v1", "cronjobs"), atHand: true},
-		{key: "PodDisruptionBudget", resource: resource("policy", "v1", "poddisruptionbudgets"), atHand: true},
-		{key: "NetworkPolicy", resource: resource("networking.k8s.io", "v1", "networkpolicies"), atHand: true},
-	}
-}
-
 // Take reads the mesh from a cluster: a fixed number of list requests, paged,
 // in parallel. Kinds that are not installed or not permitted are recorded as
 // such; any other failure ends the reading with an error that names the kind.
@@ -142,6 +52,7 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 	reading := &reading{
 		cluster: cluster,
 		content: Content{
+			Scope:             scope,
 			Coverage:          map[string]Coverage{},
 			HostNetwork:       map[types.UID]bool{},
 			KubernetesVersion: version.GitVersion,
@@ -153,30 +64,30 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for _, collection := range collections() {
-		namespace := ""
-		if collection.atHand {
-			if scope.Namespace == "" {
-				reading.cover(collection, Coverage{State: CoverageUnasked})
-				continue
-			}
-			namespace = scope.Namespace
-		}
 		resource, installed := served.resolve(collection.resource)
-		if failure, failed := served.failed[resource.Group]; failed && !installed {
-			reading.cover(collection, Coverage{State: CoverageFailed, Reason: failure})
-			continue
+		failure, failed := served.failed[resource.Group]
+		switch {
+		case collection.atHand && scope == Scope{}:
+			reading.cover(collection.key, Coverage{State: CoverageUnasked})
+		case failed && !installed:
+			reading.cover(collection.key, Coverage{State: CoverageFailed, Reason: failure})
+		case !installed:
+			reading.cover(collection.key, Coverage{State: CoverageAbsent})
+		default:
+			collection.resource = resource
+			group.Go(func() error { return reading.list(ctx, collection) })
 		}
-		if !installed {
-			reading.cover(collection, Coverage{State: CoverageAbsent})
-			continue
-		}
-		collection.resource = resource
-		group.Go(func() error { return reading.list(ctx, collection, namespace) })
 	}
-	group.Go(func() error { return reading.listPodMetadata(ctx) })
-	group.Go(func() error { return reading.listHostNetwork(ctx) })
+	if !scope.All {
+		group.Go(func() error { return reading.listPodMetadata(ctx) })
+		group.Go(func() error { return reading.listHostNetwork(ctx) })
+	}
 	if err := group.Wait(); err != nil {
 		return Content{}, err
+	}
+	if scope.All {
+		// Every pod was read whole.
+		reading.cover(PodsMeshWide, reading.content.Coverage[KindPod])
 	}
 	return reading.content, nil
 }
@@ -246,16 +157,18 @@ type reading struct {
 	seen map[types.UID]bool
 }
 
-func (r *reading) list(ctx context.Context, collection collection, namespace string) error {
-	client := r.cluster.Dynamic.Resource(collection.resource).Namespace(namespace)
+func (r *reading) list(ctx context.Context, collection collection) error {
+	namespace := metav1.NamespaceAll
+	if collection.atHand {
+		namespace = r.content.Scope.Namespace
+	}
 	var objects []unstructured.Unstructured
-	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
-		options.LabelSelector = collection.selector
-		return client.List(ctx, options)
-	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		objects = append(objects, *object.(*unstructured.Unstructured))
-		return nil
-	})
+	var err error
+	if collection.metadata {
+		objects, err = r.listMetadata(ctx, collection)
+	} else {
+		objects, err = r.listWhole(ctx, collection, namespace)
+	}
 	coverage, err := coverageOf(collection.key, namespace, err)
 	if err != nil {
 		return err
@@ -266,10 +179,42 @@ func (r *reading) list(ctx context.Context, collection collection, namespace str
 	for _, object := range objects {
 		if !r.seen[object.GetUID()] {
 			r.seen[object.GetUID()] = true
-			r.content.Objects = append(r.content.Objects, object)
+			r.content.Add(object)
 		}
 	}
 	return nil
+}
+
+func (r *reading) listWhole(ctx context.Context, collection collection, namespace string) ([]unstructured.Unstructured, error) {
+	client := r.cluster.Dynamic.Resource(collection.resource).Namespace(namespace)
+	var objects []unstructured.Unstructured
+	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		options.LabelSelector, options.FieldSelector = collection.selector, collection.fields
+		return client.List(ctx, options)
+	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		objects = append(objects, *object.(*unstructured.Unstructured))
+		return nil
+	})
+	return objects, err
+}
+
+func (r *reading) listMetadata(ctx context.Context, collection collection) ([]unstructured.Unstructured, error) {
+	client := r.cluster.Metadata.Resource(collection.resource)
+	var objects []unstructured.Unstructured
+	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+		return client.List(ctx, options)
+	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
+		partial := object.(*metav1.PartialObjectMetadata)
+		content, err := runtime.DefaultUnstructuredConverter.ToUnstructured(partial)
+		if err != nil {
+			return err
+		}
+		whole := unstructured.Unstructured{Object: content}
+		whole.SetGroupVersionKind(collection.resource.GroupVersion().WithKind(collection.kind))
+		objects = append(objects, whole)
+		return nil
+	})
+	return objects, err
 }
 
 // livePods leaves out pods that have run to their end.
@@ -309,22 +254,24 @@ func (r *reading) listHostNetwork(ctx context.Context) error {
 }
 
 func (r *reading) podMetadata(ctx context.Context, fieldSelector string) ([]metav1.ObjectMeta, error) {
-	client := r.cluster.Metadata.Resource(resource("", "v1", "pods"))
+	client := r.cluster.Metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"})
 	var pods []metav1.ObjectMeta
 	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		options.FieldSelector = fieldSelector
 		return client.List(ctx, options)
 	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
-		pods = append(pods, object.(*metav1.PartialObjectMetadata).ObjectMeta)
+		metadata := object.(*metav1.PartialObjectMetadata).ObjectMeta
+		metadata.ManagedFields = nil
+		pods = append(pods, metadata)
 		return nil
 	})
 	return pods, err
 }
 
-func (r *reading) cover(collection collection, coverage Coverage) {
+func (r *reading) cover(key string, coverage Coverage) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.content.Coverage[collection.key] = coverage
+	r.content.Coverage[key] = coverage
 }
 
 // coverageOf turns the outcome of a list request into coverage. What neither

@@ -70,13 +70,13 @@ func TestReadCoversEveryKind(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range fixture.Keys {
+	for _, key := range mesh.Keys() {
 		if content.Coverage[key].State != mesh.CoverageRead {
 			t.Errorf("%s is %v", key, content.Coverage[key])
 		}
 	}
-	if len(content.Coverage) != len(fixture.Keys) {
-		t.Errorf("%d kinds are covered, not %d", len(content.Coverage), len(fixture.Keys))
+	if len(content.Coverage) != len(mesh.Keys()) {
+		t.Errorf("%d kinds are covered, not %d", len(content.Coverage), len(mesh.Keys()))
 	}
 	if content.KubernetesVersion != "v1.36.3" {
 		t.Errorf("the version is %q", content.KubernetesVersion)
@@ -89,7 +89,7 @@ func TestReadWithoutANamespaceAtHand(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, key := range []string{"Pod", "Service", mesh.KindDeployment, mesh.KindStatefulSet, mesh.KindReplicaSet, mesh.KindJob, mesh.KindCronJob, "PodDisruptionBudget", "NetworkPolicy"} {
+	for _, key := range []string{"Pod", mesh.KindDeployment, mesh.KindStatefulSet, mesh.KindReplicaSet, mesh.KindJob, mesh.KindCronJob, "PodDisruptionBudget", "NetworkPolicy"} {
 		if content.Coverage[key].State != mesh.CoverageUnasked {
 			t.Errorf("%s is %v", key, content.Coverage[key])
 		}

@@ -54,6 +54,11 @@ type Pod struct {
 	// InitContainers hold native sidecars (restartPolicy Always).
 	InitContainers []string
 	ServiceAccount string
+	// ProxyImage is the image of the pod's proxy; empty where it has none.
+	ProxyImage string
+	// ProxyEnvironment holds the variables of the pod's proxy that say how it is
+	// configured, such as ISTIO_META_ENABLE_HBONE.
+	ProxyEnvironment map[string]string
 	// Router is true where the pod's own proxy is a gateway's.
 	Router bool
 	// Trouble says why the pod is not ready, in the kubelet's or the
@@ -88,9 +93,11 @@ func PodFromObject(object *corev1.Pod) Pod {
 	pod.Router = routes(object.Spec.Containers)
 	for _, container := range object.Spec.Containers {
 		pod.Containers = append(pod.Containers, container.Name)
+		pod.addProxy(container)
 	}
 	for _, container := range object.Spec.InitContainers {
 		pod.InitContainers = append(pod.InitContainers, container.Name)
+		pod.addProxy(container)
 	}
 	for _, condition := range object.Status.Conditions {
 		if condition.Type == corev1.PodReady {
@@ -101,6 +108,19 @@ func PodFromObject(object *corev1.Pod) Pod {
 		pod.Trouble = podTrouble(object)
 	}
 	return pod
+}
+
+// addProxy takes what the proxy's container says of itself, if it is that.
+func (p *Pod) addProxy(container corev1.Container) {
+	if container.Name != ProxyContainer {
+		return
+	}
+	p.ProxyImage, p.ProxyEnvironment = container.Image, map[string]string{}
+	for _, variable := range container.Env {
+		if variable.Value != Redacted {
+			p.ProxyEnvironment[variable.Name] = variable.Value
+		}
+	}
 }
 
 // podTrouble picks the most telling reason for a pod not being ready: a

@@ -12,11 +12,14 @@ import (
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 	"sigs.k8s.io/yaml"
 )
@@ -24,12 +27,28 @@ import (
 // KubernetesVersion is the API server's version as it states it.
 func (s *Snapshot) KubernetesVersion() string { return s.kubernetesVersion }
 
-// Coverage says what is known of a kind.
-func (s *Snapshot) Coverage(kind string) Coverage {
-	if coverage, set := s.coverage[kind]; set {
-		return coverage
+// Coverage says what is known of a kind, or of the part of one that a key names,
+// as far as decisions about a namespace go.
+func (s *Snapshot) Coverage(key, namespace string) Coverage {
+	coverage, set := s.coverage[key]
+	if !set || ofHand()[key] && !s.scope.Holds(namespace) {
+		return Coverage{State: CoverageUnasked}
 	}
-	return Coverage{State: CoverageUnasked}
+	return coverage
+}
+
+// Unrecognized counts the objects of kinds that mean nothing here.
+func (s *Snapshot) Unrecognized() map[schema.GroupVersionKind]int { return maps.Clone(s.unrecognized) }
+
+// Suppressed says whether the owner of an object does not want to be told of a
+// check's findings about it.
+func (s *Snapshot) Suppressed(object v1alpha1.ObjectReference, check string) bool {
+	for id := range strings.SplitSeq(s.suppressions[object], ",") {
+		if strings.TrimSpace(id) == check {
+			return true
+		}
+	}
+	return false
 }
 
 // Namespace returns the namespace of that name.
@@ -64,19 +83,7 @@ func (s *Snapshot) Workloads(namespace string) []Workload {
 
 // PodsOf returns the live pods that belong to a workload, by ownership, not
 // by labels: two workloads may share those.
-func (s *Snapshot) PodsOf(workload Workload) []Pod {
-	return slices.DeleteFunc(s.Pods(workload.Reference.Namespace), func(pod Pod) bool {
-		owner := pod.Controller
-		for owner != nil && owner.UID != workload.UID {
-			next, found := s.controllers[owner.UID]
-			if !found {
-				return true
-			}
-			owner = &next
-		}
-		return owner == nil
-	})
-}
+func (s *Snapshot) PodsOf(workload Workload) []Pod { return slices.Clone(s.podsOf[workload.UID]) }
 
 // Object returns the whole object of a namespace, workload or pod that was
 // read in detail.
@@ -99,6 +106,32 @@ func (s *Snapshot) Object(reference v1alpha1.ObjectReference) (Object, bool) {
 	return nil, false
 }
 
+// Original returns an object as it was before it was redacted. There is none of
+// an object that was read from a dump.
+func (s *Snapshot) Original(reference v1alpha1.ObjectReference) (Object, bool) {
+	if original, redacted := s.originals[reference]; redacted {
+		return original, true
+	}
+	object, found := s.Object(reference)
+	return object, found && !holdsRedacted(map[string]any(object))
+}
+
+func holdsRedacted(value any) bool {
+	switch value := value.(type) {
+	case string:
+		return value == Redacted
+	case []any:
+		return slices.ContainsFunc(value, holdsRedacted)
+	case map[string]any:
+		for _, part := range value {
+			if holdsRedacted(part) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
 // Workload returns the workload of that kind, namespace and name.
 func (s *Snapshot) Workload(reference v1alpha1.ObjectReference) (Workload, bool) {
 	for _, workload := range s.workloads[reference.Namespace] {
@@ -117,7 +150,10 @@ func (s *Snapshot) BarePods(namespace string) []Pod {
 // Nodes returns the cluster's nodes by name.
 func (s *Snapshot) Nodes() []corev1.Node { return slices.Clone(s.nodes) }
 
-// Services returns the Services of the namespace at hand.
+// AllServices returns the Services of the mesh.
+func (s *Snapshot) AllServices() []corev1.Service { return slices.Clone(s.services) }
+
+// Services returns the Services of a namespace.
 func (s *Snapshot) Services(namespace string) []corev1.Service {
 	return slices.DeleteFunc(slices.Clone(s.services), func(o corev1.Service) bool { return o.Namespace != namespace })
 }
@@ -130,6 +166,59 @@ func (s *Snapshot) Budgets(namespace string) []policyv1.PodDisruptionBudget {
 // NetworkPolicies returns the NetworkPolicies of the namespace at hand.
 func (s *Snapshot) NetworkPolicies(namespace string) []networkingv1.NetworkPolicy {
 	return slices.DeleteFunc(slices.Clone(s.netpols), func(o networkingv1.NetworkPolicy) bool { return o.Namespace != namespace })
+}
+
+// Autoscalers returns the HorizontalPodAutoscalers of the namespace at hand.
+func (s *Snapshot) Autoscalers(namespace string) []autoscalingv2.HorizontalPodAutoscaler {
+	return slices.DeleteFunc(slices.Clone(s.autoscalers), func(o autoscalingv2.HorizontalPodAutoscaler) bool { return o.Namespace != namespace })
+}
+
+// LimitRanges returns the LimitRanges of the namespace at hand.
+func (s *Snapshot) LimitRanges(namespace string) []corev1.LimitRange {
+	return slices.DeleteFunc(slices.Clone(s.limitRanges), func(o corev1.LimitRange) bool { return o.Namespace != namespace })
+}
+
+// Quotas returns the ResourceQuotas of the namespace at hand.
+func (s *Snapshot) Quotas(namespace string) []corev1.ResourceQuota {
+	return slices.DeleteFunc(slices.Clone(s.quotas), func(o corev1.ResourceQuota) bool { return o.Namespace != namespace })
+}
+
+// Definition returns the metadata of a CustomResourceDefinition by its name:
+// plural and group.
+func (s *Snapshot) Definition(name string) (metav1.ObjectMeta, bool) {
+	for _, definition := range s.definitions {
+		if definition.Name == name {
+			return definition, true
+		}
+	}
+	return metav1.ObjectMeta{}, false
+}
+
+// Definitions returns the metadata of all CustomResourceDefinitions.
+func (s *Snapshot) Definitions() []metav1.ObjectMeta { return slices.Clone(s.definitions) }
+
+// Others returns the objects of a kind that has no type of its own here:
+// KindRollout, KindVerticalPodAutoscaler, KindGatewayClass, KindPodMonitor,
+// KindServiceMonitor, KindPrometheusRule or KindFelixConfiguration.
+func (s *Snapshot) Others(kind string) []unstructured.Unstructured {
+	return slices.Clone(s.others[kind])
+}
+
+// ConfigMaps returns those that were read: of Istio installations, of Cilium,
+// and Grafana's dashboards.
+func (s *Snapshot) ConfigMaps() []corev1.ConfigMap { return slices.Clone(s.configMaps) }
+
+// DaemonSets returns the DaemonSets of the cluster.
+func (s *Snapshot) DaemonSets() []appsv1.DaemonSet { return slices.Clone(s.daemonSets) }
+
+// WorkloadEntries returns all of the mesh's: workloads outside Kubernetes.
+func (s *Snapshot) WorkloadEntries() []*clientnetworkingv1.WorkloadEntry {
+	return slices.Clone(s.workloadEntries)
+}
+
+// WorkloadGroups returns all of the mesh's.
+func (s *Snapshot) WorkloadGroups() []*clientnetworkingv1.WorkloadGroup {
+	return slices.Clone(s.workloadGroups)
 }
 
 // Injectors returns the injection webhooks of all revisions.
@@ -305,6 +394,9 @@ func (s *Snapshot) Routes() []Route { return slices.Clone(s.routes) }
 
 // Extensions returns all objects that change proxies.
 func (s *Snapshot) Extensions() []Extension { return slices.Clone(s.extensions) }
+
+// AllGateways returns the Gateway API Gateways of the mesh, waypoints included.
+func (s *Snapshot) AllGateways() []gatewayv1.Gateway { return slices.Clone(s.gateways) }
 
 // Gateways returns the Gateway API Gateways of a namespace.
 func (s *Snapshot) Gateways(namespace string) []gatewayv1.Gateway {

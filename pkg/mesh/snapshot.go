@@ -3,7 +3,7 @@ package mesh
 import (
 	"cmp"
 	"encoding/json"
-	"fmt"
+	"errors"
 	"maps"
 	"slices"
 	"sort"
@@ -14,6 +14,7 @@ import (
 	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	discoveryv1 "k8s.io/api/discovery/v1"
@@ -22,6 +23,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -53,30 +55,72 @@ func (c Coverage) Known() bool {
 	return c.State == CoverageRead || c.State == CoverageAbsent
 }
 
+// Scope says which namespaces a snapshot is about: those at hand. Their pods and
+// workloads are read whole; of the rest of the mesh only what decisions about
+// them need.
+type Scope struct {
+	// Namespace is the one at hand.
+	Namespace string `json:"namespace,omitempty"`
+	// All puts every namespace at hand.
+	All bool `json:"all,omitempty"`
+}
+
+// Holds says whether a namespace is at hand.
+func (s Scope) Holds(namespace string) bool {
+	return s.All || namespace != "" && namespace == s.Namespace
+}
+
 // Content is what a snapshot is made from, however it was taken.
 type Content struct {
-	// Objects are whole objects of every kind that was read.
+	Scope Scope
+	// Objects are redacted objects of every kind that was read.
 	Objects []unstructured.Unstructured
-	// Pods are the live pods of the whole mesh, by metadata only.
+	// Originals are the objects that redacting took something from, as far as
+	// they are known: a dump does not hold them.
+	Originals map[v1alpha1.ObjectReference]Object
+	// Pods are the live pods of the whole mesh, by metadata only. Those that
+	// are among Objects, too, count once.
 	Pods []metav1.ObjectMeta
-	// HostNetwork holds the UIDs of live pods on their node's network.
+	// HostNetwork holds the UIDs of pods on their node's network that are read
+	// by metadata only.
 	HostNetwork map[types.UID]bool
-	// Coverage is by Kind.
+	// Coverage is by kind, or by the name of a part of one.
 	Coverage map[string]Coverage
-	// KubernetesVersion is the API server's, as it states it.
+	// KubernetesVersion is the API server's, as it states it; empty where no
+	// API server was asked.
 	KubernetesVersion string
+}
+
+// Add redacts an object and takes it in.
+func (c *Content) Add(object unstructured.Unstructured) {
+	redacted, lost := redact(object)
+	c.Objects = append(c.Objects, redacted)
+	if !lost || !Understood(object.GroupVersionKind().GroupKind()) {
+		return
+	}
+	if c.Originals == nil {
+		c.Originals = map[v1alpha1.ObjectReference]Object{}
+	}
+	c.Originals[referenceOf(&object)] = object.Object
 }
 
 // Snapshot is the mesh as it was at one instant. It does not change.
 type Snapshot struct {
 	kubernetesVersion string
+	scope             Scope
 	coverage          map[string]Coverage
+	originals         map[v1alpha1.ObjectReference]Object
+	suppressions      map[v1alpha1.ObjectReference]string
+	// unrecognized counts the objects of kinds that mean nothing here.
+	unrecognized map[schema.GroupVersionKind]int
 
 	namespaces map[string]Namespace
 	pods       map[string][]Pod
 	workloads  map[string][]Workload
 	// controllers maps a ReplicaSet or Job to what controls it.
 	controllers map[types.UID]metav1.OwnerReference
+	// podsOf are the live pods by the workload that they belong to.
+	podsOf map[types.UID][]Pod
 
 	nodes      []corev1.Node
 	services   []corev1.Service
@@ -90,6 +134,13 @@ type Snapshot struct {
 	istiods        []appsv1.Deployment
 	daemonSets     []appsv1.DaemonSet
 	gateways       []gatewayv1.Gateway
+	autoscalers    []autoscalingv2.HorizontalPodAutoscaler
+	limitRanges    []corev1.LimitRange
+	quotas         []corev1.ResourceQuota
+	// definitions are the CustomResourceDefinitions, by metadata only.
+	definitions []metav1.ObjectMeta
+	// others are the objects of kinds that few checks look at.
+	others map[string][]unstructured.Unstructured
 
 	authorizationPolicies []*clientsecurityv1.AuthorizationPolicy
 	peerAuthentications   []*clientsecurityv1.PeerAuthentication
@@ -97,6 +148,8 @@ type Snapshot struct {
 	destinationRules      []*clientnetworkingv1.DestinationRule
 	serviceEntries        []*clientnetworkingv1.ServiceEntry
 	sidecars              []*clientnetworkingv1.Sidecar
+	workloadEntries       []*clientnetworkingv1.WorkloadEntry
+	workloadGroups        []*clientnetworkingv1.WorkloadGroup
 	routes                []Route
 	extensions            []Extension
 }
@@ -120,6 +173,8 @@ func (n Namespace) Reference() v1alpha1.ObjectReference {
 type Route struct {
 	Reference v1alpha1.ObjectReference
 	Parents   []gatewayv1.ParentReference
+	// Backends are the objects that the rules send traffic to.
+	Backends []gatewayv1.BackendObjectReference
 }
 
 // Extension is an object that changes proxies in ways that ambient mode does
@@ -130,8 +185,23 @@ type Extension struct {
 	// Selector is the object's workload selector; nil selects every workload
 	// in its reach.
 	Selector map[string]string
-	// Targeted objects are attached by targetRefs; sidecars ignore them.
-	Targeted bool
+	// Targets are the objects that targetRefs attach it to. Sidecars ignore an
+	// object that has any.
+	Targets []Target
+	// Object is the whole object.
+	Object Object
+}
+
+// Targeted says whether the object is attached by targetRefs.
+func (e Extension) Targeted() bool { return len(e.Targets) > 0 }
+
+// Target is what a targetRef of a policy names: an object of the policy's own
+// namespace, unless it says otherwise.
+type Target struct {
+	Group     string `json:"group"`
+	Kind      string `json:"kind"`
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
 }
 
 // NewSnapshot indexes content. An error names the object that could not be
@@ -139,7 +209,12 @@ type Extension struct {
 func NewSnapshot(content Content) (*Snapshot, error) {
 	s := &Snapshot{
 		kubernetesVersion: content.KubernetesVersion,
+		scope:             content.Scope,
 		coverage:          maps.Clone(content.Coverage),
+		originals:         content.Originals,
+		suppressions:      map[v1alpha1.ObjectReference]string{},
+		unrecognized:      map[schema.GroupVersionKind]int{},
+		others:            map[string][]unstructured.Unstructured{},
 		namespaces:        map[string]Namespace{},
 		pods:              map[string][]Pod{},
 		workloads:         map[string][]Workload{},
@@ -147,11 +222,15 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 	}
 	detailed := map[types.UID]bool{}
 	var webhooks []admissionv1.MutatingWebhookConfiguration
+	var failures []error
 	for i := range content.Objects {
 		object := &content.Objects[i]
 		if err := s.add(object, detailed, &webhooks); err != nil {
-			return nil, fmt.Errorf("%s: %w", referenceOf(object), err)
+			failures = append(failures, &ObjectError{Object: referenceOf(object), Err: err})
 		}
+	}
+	if len(failures) > 0 {
+		return nil, errors.Join(failures...)
 	}
 	s.injectors = InjectorsOf(webhooks, s.configMaps)
 	for _, metadata := range content.Pods {
@@ -164,63 +243,180 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 	}
 	s.sort()
 	s.configurations = configurationsOf(s.configMaps)
+	s.podsOf = s.podsByWorkload()
 	return s, nil
 }
 
+// ObjectError says which object could not be understood, and why.
+type ObjectError struct {
+	Object v1alpha1.ObjectReference
+	Err    error
+}
+
+func (e *ObjectError) Error() string { return e.Object.String() + ": " + e.Err.Error() }
+
+func (e *ObjectError) Unwrap() error { return e.Err }
+
+// podsByWorkload follows each pod's controllers up to a workload. What is read
+// from files may go round in circles: no chain of controllers is longer than
+// that of a CronJob, its Job and the pod.
+func (s *Snapshot) podsByWorkload() map[types.UID][]Pod {
+	const longest = 4
+	workloads := map[types.UID]bool{}
+	for _, namespace := range s.workloads {
+		for _, workload := range namespace {
+			workloads[workload.UID] = true
+		}
+	}
+	pods := map[types.UID][]Pod{}
+	for _, namespace := range s.pods {
+		for _, pod := range namespace {
+			if !pod.Live() || pod.Controller == nil {
+				continue
+			}
+			owner, known := *pod.Controller, true
+			for range longest {
+				if workloads[owner.UID] || !known {
+					break
+				}
+				owner, known = s.controllers[owner.UID]
+			}
+			if workloads[owner.UID] {
+				pods[owner.UID] = append(pods[owner.UID], pod)
+			}
+		}
+	}
+	return pods
+}
+
+// SuppressAnnotation names the checks, separated by commas, whose findings about
+// an object its owner does not want to be told of.
+const SuppressAnnotation = v1alpha1.Group + "/suppress"
+
 func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID]bool, webhooks *[]admissionv1.MutatingWebhookConfiguration) error {
-	switch object.GetKind() {
-	case "Namespace":
+	if ids := object.GetAnnotations()[SuppressAnnotation]; ids != "" {
+		s.suppressions[referenceOf(object)] = ids
+	}
+	kind := object.GroupVersionKind()
+	if !Understood(kind.GroupKind()) {
+		s.unrecognized[kind]++
+		return nil
+	}
+	if object.GetName() == "" {
+		return errors.New("metadata.name: the object has no name")
+	}
+	if object.GetUID() == "" {
+		object = object.DeepCopy()
+		object.SetUID(placeholderUID(referenceOf(object)))
+	}
+	switch kind.Kind {
+	case KindNamespace:
 		s.namespaces[object.GetName()] = Namespace{
 			Name: object.GetName(), UID: object.GetUID(), Labels: object.GetLabels(), Annotations: object.GetAnnotations(),
-			Terminating: object.GetDeletionTimestamp() != nil, Object: object.Object,
+			Terminating: object.GetDeletionTimestamp() != nil, Object: s.asRead(object),
 		}
-	case "Pod":
+	case KindPod:
 		var pod corev1.Pod
 		if err := decode(object, &pod); err != nil {
 			return err
 		}
 		detailed[pod.UID] = true
 		taken := PodFromObject(&pod)
-		taken.Object = object.Object
+		taken.Object = s.asRead(object)
 		s.pods[pod.Namespace] = append(s.pods[pod.Namespace], taken)
 	case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob:
 		return s.addWorkload(object)
-	case "Node":
+	case KindNode:
 		return appendDecoded(object, &s.nodes)
-	case "Service":
+	case KindService:
 		return appendDecoded(object, &s.services)
-	case "EndpointSlice":
+	case KindEndpointSlice:
 		return appendDecoded(object, &s.slices)
-	case "PodDisruptionBudget":
+	case KindPodDisruptionBudget:
 		return appendDecoded(object, &s.budgets)
-	case "NetworkPolicy":
+	case KindNetworkPolicy:
 		return appendDecoded(object, &s.netpols)
-	case "MutatingWebhookConfiguration":
+	case KindMutatingWebhookConfiguration:
 		return appendDecoded(object, webhooks)
-	case "ConfigMap":
+	case KindConfigMap:
 		return appendDecoded(object, &s.configMaps)
-	case "Gateway":
-		// Istio's own Gateway kind configures proxies that stay as they are.
-		if strings.HasPrefix(object.GetAPIVersion(), gatewayv1.GroupName+"/") {
-			return appendDecoded(object, &s.gateways)
-		}
-	case "AuthorizationPolicy":
+	case KindHorizontalPodAutoscaler:
+		return s.addAutoscaler(object)
+	case KindLimitRange:
+		return appendDecoded(object, &s.limitRanges)
+	case KindResourceQuota:
+		return appendDecoded(object, &s.quotas)
+	case kindCustomResourceDef:
+		return s.addDefinition(object)
+	case KindGateway:
+		return appendDecoded(object, &s.gateways)
+	case KindAuthorizationPolicy:
 		return appendPointer(object, &s.authorizationPolicies)
-	case "PeerAuthentication":
+	case KindPeerAuthentication:
 		return appendPointer(object, &s.peerAuthentications)
-	case "VirtualService":
+	case KindVirtualService:
 		return appendPointer(object, &s.virtualServices)
-	case "DestinationRule":
+	case KindDestinationRule:
 		return appendPointer(object, &s.destinationRules)
-	case "ServiceEntry":
+	case KindServiceEntry:
 		return appendPointer(object, &s.serviceEntries)
-	case "Sidecar":
+	case KindSidecar:
 		return appendPointer(object, &s.sidecars)
-	case "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute":
+	case KindWorkloadEntry:
+		return appendPointer(object, &s.workloadEntries)
+	case KindWorkloadGroup:
+		return appendPointer(object, &s.workloadGroups)
+	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:
 		return s.addRoute(object)
-	case "EnvoyFilter", "WasmPlugin", "TrafficExtension", "Telemetry", "ProxyConfig", "RequestAuthentication":
-		s.addExtension(object)
+	case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindProxyConfig, KindRequestAuthentication:
+		return s.addExtension(object)
+	default:
+		s.others[kind.Kind] = append(s.others[kind.Kind], *object)
 	}
+	return nil
+}
+
+// placeholderUID stands for the UID of an object that was never in a cluster.
+func placeholderUID(reference v1alpha1.ObjectReference) types.UID {
+	return types.UID("file:" + reference.String())
+}
+
+// asRead is an object as it was read: without the placeholder for its UID.
+func (s *Snapshot) asRead(object *unstructured.Unstructured) Object {
+	if !strings.HasPrefix(string(object.GetUID()), "file:") {
+		return object.Object
+	}
+	plain := object.DeepCopy()
+	unstructured.RemoveNestedField(plain.Object, "metadata", "uid")
+	return plain.Object
+}
+
+// addAutoscaler reads version 1, too, which knows one metric only.
+func (s *Snapshot) addAutoscaler(object *unstructured.Unstructured) error {
+	if err := appendDecoded(object, &s.autoscalers); err != nil {
+		return err
+	}
+	target, found, err := unstructured.NestedInt64(object.Object, "spec", "targetCPUUtilizationPercentage")
+	if err != nil || !found {
+		return err
+	}
+	percentage := int32(target)
+	added := &s.autoscalers[len(s.autoscalers)-1]
+	added.Spec.Metrics = append(added.Spec.Metrics, autoscalingv2.MetricSpec{
+		Type: autoscalingv2.ResourceMetricSourceType,
+		Resource: &autoscalingv2.ResourceMetricSource{
+			Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: &percentage},
+		},
+	})
+	return nil
+}
+
+func (s *Snapshot) addDefinition(object *unstructured.Unstructured) error {
+	var partial metav1.PartialObjectMetadata
+	if err := decode(object, &partial); err != nil {
+		return err
+	}
+	s.definitions = append(s.definitions, partial.ObjectMeta)
 	return nil
 }
 
@@ -273,35 +469,62 @@ func (s *Snapshot) addWorkload(object *unstructured.Unstructured) error {
 		workload = jobWorkload(&j)
 	}
 	workload.Reference = referenceOf(object)
-	workload.Object = object.Object
+	workload.Object = s.asRead(object)
 	s.workloads[object.GetNamespace()] = append(s.workloads[object.GetNamespace()], workload)
 	return nil
 }
 
 func (s *Snapshot) addRoute(object *unstructured.Unstructured) error {
-	var spec struct {
+	var route struct {
 		Spec struct {
 			ParentRefs []gatewayv1.ParentReference `json:"parentRefs"`
+			Rules      []struct {
+				BackendRefs []gatewayv1.BackendRef `json:"backendRefs"`
+			} `json:"rules"`
 		} `json:"spec"`
 	}
-	if err := decodeJSON(object, &spec); err != nil {
+	if err := decodeJSON(object, &route); err != nil {
 		return err
 	}
-	s.routes = append(s.routes, Route{Reference: referenceOf(object), Parents: spec.Spec.ParentRefs})
+	added := Route{Reference: referenceOf(object), Parents: route.Spec.ParentRefs}
+	for _, rule := range route.Spec.Rules {
+		for _, backend := range rule.BackendRefs {
+			added.Backends = append(added.Backends, backend.BackendObjectReference)
+		}
+	}
+	s.routes = append(s.routes, added)
 	return nil
 }
 
-func (s *Snapshot) addExtension(object *unstructured.Unstructured) {
-	extension := Extension{Reference: referenceOf(object)}
-	for _, path := range [][]string{{"spec", "selector", "matchLabels"}, {"spec", "workloadSelector", "labels"}} {
-		if selector, found, err := unstructured.NestedStringMap(object.Object, path...); err == nil && found {
-			extension.Selector = selector
+func (s *Snapshot) addExtension(object *unstructured.Unstructured) error {
+	var extension struct {
+		Spec struct {
+			Selector struct {
+				MatchLabels map[string]string `json:"matchLabels"`
+			} `json:"selector"`
+			WorkloadSelector struct {
+				Labels      map[string]string `json:"labels"`
+				MatchLabels map[string]string `json:"matchLabels"`
+			} `json:"workloadSelector"`
+			TargetRef  *Target  `json:"targetRef"`
+			TargetRefs []Target `json:"targetRefs"`
+		} `json:"spec"`
+	}
+	if err := decodeJSON(object, &extension); err != nil {
+		return err
+	}
+	spec := extension.Spec
+	added := Extension{Reference: referenceOf(object), Targets: spec.TargetRefs, Object: object.Object}
+	for _, selector := range []map[string]string{spec.Selector.MatchLabels, spec.WorkloadSelector.Labels, spec.WorkloadSelector.MatchLabels} {
+		if len(selector) > 0 {
+			added.Selector = selector
 		}
 	}
-	targets, _, _ := unstructured.NestedSlice(object.Object, "spec", "targetRefs")
-	target, _, _ := unstructured.NestedMap(object.Object, "spec", "targetRef")
-	extension.Targeted = len(targets) > 0 || len(target) > 0
-	s.extensions = append(s.extensions, extension)
+	if spec.TargetRef != nil {
+		added.Targets = append(added.Targets, *spec.TargetRef)
+	}
+	s.extensions = append(s.extensions, added)
+	return nil
 }
 
 // sort orders everything by name, so that no result depends on the order in
@@ -330,6 +553,15 @@ func (s *Snapshot) sort() {
 	sortPointers(s.destinationRules)
 	sortPointers(s.serviceEntries)
 	sortPointers(s.sidecars)
+	sortPointers(s.workloadEntries)
+	sortPointers(s.workloadGroups)
+	sortNamed(s.autoscalers, func(o *autoscalingv2.HorizontalPodAutoscaler) metav1.Object { return o })
+	sortNamed(s.limitRanges, func(o *corev1.LimitRange) metav1.Object { return o })
+	sortNamed(s.quotas, func(o *corev1.ResourceQuota) metav1.Object { return o })
+	sortNamed(s.definitions, func(o *metav1.ObjectMeta) metav1.Object { return o })
+	for _, others := range s.others {
+		sortNamed(others, func(o *unstructured.Unstructured) metav1.Object { return o })
+	}
 	slices.SortFunc(s.routes, func(a, b Route) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
 	slices.SortFunc(s.extensions, func(a, b Extension) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
 }

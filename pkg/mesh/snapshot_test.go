@@ -150,7 +150,7 @@ func TestSnapshotDoesNotChangeWithWhatItsUsersDo(t *testing.T) {
 	content.Coverage["Namespace"] = mesh.Coverage{State: mesh.CoverageForbidden}
 	content.Coverage["novelty"] = mesh.Coverage{State: mesh.CoverageRead}
 	clear(content.Objects)
-	if !snapshot.Coverage("Namespace").Known() || snapshot.Coverage("novelty").Known() {
+	if !snapshot.Coverage("Namespace", "shop").Known() || snapshot.Coverage("novelty", "shop").Known() {
 		t.Error("the coverage changes with the content's")
 	}
 	before := names(snapshot)
@@ -351,7 +351,7 @@ spec: {}`)
 	}
 	var got []extension
 	for _, e := range snapshot.Extensions() {
-		got = append(got, extension{e.Reference.String(), e.Selector, e.Targeted})
+		got = append(got, extension{e.Reference.String(), e.Selector, e.Targeted()})
 	}
 	want := []extension{
 		{"EnvoyFilter shop/e", labels{"app": "cart"}, false}, {"ProxyConfig shop/p", nil, false}, {"RequestAuthentication shop/j", nil, true},
@@ -371,7 +371,7 @@ func TestAnEmptySnapshotKnowsNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if coverage := snapshot.Coverage("Pod"); coverage.State != mesh.CoverageUnasked || coverage.Known() {
+	if coverage := snapshot.Coverage("Pod", "shop"); coverage.State != mesh.CoverageUnasked || coverage.Known() {
 		t.Errorf("the coverage of what was not read is %v", coverage)
 	}
 	if _, found := snapshot.Namespace("shop"); found {

@@ -116,7 +116,7 @@ func (s *session) find(snapshot *mesh.Snapshot, name string) (mesh.Namespace, er
 	if found {
 		return namespace, nil
 	}
-	if coverage := snapshot.Coverage("Namespace"); !coverage.Known() {
+	if coverage := snapshot.Coverage(mesh.KindNamespace, name); !coverage.Known() {
 		return namespace, fmt.Errorf("namespace %s cannot be read: %s: ask for permission to list namespaces", name, coverage.Reason)
 	}
 	return namespace, fmt.Errorf("namespace %s does not exist in the cluster of context %s: name another with -n", name, s.contextName())

@@ -75,7 +75,7 @@ func (o *statusOptions) run(ctx context.Context) error {
 		status.Unknown = append(status.Unknown, err.Error())
 	}
 	for _, key := range []string{"Namespace", mesh.PodsMeshWide, "MutatingWebhookConfiguration", "Gateway", mesh.WaypointEndpoints} {
-		if coverage := snapshot.Coverage(key); !coverage.Known() {
+		if coverage := snapshot.Coverage(key, o.only); !coverage.Known() {
 			status.Unknown = append(status.Unknown, fmt.Sprintf("%s: %s", key, coverage.Reason))
 		}
 	}
@@ -94,7 +94,7 @@ func (o *statusOptions) run(ctx context.Context) error {
 // findIstio refuses to report on a cluster without Istio, unless it cannot be
 // told whether there is one.
 func (o *statusOptions) findIstio(snapshot *mesh.Snapshot) error {
-	seen := snapshot.Coverage(mesh.IstiodDeployments).Known() && snapshot.Coverage("MutatingWebhookConfiguration").Known()
+	seen := snapshot.Coverage(mesh.IstiodDeployments, "").Known() && snapshot.Coverage(mesh.KindMutatingWebhookConfiguration, "").Known()
 	if len(snapshot.Istiods()) > 0 || len(snapshot.Injectors()) > 0 || !seen {
 		return nil
 	}

@@ -72,7 +72,7 @@ func (o *verifyOptions) run(ctx context.Context) error {
 // Not being allowed to list them leaves the evidence out: the checks that need
 // it are then unknown.
 func (o *verifyOptions) collect(ctx context.Context, snapshot *mesh.Snapshot) (*mesh.Evidence, error) {
-	if !snapshot.Coverage(mesh.ZtunnelPods).Known() {
+	if !snapshot.Coverage(mesh.ZtunnelPods, o.name).Known() {
 		return nil, nil
 	}
 	return o.evidence(ctx, actions.NodesOf(snapshot.Pods(o.name)))

@@ -36,6 +36,9 @@ type CheckResult struct {
 	Message string `json:"message"`
 	// Remedy says what to do; empty where nothing has to be done.
 	Remedy string `json:"remedy,omitempty"`
+	// Docs is where the check is explained: a file of the project's repository
+	// and a heading in it.
+	Docs string `json:"docs,omitempty"`
 }
 
 // Blocks says whether this result stops a migration: a failure, or something

@@ -6,8 +6,11 @@
 // was published keeps its name and meaning within a version.
 package v1alpha1
 
+// Group is the API group of the documents, and the prefix of annotations.
+const Group = "ambient.kubectl-ambient.dev"
+
 // GroupVersion is the apiVersion of every document in this package.
-const GroupVersion = "ambient.kubectl-ambient.dev/v1alpha1"
+const GroupVersion = Group + "/v1alpha1"
 
 // The kinds of the documents.
 const (

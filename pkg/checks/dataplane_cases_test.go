@@ -1,0 +1,94 @@
+package checks_test
+
+import (
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+)
+
+func verifyCases() []testCase {
+	const pod = "Pod shop/cart-5d8f7-0"
+	edited := func(edit func(*mesh.NodeEvidence)) *mesh.Evidence {
+		evidence := evidence()
+		node := evidence.Nodes[fixture.Node]
+		edit(&node)
+		evidence.Nodes[fixture.Node] = node
+		return evidence
+	}
+	uid := fixture.UID("Pod", "shop", "cart-5d8f7-0")
+	rolling := fixture.Deployment("shop", "slow", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), fixture.Replicas(2))
+	rolling.Status.UpdatedReplicas = 1
+	injecting := fixture.Namespace("shop", labels{"istio.io/dataplane-mode": "ambient", "istio-injection": "enabled"})
+	replaceNamespace := func(namespace any) []any { return []any{fixture.Without("Namespace", enrolled()...), namespace} }
+	cart := fixture.Deployment("shop", "cart")
+	bare := func(edits ...func(*corev1.Pod)) []any {
+		objects := fixture.Without("Pod", enrolled()...)
+		return []any{objects, fixture.PodsOf(cart, edits...)[1]}
+	}
+	const redirection = "metadata.annotations[ambient.istio.io/redirection]"
+	pending := fixture.Annotated("ambient.istio.io/redirection", "pending")
+	unscheduled := func(pod *corev1.Pod) { pod.Spec.NodeName = "" }
+	return []testCase{
+		{name: "none", check: "no-sidecars", objects: enrolled()},
+		{name: "a classic one", check: "no-sidecars", objects: enrolled(fixture.Pod("shop", "old", fixture.Sidecar)), want: []finding{{fail, "Pod shop/old", "spec.containers[istio-proxy]", "has a sidecar"}}},
+		{name: "a native one", check: "no-sidecars", objects: enrolled(fixture.Pod("shop", "old", fixture.NativeSidecar)), want: []finding{{fail, "Pod shop/old", "spec.initContainers[istio-proxy]", "has a sidecar"}}},
+		{name: "one by its annotation", check: "no-sidecars", objects: enrolled(fixture.Pod("shop", "old", fixture.Annotated("sidecar.istio.io/status", "{}"))), want: []finding{{fail, "Pod shop/old", "metadata.annotations[sidecar.istio.io/status]", "has a sidecar"}}},
+		{name: "a gateway's proxy", check: "no-sidecars", objects: enrolled(fixture.Pod("shop", "ingress", fixture.Sidecar, fixture.Annotated("inject.istio.io/templates", "gateway")))},
+
+		{name: "ambient", check: "dataplane-mode", objects: enrolled()},
+		{name: "not labelled", check: "dataplane-mode", objects: replaceNamespace(fixture.Namespace("shop", nil)), want: []finding{{fail, "Namespace shop", "metadata.labels[istio.io/dataplane-mode]", `the label is "", not "ambient"`}}},
+		{name: "still injected", check: "dataplane-mode", objects: replaceNamespace(injecting), want: []finding{{fail, "Namespace shop", "metadata.labels", "injection is enabled"}}},
+		{name: "labelled otherwise and injected", check: "dataplane-mode", objects: replaceNamespace(fixture.Namespace("shop", labels{"istio.io/dataplane-mode": "none", "istio.io/rev": "default"})), want: []finding{
+			{fail, "Namespace shop", "metadata.labels[istio.io/dataplane-mode]", `"none"`}, {fail, "Namespace shop", "metadata.labels", "injection is rev=default"},
+		}},
+		{name: "a label that asks a revision which is gone", check: "dataplane-mode", objects: replaceNamespace(fixture.Namespace("shop", labels{"istio.io/dataplane-mode": "ambient", "istio.io/rev": "gone"}))},
+
+		{name: "all are", check: "restarts-complete", objects: enrolled()},
+		{name: "one is not rolled out", check: "restarts-complete", objects: enrolled(rolling), want: []finding{{fail, "Deployment shop/slow", "status", "Updated: 1/2"}}},
+		{name: "one would get a sidecar", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "other", fixture.Ambient, fixture.Labelled("sidecar.istio.io/inject", "true"))), want: []finding{{fail, "Pod shop/other", "metadata.labels", "a restart would give the pod a sidecar"}}},
+		{name: "one has a sidecar, which no-sidecars names", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "old", fixture.Sidecar))},
+
+		{name: "all are captured", check: "outside-mesh", objects: enrolled()},
+		{name: "one that opted out of both", check: "outside-mesh", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Labelled("sidecar.istio.io/inject", "false"))},
+		{name: "one that opted out of ambient mode only", check: "outside-mesh", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none")), want: []finding{{warn, pod, "metadata.labels[istio.io/dataplane-mode]", "outside the mesh"}}},
+		{
+			name: "istio-cni leaves the namespace out", check: "outside-mesh",
+			objects: append([]any{fixture.Without("ConfigMap", bare()...)}, fixture.MeshConfig(""), fixture.CNIConfig("istio-system", labels{"AMBIENT_ENABLED": "true", "EXCLUDE_NAMESPACES": "shop"})),
+			want:    []finding{{fail, pod, "", "configured not to capture"}},
+		},
+
+		{name: "all are", check: "redirected", objects: enrolled()},
+		{name: "one is not", check: "redirected", objects: bare(), want: []finding{{fail, pod, redirection, `the annotation is "", not "enabled"`}}},
+		{name: "one is about to be", check: "redirected", objects: bare(pending), want: []finding{{fail, pod, redirection, `"pending"`}}},
+		{name: "one that is not on a node yet", check: "redirected", objects: bare(unscheduled)},
+		{name: "one that opted out", check: "redirected", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none"))},
+		{name: "one with a sidecar, which no-sidecars names", check: "redirected", objects: bare(fixture.Sidecar)},
+
+		{name: "all are", check: "ztunnel-captured", objects: enrolled(), evidence: evidence()},
+		{name: "nobody was asked", check: "ztunnel-captured", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "the node was not asked", check: "ztunnel-captured", objects: enrolled(), evidence: &mesh.Evidence{}, want: []finding{{unknown, pod, "", "ztunnel on node node-1 was not asked"}}},
+		{name: "the node could not be asked", check: "ztunnel-captured", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Problem = "no route" }), want: []finding{{unknown, pod, "", "ztunnel on node node-1 could not be asked: no route"}}},
+		{name: "a node is named once", check: "ztunnel-captured", objects: enrolled(fixture.Pod("shop", "dd", fixture.Ambient)), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "one is pending", check: "ztunnel-captured", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Captured = map[types.UID]mesh.CaptureState{uid: mesh.CapturePending}
+		}), want: []finding{{fail, pod, "", "says the pod is Pending"}}},
+		{name: "one is not known", check: "ztunnel-captured", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Captured = nil }), want: []finding{{fail, pod, "", "does not know the pod as its own"}}},
+		{name: "a pod of the same name before a restart", check: "ztunnel-captured", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Captured = map[types.UID]mesh.CaptureState{"former": mesh.CaptureUp}
+		}), want: []finding{{fail, pod, "", "does not know the pod as its own"}}},
+
+		{name: "all are", check: "ztunnel-hbone", objects: enrolled(), evidence: evidence()},
+		{name: "nobody was asked", check: "ztunnel-hbone", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "one is not known", check: "ztunnel-hbone", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Workloads = nil }), want: []finding{{fail, pod, "", "was not told of the pod by istiod"}}},
+		{name: "one is reached by TCP", check: "ztunnel-hbone", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "TCP"}}
+		}), want: []finding{{fail, pod, "", "reaches the pod by TCP, not HBONE"}}},
+		{name: "one is taken for a sidecar", check: "ztunnel-hbone", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", NativeTunnel: true}}
+		}), want: []finding{{fail, pod, "", "nativeTunnel"}}},
+
+		{name: "none is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none")))},
+		{name: "one is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Ambient)), want: []finding{{fail, "Pod shop/quiet", redirection, "redirected to ztunnel all the same"}}},
+	}
+}

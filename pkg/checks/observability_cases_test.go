@@ -1,0 +1,3 @@
+package checks_test
+
+func observabilityCases() []testCase { return nil }

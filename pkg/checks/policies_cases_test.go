@@ -1,0 +1,91 @@
+package checks_test
+
+import (
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	appsv1 "k8s.io/api/apps/v1"
+)
+
+func istio(version, kind, namespace, name, spec string) string {
+	return "apiVersion: " + version + "\nkind: " + kind + "\nmetadata: {name: " + name + ", namespace: " + namespace + "}\nspec: " + spec
+}
+
+func policy(namespace, spec string) string {
+	return istio("security.istio.io/v1", "AuthorizationPolicy", namespace, "p", spec)
+}
+
+func peer(namespace, spec string) string {
+	return istio("security.istio.io/v1", "PeerAuthentication", namespace, "p", spec)
+}
+
+func dryRun(value, spec string) string {
+	return "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop, annotations: {istio.io/dry-run: \"" + value + "\"}}\nspec: " + spec
+}
+
+func policyCases() []testCase {
+	const name = "AuthorizationPolicy shop/p"
+	const methods = `{rules: [{to: [{operation: {methods: [GET], paths: [/a]}}]}]}`
+	const layer4 = `{selector: {matchLabels: {app: cart}}, rules: [{from: [{source: {principals: [a]}}], to: [{operation: {ports: ["80"]}}]}]}`
+	zero := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) { s.Spec.Replicas = new(int32) })
+	using := fixture.Namespace("shop", labels{"istio-injection": "enabled", "istio.io/use-waypoint": "way"})
+	usingService := `
+apiVersion: v1
+kind: Service
+metadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}`
+	refusing := fixture.Namespace("shop", labels{"istio-injection": "enabled", "istio.io/use-waypoint": "none"})
+	requests := func(namespace, spec string) string {
+		return istio("security.istio.io/v1", "RequestAuthentication", namespace, "j", spec)
+	}
+	const disable = "mtls: {mode: DISABLE}"
+	older := func(objects ...any) []any {
+		return append(control(image("pilot:1.28.9")), objects...)
+	}
+	const dryRunField = "metadata.annotations[istio.io/dry-run]"
+	return []testCase{
+		{name: "none", check: "layer7-policies", objects: shop()},
+		{name: "layer 4 alone", check: "layer7-policies", objects: shop(policy("shop", layer4))},
+		{name: "allow nothing", check: "layer7-policies", objects: shop(policy("shop", "{}"))},
+		{name: "methods", check: "layer7-policies", objects: shop(policy("shop", methods)), want: []finding{{fail, name, "spec.rules[0].to[0].operation.methods", "2 fields needs HTTP"}}},
+		{name: "a DENY", check: "layer7-policies", objects: shop(policy("shop", `{action: DENY, rules: [{from: [{source: {principals: [a]}}], to: [{operation: {paths: [/a]}}]}]}`)), want: []finding{{fail, name, "spec.rules[0].to[0].operation.paths", "1 field needs HTTP"}}},
+		{name: "AUDIT", check: "layer7-policies", objects: shop(policy("shop", "{action: AUDIT, rules: [{}]}")), want: []finding{{fail, name, "spec.action", "action AUDIT is not enforced by ztunnel"}}},
+		{name: "CUSTOM", check: "layer7-policies", objects: shop(policy("shop", "{action: CUSTOM, provider: {name: x}, rules: [{}]}")), want: []finding{{fail, name, "spec.action", "action CUSTOM is not enforced by ztunnel"}}},
+		{name: "another namespace's", check: "layer7-policies", objects: shop(policy("pay", methods))},
+		{name: "attached to a waypoint", check: "layer7-policies", objects: shop(policy("shop", `{targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: way}], rules: [{to: [{operation: {methods: [GET]}}]}]}`))},
+		{name: "attached to a waypoint, in the old way", check: "layer7-policies", objects: shop(policy("shop", `{targetRef: {kind: Gateway, group: gateway.networking.k8s.io, name: way}, rules: [{to: [{operation: {methods: [GET]}}]}]}`))},
+		{name: "the root namespace's", check: "layer7-policies", objects: shop(policy("istio-system", methods)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "needs HTTP"}}},
+		{name: "the root namespace's, which selects a pod here", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "needs HTTP"}}},
+		{name: "the root namespace's, which selects a pod that runs no more", check: "layer7-policies", objects: shop(zero, policy("istio-system", `{selector: {matchLabels: {app: db}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "needs HTTP"}}},
+		{name: "the root namespace's, which selects gateways", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {istio: ingressgateway}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`))},
+		{name: "layer 4 behind a waypoint", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), using, policy("shop", layer4)}, want: []finding{{fail, "Namespace shop", "metadata.labels[istio.io/use-waypoint]", "whose identity these policies were not written for: p"}}},
+		{name: "layer 4 behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService, policy("shop", layer4)), want: []finding{{fail, "Service shop/pay", "metadata.labels[istio.io/use-waypoint]", "p"}}},
+		{name: "a waypoint and no policy", check: "layer7-policies", objects: shop(usingService)},
+		{name: "layer 4 and a namespace that refuses waypoints", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), refusing, policy("shop", layer4)}},
+
+		{
+			name: "the root namespace's, known by istiod alone", check: "layer7-policies", objects: []any{fixture.Without("ConfigMap", shop()...), policy("istio-system", methods)},
+			want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "needs HTTP"}},
+		},
+
+		{name: "none", check: "request-authentication", objects: shop()},
+		{name: "one", check: "request-authentication", objects: shop(requests("shop", "{}")), want: []finding{{fail, "RequestAuthentication shop/j", "", "tokens are validated by sidecars and waypoints only"}}},
+		{name: "the root namespace's", check: "request-authentication", objects: shop(requests("istio-system", "{}")), want: []finding{{fail, "RequestAuthentication istio-system/j", "", "tokens"}}},
+		{name: "the root namespace's, for gateways", check: "request-authentication", objects: shop(requests("istio-system", "{selector: {matchLabels: {istio: ingressgateway}}}"))},
+		{name: "another namespace's", check: "request-authentication", objects: shop(requests("pay", "{}"))},
+		{name: "attached to a waypoint", check: "request-authentication", objects: shop(requests("shop", "{targetRefs: [{kind: Gateway, name: way}]}"))},
+
+		{name: "strict", check: "peer-authentication-disable", objects: shop(peer("shop", "{mtls: {mode: STRICT}}"))},
+		{name: "disabled", check: "peer-authentication-disable", objects: shop(peer("shop", "{"+disable+"}")), want: []finding{{fail, "PeerAuthentication shop/p", "spec.mtls.mode", "mTLS is disabled"}}},
+		{name: "disabled for ports", check: "peer-authentication-disable", objects: shop(peer("shop", "{selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: DISABLE}, 443: {mode: STRICT}, 9090: {mode: DISABLE}}}")), want: []finding{
+			{fail, "PeerAuthentication shop/p", "spec.portLevelMtls[8080].mode", "mTLS is disabled"}, {fail, "PeerAuthentication shop/p", "spec.portLevelMtls[9090].mode", "mTLS is disabled"},
+		}},
+		{name: "disabled mesh-wide", check: "peer-authentication-disable", objects: shop(peer("istio-system", "{"+disable+"}")), want: []finding{{fail, "PeerAuthentication istio-system/p", "spec.mtls.mode", "mTLS is disabled"}}},
+		{name: "disabled elsewhere", check: "peer-authentication-disable", objects: shop(peer("pay", "{"+disable+"}"))},
+
+		{name: "none", check: "dry-run-policies", objects: shop(policy("shop", layer4))},
+		{name: "one", check: "dry-run-policies", objects: shop(dryRun("true", layer4)), want: []finding{{warn, name, dryRunField, "ztunnel is not sent the policy"}}},
+		{name: "one, as strconv.ParseBool reads it", check: "dry-run-policies", objects: shop(dryRun("True", layer4)), want: []finding{{warn, name, dryRunField, "ztunnel is not sent the policy"}}},
+		{name: "one that is over", check: "dry-run-policies", objects: shop(dryRun("false", layer4))},
+		{name: "one that an older ztunnel enforces", check: "dry-run-policies", objects: older(dryRun("true", layer4)), want: []finding{{fail, name, dryRunField, "ztunnel before 1.29.0 enforces the policy"}}},
+		{name: "one, and the version cannot be told", check: "dry-run-policies", objects: append(control(image("pilot:latest")), dryRun("true", layer4)), want: []finding{{fail, name, dryRunField, "enforces the policy"}}},
+		{name: "one at a waypoint", check: "dry-run-policies", objects: older(dryRun("true", `{targetRefs: [{kind: Gateway, name: way}], rules: [{}]}`))},
+	}
+}

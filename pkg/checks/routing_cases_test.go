@@ -1,0 +1,90 @@
+package checks_test
+
+import ()
+
+func virtualService(namespace, spec string) string {
+	return istio("networking.istio.io/v1", "VirtualService", namespace, "v", spec)
+}
+
+func destinationRule(namespace, spec string) string {
+	return istio("networking.istio.io/v1", "DestinationRule", namespace, "d", spec)
+}
+
+func route(kind, namespace, parent string) string {
+	return istio("gateway.networking.k8s.io/v1", kind, namespace, "r", "{parentRefs: ["+parent+"]}")
+}
+
+func routingCases() []testCase {
+	const http = "http: [{route: [{destination: {host: cart}}]}]"
+	const lost = "its routes are lost without a waypoint"
+	const policyLost = "its traffic policy is lost without a waypoint"
+	refusedVS := []finding{{fail, "VirtualService shop/v", "spec.hosts", lost}}
+	refusedElsewhere := []finding{{fail, "VirtualService pay/v", "spec.hosts", lost}}
+	outbound := []finding{{warn, "VirtualService pay/v", "spec.hosts", "callers in this namespace no longer follow it"}}
+	entry := func(namespace, spec string) string {
+		return istio("networking.istio.io/v1", "ServiceEntry", namespace, "e", spec)
+	}
+	sidecar := func(namespace, spec string) string {
+		return istio("networking.istio.io/v1", "Sidecar", namespace, "s", spec)
+	}
+	cases := []testCase{
+		{name: "none", check: "routing-rules", objects: shop()},
+		{name: "a VirtualService", check: "routing-rules", objects: shop(virtualService("shop", "{hosts: [cart], "+http+"}")), want: refusedVS},
+		{name: "a VirtualService for sidecars and a gateway", check: "routing-rules", objects: shop(virtualService("shop", "{hosts: [cart], gateways: [ingress, mesh], "+http+"}")), want: refusedVS},
+		{name: "a VirtualService for a gateway alone", check: "routing-rules", objects: shop(virtualService("shop", "{hosts: [cart], gateways: [ingress], "+http+"}"))},
+		{name: "another namespace's, by the full name", check: "routing-rules", objects: shop(virtualService("pay", "{hosts: [cart.shop.svc.cluster.local], "+http+"}")), want: refusedElsewhere},
+		{name: "another namespace's, by a short name", check: "routing-rules", objects: shop(virtualService("pay", "{hosts: [cart.shop], "+http+"}")), want: refusedElsewhere},
+		{name: "another namespace's, by a wildcard", check: "routing-rules", objects: shop(virtualService("pay", `{hosts: ["*.shop.svc.cluster.local"], `+http+"}")), want: refusedElsewhere},
+		{name: "another namespace's, for everything", check: "routing-rules", objects: shop(virtualService("pay", `{hosts: ["*"], `+http+"}")), want: refusedElsewhere},
+		{name: "another namespace's, by a name of its own", check: "routing-rules", objects: shop(virtualService("pay", "{hosts: [cart], "+http+"}"))},
+		{name: "another namespace's, for a host elsewhere", check: "routing-rules", objects: shop(virtualService("pay", `{hosts: ["*.example.com"], `+http+"}"))},
+		{name: "another namespace's, for a service that is not there", check: "routing-rules", objects: shop(virtualService("pay", "{hosts: [gone.shop.svc.cluster.local], "+http+"}"))},
+
+		{name: "subsets alone", check: "routing-rules", objects: shop(destinationRule("shop", "{host: cart, subsets: [{name: v1, labels: {version: v1}}]}"))},
+		{name: "mTLS alone", check: "routing-rules", objects: shop(destinationRule("shop", "{host: cart, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}"))},
+		{name: "another namespace's DestinationRule", check: "routing-rules", objects: shop(destinationRule("pay", "{host: cart.shop.svc.cluster.local, trafficPolicy: {tls: {mode: DISABLE}}}")), want: []finding{{fail, "DestinationRule pay/d", "spec.trafficPolicy.tls.mode", policyLost}}},
+		{name: "another namespace's DestinationRule for its own", check: "routing-rules", objects: shop(destinationRule("pay", "{host: cart, trafficPolicy: {tls: {mode: DISABLE}}}"))},
+		{name: "a subset's policy", check: "routing-rules", objects: shop(destinationRule("shop", "{host: cart, subsets: [{name: v1}, {name: v2, trafficPolicy: {connectionPool: {tcp: {maxConnections: 1}}}}]}")), want: []finding{{fail, "DestinationRule shop/d", "spec.subsets[v2].trafficPolicy.connectionPool", policyLost}}},
+
+		{name: "a route of a Service", check: "routing-rules", objects: shop(route("HTTPRoute", "shop", `{group: "", kind: Service, name: cart}`)), want: []finding{{fail, "HTTPRoute shop/r", "spec.parentRefs", lost}}},
+		{name: "a route of a Service, from elsewhere", check: "routing-rules", objects: shop(route("GRPCRoute", "pay", `{group: "", kind: Service, name: cart, namespace: shop}`)), want: []finding{{fail, "GRPCRoute pay/r", "spec.parentRefs", lost}}},
+		{name: "a consumer's route for a Service elsewhere", check: "routing-rules", objects: shop(route("HTTPRoute", "shop", `{group: "", kind: Service, name: pay, namespace: pay}`)), want: []finding{{fail, "HTTPRoute shop/r", "spec.parentRefs", lost}}},
+		{name: "a route of a Service elsewhere", check: "routing-rules", objects: shop(route("HTTPRoute", "pay", `{group: "", kind: Service, name: cart}`))},
+		{name: "a gateway's route", check: "routing-rules", objects: shop(route("HTTPRoute", "shop", "{name: ingress}"))},
+
+		{name: "none", check: "outbound-routing", objects: shop(virtualService("shop", "{hosts: [cart], "+http+"}"))},
+		{name: "a VirtualService of others", check: "outbound-routing", objects: shop(virtualService("pay", "{hosts: [pay], "+http+"}")), want: outbound},
+		{name: "one exported to all", check: "outbound-routing", objects: shop(virtualService("pay", `{hosts: [pay], exportTo: ["*"], `+http+"}")), want: outbound},
+		{name: "one exported here", check: "outbound-routing", objects: shop(virtualService("pay", "{hosts: [pay], exportTo: [hr, shop], "+http+"}")), want: outbound},
+		{name: "one that is not exported", check: "outbound-routing", objects: shop(virtualService("pay", `{hosts: [pay], exportTo: ["."], `+http+"}"))},
+		{name: "one for a gateway", check: "outbound-routing", objects: shop(virtualService("pay", "{hosts: [pay], gateways: [ingress], "+http+"}"))},
+		{name: "one that routing-rules refuses", check: "outbound-routing", objects: shop(virtualService("pay", "{hosts: [cart.shop], "+http+"}"))},
+		{name: "a DestinationRule of others", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")), want: []finding{{warn, "DestinationRule pay/d", "spec.trafficPolicy.loadBalancer", "no longer follow it"}}},
+		{name: "a DestinationRule of others that is not exported", check: "outbound-routing", objects: shop(destinationRule("pay", `{host: pay, exportTo: ["."], trafficPolicy: {loadBalancer: {simple: RANDOM}}}`))},
+		{name: "a DestinationRule of others without effect", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay}"))},
+
+		{name: "a host", check: "service-entries", objects: shop(entry("shop", "{hosts: [api.example.com]}"))},
+		{name: "a wildcard", check: "service-entries", objects: shop(entry("shop", `{hosts: [api.example.com, "*.example.com"]}`)), want: []finding{{fail, "ServiceEntry shop/e", "spec.hosts", "wildcard hosts are not resolved by ztunnel"}}},
+		{name: "a wildcard elsewhere", check: "service-entries", objects: shop(entry("pay", `{hosts: ["*.example.com"]}`))},
+
+		{name: "none", check: "sidecar-resource", objects: shop()},
+		{name: "one", check: "sidecar-resource", objects: shop(sidecar("shop", `{egress: [{hosts: ["./*"]}]}`)), want: []finding{{warn, "Sidecar shop/s", "spec", "no effect in ambient mode"}}},
+		{name: "one that lets everything pass", check: "sidecar-resource", objects: shop(sidecar("shop", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}")), want: []finding{{warn, "Sidecar shop/s", "spec", "no effect in ambient mode"}}},
+		{name: "one that restricts", check: "sidecar-resource", objects: shop(sidecar("shop", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}")), want: []finding{{fail, "Sidecar shop/s", "spec.outboundTrafficPolicy.mode", "REGISTRY_ONLY ends"}}},
+		{name: "the mesh's", check: "sidecar-resource", objects: shop(sidecar("istio-system", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}")), want: []finding{{fail, "Sidecar istio-system/s", "spec.outboundTrafficPolicy.mode", "REGISTRY_ONLY ends"}}},
+		{name: "the mesh's, for others", check: "sidecar-resource", objects: shop(sidecar("istio-system", "{workloadSelector: {labels: {app: pay}}, outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"))},
+		{name: "another namespace's", check: "sidecar-resource", objects: shop(sidecar("pay", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"))},
+	}
+	for field, text := range map[string]string{
+		"loadBalancer": "loadBalancer: {simple: RANDOM}", "connectionPool": "connectionPool: {http: {http1MaxPendingRequests: 1}}",
+		"outlierDetection": "outlierDetection: {consecutive5xxErrors: 5}", "portLevelSettings": "portLevelSettings: [{port: {number: 80}}]",
+		"tunnel": "tunnel: {targetHost: a, targetPort: 80}", "proxyProtocol": "proxyProtocol: {version: V2}", "tls.mode": "tls: {mode: SIMPLE}",
+		"retryBudget": "retryBudget: {percent: 20}",
+	} {
+		cases = append(cases, testCase{
+			name: "a DestinationRule with " + field, check: "routing-rules", objects: shop(destinationRule("shop", "{host: cart, trafficPolicy: {"+text+"}}")),
+			want: []finding{{fail, "DestinationRule shop/d", "spec.trafficPolicy." + field, policyLost}},
+		})
+	}
+	return cases
+}

@@ -1,0 +1,215 @@
+package mesh
+
+import (
+	"regexp"
+	"slices"
+	"strings"
+
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"sigs.k8s.io/yaml"
+)
+
+// Redacted stands for a value that was taken out.
+const Redacted = "<redacted>"
+
+// redact returns an object without what decisions do not need and nobody should
+// find in a bug report: values of environment variables, command lines, ConfigMaps'
+// data, certificates of webhooks, what kubectl apply last applied. It is made of
+// every object that is read, from a cluster and from files alike, so that both
+// lead to the same decisions; redacting twice changes nothing. Istio's and
+// Gateway API's own objects stay whole: they are what is migrated.
+//
+// The second result says whether something was taken out that a writer of the
+// object would miss.
+func redact(object unstructured.Unstructured) (unstructured.Unstructured, bool) {
+	kind := object.GroupVersionKind().GroupKind()
+	if !Understood(kind) {
+		return metadataOf(object), true
+	}
+	object = *object.DeepCopy()
+	lost := false
+	trimMetadata(&object)
+	switch object.GetKind() {
+	case KindPod:
+		lost = redactPodSpec(object.Object, "spec")
+	case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindJob, KindRollout:
+		lost = redactPodSpec(object.Object, "spec", "template", "spec")
+	case KindCronJob:
+		lost = redactPodSpec(object.Object, "spec", "jobTemplate", "spec", "template", "spec")
+	case KindConfigMap:
+		lost = redactConfigMap(object.Object)
+	case KindMutatingWebhookConfiguration:
+		redactWebhooks(object.Object)
+	case KindNode:
+		unstructured.RemoveNestedField(object.Object, "status", "images")
+	case kindCustomResourceDef:
+		return metadataOf(object), true
+	}
+	return object, lost
+}
+
+// metadataOf keeps what identifies an object and what is said of it.
+func metadataOf(object unstructured.Unstructured) unstructured.Unstructured {
+	trimMetadata(&object)
+	return unstructured.Unstructured{Object: map[string]any{
+		"apiVersion": object.GetAPIVersion(), "kind": object.GetKind(), "metadata": object.Object["metadata"],
+	}}
+}
+
+// managed are the kinds whose field managers are looked at: those that a
+// migration changes.
+var managed = []string{
+	KindNamespace, KindService, KindDeployment, KindStatefulSet, KindDaemonSet, KindCronJob, KindRollout,
+	KindGateway, KindAuthorizationPolicy, KindRequestAuthentication, KindTelemetry, KindWasmPlugin,
+}
+
+func trimMetadata(object *unstructured.Unstructured) {
+	if !slices.Contains(managed, object.GetKind()) {
+		unstructured.RemoveNestedField(object.Object, "metadata", "managedFields")
+	}
+	if annotations, found, err := unstructured.NestedMap(object.Object, "metadata", "annotations"); err == nil && found {
+		delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+		if len(annotations) == 0 {
+			unstructured.RemoveNestedField(object.Object, "metadata", "annotations")
+			return
+		}
+		// The error could only be that the metadata is not a map.
+		_ = unstructured.SetNestedMap(object.Object, annotations, "metadata", "annotations")
+	}
+}
+
+func redactPodSpec(object map[string]any, path ...string) bool {
+	lost := false
+	for _, list := range []string{"containers", "initContainers", "ephemeralContainers"} {
+		containers, found, err := unstructured.NestedFieldNoCopy(object, append(slices.Clone(path), list)...)
+		if err != nil || !found {
+			continue
+		}
+		items, _ := containers.([]any)
+		for _, item := range items {
+			if container, ok := item.(map[string]any); ok {
+				lost = redactContainer(container) || lost
+			}
+		}
+	}
+	return lost
+}
+
+// tellingVariables are the environment variables of Istio's, CNI plugins' and
+// Istio's own containers that say how they are configured.
+var tellingVariables = regexp.MustCompile(`^(PILOT_|ENABLE_|AMBIENT_|ISTIO_META_|CA_TRUSTED_NODE_ACCOUNTS$|CA_ADDR$|XDS_ADDRESS$|EXTERNAL_ISTIOD$|` +
+	`CLUSTER_ID$|NETWORK$|REVISION$|PLATFORM$|CLOUD_PLATFORM$|EXCLUDE_NAMESPACES$|POD_SECURITY_GROUP_ENFORCING_MODE$|FELIX_BPF|SPIRE_)`)
+
+// tellingWords are the words of a command line that say something about Istio.
+var tellingWords = regexp.MustCompile(`quitquitquit|healthz/ready|pilot-agent|\b150(?:00|01|06|08|20|21|90)\b`)
+
+func redactContainer(container map[string]any) bool {
+	lost := false
+	variables, _ := container["env"].([]any)
+	for _, item := range variables {
+		variable, _ := item.(map[string]any)
+		name, _ := variable["name"].(string)
+		if value, set := variable["value"]; set && value != Redacted && value != "" && !tellingVariables.MatchString(name) {
+			variable["value"] = Redacted
+			lost = true
+		}
+	}
+	if container["name"] == ProxyContainer {
+		return lost
+	}
+	for _, key := range []string{"command", "args"} {
+		words, _ := container[key].([]any)
+		for i := range words {
+			word, _ := words[i].(string)
+			if kept := tellingPart(word); kept != word {
+				words[i] = kept
+				lost = true
+			}
+		}
+	}
+	return lost
+}
+
+// tellingPart keeps of a command line only what it says about Istio.
+func tellingPart(word string) string {
+	if word == Redacted {
+		return word
+	}
+	found := tellingWords.FindAllString(word, -1)
+	if len(found) == 0 {
+		return Redacted
+	}
+	slices.Sort(found)
+	return strings.Join(slices.Compact(found), " ")
+}
+
+// Reporter matches a mention of the label that says who measured, in a query of
+// Istio's metrics.
+var Reporter = regexp.MustCompile(`reporter\s*(?:=~|!~|!=|=)\s*\\*"[^"\\]*\\*"`)
+
+// redactConfigMap keeps what Istio's own ConfigMaps and Cilium's say. Of a
+// dashboard it keeps how it asks for the reporter of metrics.
+func redactConfigMap(object map[string]any) bool {
+	data, _ := object["data"].(map[string]any)
+	delete(object, "binaryData")
+	name, _, _ := unstructured.NestedString(object, "metadata", "name")
+	labels, _, _ := unstructured.NestedStringMap(object, "metadata", "labels")
+	_, dashboard := labels["grafana_dashboard"]
+	lost := false
+	for key := range data {
+		text, _ := data[key].(string)
+		kept := text
+		switch {
+		case name == "istio-cni-config" || name == "cilium-config":
+		case (name == "istio" || strings.HasPrefix(name, "istio-")) && key == "mesh":
+		case strings.HasPrefix(name, "istio-sidecar-injector") && key == "config":
+		case strings.HasPrefix(name, "istio-sidecar-injector") && key == "values":
+			kept = installationValues(text)
+		case dashboard:
+			mentions := Reporter.FindAllString(text, -1)
+			slices.Sort(mentions)
+			kept = strings.Join(slices.Compact(mentions), "\n")
+		case text != "":
+			kept = Redacted
+		}
+		if kept != text {
+			data[key] = kept
+			lost = true
+		}
+	}
+	return lost
+}
+
+// installationValues keeps of an installation's values what says in which shape
+// of mesh it takes part.
+func installationValues(text string) string {
+	var values struct {
+		Global struct {
+			Network             any `json:"network,omitempty"`
+			MultiCluster        any `json:"multiCluster,omitempty"`
+			Platform            any `json:"platform,omitempty"`
+			ExternalIstiod      any `json:"externalIstiod,omitempty"`
+			RemotePilotAddress  any `json:"remotePilotAddress,omitempty"`
+			CAAddress           any `json:"caAddress,omitempty"`
+			PilotCertProvider   any `json:"pilotCertProvider,omitempty"`
+			NativeNftables      any `json:"nativeNftables,omitempty"`
+			TrustedNodeAccounts any `json:"trustedNodeAccounts,omitempty"`
+		} `json:"global"`
+	}
+	if err := yaml.Unmarshal([]byte(text), &values); err != nil {
+		return Redacted
+	}
+	kept, err := yaml.Marshal(values)
+	if err != nil {
+		return Redacted
+	}
+	return string(kept)
+}
+
+func redactWebhooks(object map[string]any) {
+	webhooks, _ := object["webhooks"].([]any)
+	for _, item := range webhooks {
+		webhook, _ := item.(map[string]any)
+		unstructured.RemoveNestedField(webhook, "clientConfig", "caBundle")
+	}
+}
