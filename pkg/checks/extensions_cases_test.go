@@ -1,7 +1,5 @@
 package checks_test
 
-import ()
-
 func extensionCases() []testCase {
 	one := func(version, kind, namespace, spec string) string {
 		return istio(version, kind, namespace, "x", spec)

@@ -1,7 +1,5 @@
 package checks_test
 
-import ()
-
 func virtualService(namespace, spec string) string {
 	return istio("networking.istio.io/v1", "VirtualService", namespace, "v", spec)
 }

@@ -107,9 +107,6 @@ type collection struct {
 	metadata bool
 }
 
-// whole says whether the collection is all objects of its kind.
-func (c collection) whole() bool { return c.key == c.kind }
-
 func meshWide(kind, group, version, resource string) collection {
 	return collection{key: kind, kind: kind, resource: schema.GroupVersionResource{Group: group, Version: version, Resource: resource}}
 }
@@ -120,8 +117,8 @@ func atHand(kind, group, version, resource string) collection {
 	return c
 }
 
-func clusterScoped(kind, group, version, resource string) collection {
-	c := meshWide(kind, group, version, resource)
+func clusterScoped(kind, group, resource string) collection {
+	c := meshWide(kind, group, "v1", resource)
 	c.clusterScoped = true
 	return c
 }
@@ -148,10 +145,10 @@ func collections() []collection {
 	pods := meshWide(KindPod, "", "v1", "pods")
 	configMaps := meshWide(KindConfigMap, "", "v1", "configmaps")
 	return []collection{
-		clusterScoped(KindNamespace, "", "v1", "namespaces"),
-		clusterScoped(KindNode, "", "v1", "nodes"),
-		clusterScoped(KindMutatingWebhookConfiguration, groupAdmission, "v1", "mutatingwebhookconfigurations"),
-		clusterScoped(kindCustomResourceDef, groupAPIExtensions, "v1", "customresourcedefinitions").metadataOnly(CustomResourceDefinitions),
+		clusterScoped(KindNamespace, "", "namespaces"),
+		clusterScoped(KindNode, "", "nodes"),
+		clusterScoped(KindMutatingWebhookConfiguration, groupAdmission, "mutatingwebhookconfigurations"),
+		clusterScoped(kindCustomResourceDef, groupAPIExtensions, "customresourcedefinitions").metadataOnly(CustomResourceDefinitions),
 		meshWide(KindDaemonSet, "apps", "v1", "daemonsets"),
 		meshWide(KindService, "", "v1", "services"),
 		// Every ConfigMap of an Istio installation carries its revision
@@ -170,7 +167,7 @@ func collections() []collection {
 		// injection-template.yaml).
 		pods.part(SidecarsWithoutTunnel, "security.istio.io/tlsMode,"+TunnelLabel+"!="+TunnelHTTP),
 
-		clusterScoped(KindGatewayClass, groupGateway, "v1", "gatewayclasses"),
+		clusterScoped(KindGatewayClass, groupGateway, "gatewayclasses"),
 		meshWide(KindGateway, groupGateway, "v1", "gateways"),
 		meshWide(KindHTTPRoute, groupGateway, "v1", "httproutes"),
 		meshWide(KindGRPCRoute, groupGateway, "v1", "grpcroutes"),
@@ -195,7 +192,7 @@ func collections() []collection {
 		meshWide(KindPodMonitor, groupMonitoring, "v1", "podmonitors"),
 		meshWide(KindServiceMonitor, groupMonitoring, "v1", "servicemonitors"),
 		meshWide(KindPrometheusRule, groupMonitoring, "v1", "prometheusrules"),
-		clusterScoped(KindFelixConfiguration, groupCalico, "v1", "felixconfigurations"),
+		clusterScoped(KindFelixConfiguration, groupCalico, "felixconfigurations"),
 
 		atHand(KindPod, "", "v1", "pods"),
 		atHand(KindDeployment, "apps", "v1", "deployments"),

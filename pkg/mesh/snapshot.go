@@ -14,6 +14,7 @@ import (
 	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	appsv1 "k8s.io/api/apps/v1"
+	autoscalingv1 "k8s.io/api/autoscaling/v1"
 	autoscalingv2 "k8s.io/api/autoscaling/v2"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -396,16 +397,19 @@ func (s *Snapshot) addAutoscaler(object *unstructured.Unstructured) error {
 	if err := appendDecoded(object, &s.autoscalers); err != nil {
 		return err
 	}
-	target, found, err := unstructured.NestedInt64(object.Object, "spec", "targetCPUUtilizationPercentage")
-	if err != nil || !found {
+	var first autoscalingv1.HorizontalPodAutoscaler
+	if err := decode(object, &first); err != nil {
 		return err
 	}
-	percentage := int32(target)
+	percentage := first.Spec.TargetCPUUtilizationPercentage
+	if percentage == nil {
+		return nil
+	}
 	added := &s.autoscalers[len(s.autoscalers)-1]
 	added.Spec.Metrics = append(added.Spec.Metrics, autoscalingv2.MetricSpec{
 		Type: autoscalingv2.ResourceMetricSourceType,
 		Resource: &autoscalingv2.ResourceMetricSource{
-			Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: &percentage},
+			Name: corev1.ResourceCPU, Target: autoscalingv2.MetricTarget{Type: autoscalingv2.UtilizationMetricType, AverageUtilization: percentage},
 		},
 	})
 	return nil
