@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
@@ -69,20 +70,26 @@ func TestLockIsHeldByOneOnly(t *testing.T) {
 
 // A holder that was killed does not renew its Lease. That is found out by
 // watching it, whatever the two clocks say: here the dead one's is far ahead.
+// The watching takes no real time, since the clock is the test's.
 func TestLockOfADeadHolderIsTakenOver(t *testing.T) {
-	t.Parallel()
-	client := fake.NewClientset()
-	dead, err := client.CoordinationV1().Leases("shop").Create(t.Context(), lease("dead", time.Now().Add(time.Hour)), metav1.CreateOptions{})
-	if err != nil || dead.Name != record.LeaseName {
-		t.Fatal(err)
-	}
-	waited := false
-	_, release, err := record.Lock(t.Context(), client.CoordinationV1(), "shop", "two", func(run string) { waited = run == "dead" })
-	if err != nil {
-		t.Fatal(err)
-	}
-	release()
-	if !waited {
-		t.Error("it does not say whom it waits for")
-	}
+	synctest.Test(t, func(t *testing.T) {
+		client := fake.NewClientset()
+		abandoned := lease("dead", time.Now().Add(time.Hour))
+		dead, err := client.CoordinationV1().Leases("shop").Create(t.Context(), abandoned, metav1.CreateOptions{})
+		if err != nil || dead.Name != record.LeaseName {
+			t.Fatal(err)
+		}
+		waited, started := false, time.Now()
+		_, release, err := record.Lock(t.Context(), client.CoordinationV1(), "shop", "two", func(run string) { waited = run == "dead" })
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		if !waited {
+			t.Error("it does not say whom it waits for")
+		}
+		if took, held := time.Since(started), time.Duration(*abandoned.Spec.LeaseDurationSeconds)*time.Second; took < held {
+			t.Errorf("the lock is taken away after %s, although it is held for %s", took, held)
+		}
+	})
 }
