@@ -2,14 +2,13 @@ package controlplane
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/internal/filelock"
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/internal/process"
 )
 
@@ -81,34 +80,16 @@ func (b builder) build(ctx context.Context) error {
 
 // lock waits until no other process builds the same programs.
 func (b builder) lock(ctx context.Context) (unlock func(), err error) {
-	file, err := os.OpenFile(b.programs.Directory+".lock", os.O_CREATE|os.O_RDWR, 0o600)
+	path := b.programs.Directory + ".lock"
+	lock, err := filelock.Try(path)
+	if err == nil && lock == nil {
+		b.progress("waiting for another process that builds the programs")
+		lock, err = filelock.Wait(ctx, path)
+	}
 	if err != nil {
 		return nil, err
 	}
-	closeFile := func() { _ = file.Close() }
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return closeFile, nil
-	}
-	if !errors.Is(err, syscall.EWOULDBLOCK) {
-		closeFile()
-		return nil, err
-	}
-	b.progress("waiting for another process that builds the programs")
-	locked := make(chan error, 1)
-	go func() { locked <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX) }()
-	select {
-	case err := <-locked:
-		return closeFile, err
-	case <-ctx.Done():
-		// Nothing can end the wait for the lock, so it is let go of when it comes.
-		go func() {
-			if err := <-locked; err == nil {
-				closeFile()
-			}
-		}()
-		return nil, ctx.Err()
-	}
+	return lock.Release, nil
 }
 
 func (b builder) buildProgram(ctx context.Context, program program, title string) error {

@@ -27,7 +27,7 @@ func down(ctx context.Context, arguments []string) error {
 		return err
 	}
 	if lock != nil {
-		defer func() { _ = lock.Close() }()
+		defer lock.Release()
 		say(fmt.Sprintf("control plane %q is not up", name))
 		return os.RemoveAll(instance.directory)
 	}

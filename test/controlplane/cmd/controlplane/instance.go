@@ -8,8 +8,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"syscall"
 	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/internal/filelock"
 )
 
 // instance is a control plane by its name. Its supervisor holds a lock for as
@@ -46,49 +47,24 @@ func newInstance(name string) (instance, error) {
 
 func (i instance) stateFile() string { return filepath.Join(i.directory, "state.json") }
 
-// openLock opens the file that a supervisor locks. It is never removed, or two
-// supervisors could lock two files of the same name.
-func (i instance) openLock() (*os.File, error) {
-	return os.OpenFile(i.directory+".lock", os.O_CREATE|os.O_RDWR, 0o600)
-}
+// lockFile is what a supervisor locks.
+func (i instance) lockFile() string { return i.directory + ".lock" }
 
 // lock takes the lock of a supervisor, or returns nil if one lives.
-func (i instance) lock() (*os.File, error) {
+func (i instance) lock() (*filelock.Lock, error) {
 	if err := os.MkdirAll(filepath.Dir(i.directory), 0o750); err != nil {
 		return nil, err
 	}
-	file, err := i.openLock()
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return file, nil
-	}
-	_ = file.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, nil
-	}
-	return nil, err
+	return filelock.Try(i.lockFile())
 }
 
 // waitUntilFree returns when no supervisor lives.
 func (i instance) waitUntilFree(ctx context.Context) error {
-	file, err := i.openLock()
-	if err != nil {
-		return err
+	lock, err := filelock.Wait(ctx, i.lockFile())
+	if err == nil {
+		lock.Release()
 	}
-	free := make(chan error, 1)
-	go func() {
-		free <- syscall.Flock(int(file.Fd()), syscall.LOCK_EX)
-		_ = file.Close()
-	}()
-	select {
-	case err := <-free:
-		return err
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	return err
 }
 
 // read returns the state of a supervisor that has one.

@@ -47,7 +47,8 @@ func describe(name string) (running bool, err error) {
 		return false, err
 	}
 	if lock != nil {
-		return false, lock.Close()
+		lock.Release()
+		return false, nil
 	}
 	s, exists, err := instance.read()
 	if err != nil {

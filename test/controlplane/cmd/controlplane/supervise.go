@@ -36,7 +36,7 @@ func supervise(ctx context.Context, parsed settings, progress func(string), read
 	if lock == nil {
 		return fmt.Errorf("control plane %q is running already", parsed.name)
 	}
-	defer func() { _ = lock.Close() }()
+	defer lock.Release()
 	// A predecessor that was killed has left its state.
 	if err := os.RemoveAll(instance.directory); err != nil {
 		return err

@@ -64,7 +64,8 @@ func findRunning(name string) (*state, error) {
 		return nil, err
 	}
 	if lock != nil {
-		return nil, lock.Close()
+		lock.Release()
+		return nil, nil
 	}
 	found, exists, err := instance.read()
 	if err != nil {

@@ -3,14 +3,14 @@
 package ports
 
 import (
-	"errors"
 	"fmt"
 	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
+
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/internal/filelock"
 )
 
 // The range lies below those from which Linux and macOS take the local ports of
@@ -26,7 +26,7 @@ const attempts = 1000
 // process or another, until it is released.
 type Reservation struct {
 	Ports []int
-	locks []*os.File
+	locks []*filelock.Lock
 }
 
 // Reserve reserves the given number of ports. The directory is shared by all
@@ -41,7 +41,7 @@ func Reserve(directory string, count int) (*Reservation, error) {
 			return reservation, nil
 		}
 		port := first + rand.IntN(last-first) //nolint:gosec // A port is no secret.
-		held, err := lock(filepath.Join(directory, strconv.Itoa(port)))
+		held, err := filelock.Try(filepath.Join(directory, strconv.Itoa(port)))
 		if err != nil {
 			reservation.Release()
 			return nil, fmt.Errorf("reserving port %d: %w", port, err)
@@ -50,7 +50,7 @@ func Reserve(directory string, count int) (*Reservation, error) {
 			continue
 		}
 		if !free(port) {
-			_ = held.Close()
+			held.Release()
 			continue
 		}
 		reservation.Ports = append(reservation.Ports, port)
@@ -58,24 +58,6 @@ func Reserve(directory string, count int) (*Reservation, error) {
 	}
 	reservation.Release()
 	return nil, fmt.Errorf("reserving %d ports: none free between %d and %d", count, first, last)
-}
-
-// lock returns nil when somebody else holds the lock. The file stays behind:
-// removing it would let two holders lock two files of the same name.
-func lock(path string) (*os.File, error) {
-	file, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	err = syscall.Flock(int(file.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
-	if err == nil {
-		return file, nil
-	}
-	_ = file.Close()
-	if errors.Is(err, syscall.EWOULDBLOCK) {
-		return nil, nil
-	}
-	return nil, err
 }
 
 func free(port int) bool {
@@ -89,7 +71,7 @@ func free(port int) bool {
 // Release gives the ports back.
 func (r *Reservation) Release() {
 	for _, lock := range r.locks {
-		_ = lock.Close()
+		lock.Release()
 	}
 	r.locks = nil
 }

@@ -4,6 +4,8 @@ import (
 	"net"
 	"strconv"
 	"testing"
+
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/internal/filelock"
 )
 
 func TestReservationsDoNotOverlap(t *testing.T) {
@@ -50,13 +52,13 @@ func TestReleaseGivesPortsBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	path := directory + "/" + strconv.Itoa(reservation.Ports[0])
-	if held, err := lock(path); err != nil || held != nil {
+	if held, err := filelock.Try(path); err != nil || held != nil {
 		t.Errorf("a reserved port can be locked: %v", err)
 	}
 	reservation.Release()
-	held, err := lock(path)
+	held, err := filelock.Try(path)
 	if err != nil || held == nil {
 		t.Fatalf("a released port cannot be locked: %v", err)
 	}
-	_ = held.Close()
+	held.Release()
 }
