@@ -1,7 +1,6 @@
 package e2e
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -83,23 +82,68 @@ func (c *cluster) ambientIn(t *testing.T, environment []string, arguments ...str
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	command := c.ambientCommand(ctx, environment, arguments...)
-	var stdout, stderr bytes.Buffer
-	command.Stdout, command.Stderr = &stdout, &stderr
-	err := command.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
-		t.Fatalf("run kubectl ambient %s: %v", strings.Join(arguments, " "), err)
-	}
-	return result{stdout.String(), stderr.String(), command.ProcessState.ExitCode()}
+	return c.startAmbient(ctx, t, environment, arguments...).wait(t)
 }
 
-func (c *cluster) ambientCommand(ctx context.Context, environment []string, arguments ...string) *exec.Cmd {
+// underWay is a run of `kubectl ambient` that was started.
+type underWay struct {
+	// command has the plugin's own process: kubectl replaces itself by it.
+	command        *exec.Cmd
+	stdout, stderr watchedText
+}
+
+// startAmbient runs `kubectl ambient` in the background, until the context ends.
+func (c *cluster) startAmbient(ctx context.Context, t *testing.T, environment []string, arguments ...string) *underWay {
+	t.Helper()
 	binaries := c.Programs().Directory
 	command := exec.CommandContext(ctx, filepath.Join(binaries, "kubectl"), append([]string{"ambient"}, arguments...)...)
 	command.Env = append(os.Environ(), "PATH="+pluginDirectory+":"+binaries+":"+os.Getenv("PATH"), "KUBECONFIG="+c.Kubeconfig())
 	command.Env = append(command.Env, environment...)
-	return command
+	run := &underWay{command: command}
+	command.Stdout, command.Stderr = &run.stdout, &run.stderr
+	if err := command.Start(); err != nil {
+		t.Fatalf("start kubectl ambient %s: %v", strings.Join(arguments, " "), err)
+	}
+	return run
+}
+
+// wait waits for the end of a run. The status of one that was killed is -1.
+func (u *underWay) wait(t *testing.T) result {
+	t.Helper()
+	err := u.command.Wait()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatalf("run %s: %v", u.command, err)
+	}
+	return result{u.stdout.String(), u.stderr.String(), u.command.ProcessState.ExitCode()}
+}
+
+// holdReadiness keeps an app's pods without sidecar from becoming ready until
+// the test is over.
+func (c *cluster) holdReadiness(t *testing.T, namespace, app string) {
+	t.Helper()
+	release := c.HoldReadiness(func(pod *corev1.Pod) bool {
+		return pod.Namespace == namespace && pod.Labels["app"] == app && !sidecar(pod)
+	})
+	t.Cleanup(func() {
+		if err := release(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// enrollHeld starts an enrolment and returns when it waits for the pods of an
+// application of bookinfo, which do not become ready before the test is over.
+func (c *cluster) enrollHeld(t *testing.T, namespace, app string) *underWay {
+	t.Helper()
+	c.holdReadiness(t, namespace, app)
+	run := c.startAmbient(t.Context(), t, nil, "enroll", "-n", namespace, "--yes")
+	// Where the test has not waited for it, the end of its context ends the run.
+	t.Cleanup(func() { _ = run.command.Wait() })
+	c.eventually(t, "the run waits for "+app, func(context.Context) error {
+		return run.stderr.contains("waiting: Pod " + namespace + "/" + app + "-v1")
+	})
+	return run
 }
 
 // want fails the test unless a command ended with the status.

@@ -75,36 +75,45 @@ func TestThereAndBack(t *testing.T) {
 // TestDisturbed has pods deleted and workloads scaled up all the time during an
 // enrolment and its rollback, and a workload deployed in between.
 func TestDisturbed(t *testing.T) {
-	t.Parallel()
-	c := shared
-	const namespace = "disturbed"
-	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
-	c.apply(t, namespace, "bookinfo")
-	before := c.state(t, namespace)
-	modes := c.watchModes(t, namespace)
+	for _, test := range []struct {
+		namespace string
+		labels    map[string]string
+	}{
+		{"disturbed-label", map[string]string{"istio-injection": "enabled"}},
+		{"disturbed-rev", map[string]string{"istio.io/rev": "canary"}},
+	} {
+		t.Run(test.namespace, func(t *testing.T) {
+			t.Parallel()
+			c := shared
+			c.namespace(t, test.namespace, test.labels)
+			c.apply(t, test.namespace, "bookinfo")
+			before := c.state(t, test.namespace)
+			modes := c.watchModes(t, test.namespace)
 
-	calm := c.disturb(t, namespace)
-	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
-	calm()
-	c.settled(t, namespace)
-	c.ambient(t, "verify", "-n", namespace).want(t, 0)
-	c.wantNoSidecars(t, namespace)
-	modes.want(t)
+			calm := c.disturb(t, test.namespace)
+			c.ambient(t, "enroll", "-n", test.namespace, "--yes").want(t, 0)
+			calm()
+			c.settled(t, test.namespace)
+			c.ambient(t, "verify", "-n", test.namespace).want(t, 0)
+			c.wantNoSidecars(t, test.namespace)
+			modes.want(t)
 
-	// What is deployed while the namespace is in ambient mode asks for nothing,
-	// and has no sidecar; after the rollback it should have one.
-	c.applyText(t, namespace, newcomer)
-	c.settled(t, namespace)
-	calm = c.disturb(t, namespace)
-	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
-	calm()
-	c.settled(t, namespace)
-	c.wantSidecars(t, namespace)
-	if _, err := c.Kubectl(t.Context(), "delete", "-n", namespace, "deployment", "newcomer"); err != nil {
-		t.Fatal(err)
+			// What is deployed while the namespace is in ambient mode asks for nothing,
+			// and has no sidecar; after the rollback it should have one.
+			c.applyText(t, test.namespace, newcomer)
+			c.settled(t, test.namespace)
+			calm = c.disturb(t, test.namespace)
+			c.ambient(t, "rollback", "-n", test.namespace, "--yes").want(t, 0)
+			calm()
+			c.settled(t, test.namespace)
+			c.wantSidecars(t, test.namespace)
+			if _, err := c.Kubectl(t.Context(), "delete", "-n", test.namespace, "deployment", "newcomer"); err != nil {
+				t.Fatal(err)
+			}
+			c.scale(t, test.namespace, "ratings-v1", 1)
+			c.wantState(t, test.namespace, before)
+		})
 	}
-	c.scale(t, namespace, "ratings-v1", 1)
-	c.wantState(t, namespace, before)
 }
 
 const newcomer = `
@@ -176,10 +185,15 @@ func (c *cluster) scale(t *testing.T, namespace, deployment string, replicas int
 // stops the run with the reason, within the time given, and the rollback
 // restores everything all the same.
 func TestNeverReady(t *testing.T) {
-	for _, test := range []struct{ namespace, app, workload string }{
-		{"never-ready", "cart", "Deployment never-ready/cart"},
-		{"never-ready-set", "db", "StatefulSet never-ready-set/db"},
-		{"never-ready-daemon", "cache", "DaemonSet never-ready-daemon/cache"},
+	for _, test := range []struct {
+		namespace, app, workload string
+		// bounds are the flags, one of which ends the run after this time.
+		bounds []string
+		after  time.Duration
+	}{
+		{"never-ready", "cart", "Deployment never-ready/cart", []string{"--timeout=40s"}, 40 * time.Second},
+		{"never-ready-set", "db", "StatefulSet never-ready-set/db", []string{"--gate-timeout=15s", "--timeout=2m"}, 15 * time.Second},
+		{"never-ready-daemon", "cache", "DaemonSet never-ready-daemon/cache", []string{"--gate-timeout=15s", "--timeout=2m"}, 15 * time.Second},
 	} {
 		t.Run(test.namespace, func(t *testing.T) {
 			t.Parallel()
@@ -187,18 +201,11 @@ func TestNeverReady(t *testing.T) {
 			c.namespace(t, test.namespace, map[string]string{"istio-injection": "enabled"})
 			c.apply(t, test.namespace, "shop")
 			before := c.state(t, test.namespace)
-			release := c.HoldReadiness(func(pod *corev1.Pod) bool {
-				return pod.Namespace == test.namespace && pod.Labels["app"] == test.app && !sidecar(pod)
-			})
-			defer func() {
-				if err := release(context.Background()); err != nil {
-					t.Error(err)
-				}
-			}()
+			c.holdReadiness(t, test.namespace, test.app)
 
 			started := time.Now()
-			stopped := c.ambient(t, "enroll", "-n", test.namespace, "--yes", "--gate-timeout=15s", "--timeout=2m").want(t, 4)
-			if took := time.Since(started); took > 2*time.Minute {
+			stopped := c.ambient(t, append([]string{"enroll", "-n", test.namespace, "--yes"}, test.bounds...)...).want(t, 4)
+			if took := time.Since(started); took < test.after || took > 2*time.Minute {
 				t.Errorf("it took %s", took)
 			}
 			says(t, stopped.stderr, "timed out waiting", test.workload, "kubectl ambient rollback -n "+test.namespace)

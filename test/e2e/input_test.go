@@ -3,14 +3,12 @@ package e2e
 import (
 	"context"
 	"errors"
-	"os/exec"
 	"strings"
 	"syscall"
 	"testing"
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
-	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -273,32 +271,11 @@ func TestInterrupted(t *testing.T) {
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
 	before := c.state(t, namespace)
-	release := c.HoldReadiness(func(pod *corev1.Pod) bool {
-		return pod.Namespace == namespace && pod.Labels["app"] == "reviews" && !sidecar(pod)
-	})
-	defer func() {
-		if err := release(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
-
-	command := c.ambientCommand(t.Context(), nil, "enroll", "-n", namespace, "--yes")
-	var stderr watchedText
-	command.Stderr = &stderr
-	if err := command.Start(); err != nil {
+	run := c.enrollHeld(t, namespace, "reviews")
+	if err := run.command.Process.Signal(syscall.SIGINT); err != nil {
 		t.Fatal(err)
 	}
-	c.eventually(t, "the run waits for reviews", func(context.Context) error {
-		return stderr.contains("waiting: Pod interrupted/reviews-v1")
-	})
-	if err := command.Process.Signal(syscall.SIGINT); err != nil {
-		t.Fatal(err)
-	}
-	var exit *exec.ExitError
-	if err := command.Wait(); !errors.As(err, &exit) || exit.ExitCode() != 4 {
-		t.Fatalf("want exit status 4, got %v:\n%s", err, stderr.String())
-	}
-	says(t, stderr.String(), "interrupted while waiting", "to go on:", "kubectl ambient enroll -n interrupted", "to roll back:")
+	says(t, run.wait(t).want(t, 4).stderr, "interrupted while waiting", "to go on:", "kubectl ambient enroll -n interrupted", "to roll back:")
 	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
 	c.settled(t, namespace)
 	c.wantState(t, namespace, before)
@@ -397,33 +374,14 @@ func TestTwoAtOnce(t *testing.T) {
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
 	before := c.state(t, namespace)
-	release := c.HoldReadiness(func(pod *corev1.Pod) bool {
-		return pod.Namespace == namespace && pod.Labels["app"] == "ratings" && !sidecar(pod)
-	})
-	defer func() {
-		if err := release(context.Background()); err != nil {
-			t.Error(err)
-		}
-	}()
-	command := c.ambientCommand(t.Context(), nil, "enroll", "-n", namespace, "--yes")
-	var stderr watchedText
-	command.Stderr = &stderr
-	// kubectl replaces itself by the plugin, so this is the plugin's process.
-	if err := command.Start(); err != nil {
-		t.Fatal(err)
-	}
-	c.eventually(t, "the run waits for ratings", func(context.Context) error {
-		return stderr.contains("waiting: Pod two-at-once/ratings-v1")
-	})
+	run := c.enrollHeld(t, namespace, "ratings")
 	for _, verb := range []string{"enroll", "rollback"} {
 		says(t, c.ambient(t, verb, "-n", namespace, "--yes").want(t, 3).stderr, "namespace two-at-once is being changed by run")
 	}
-	if err := command.Process.Kill(); err != nil {
+	if err := run.command.Process.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	if err := command.Wait(); err == nil {
-		t.Fatal("the run was not killed")
-	}
+	run.wait(t).want(t, -1)
 	rolled := c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
 	says(t, rolled.stderr, "is still alive")
 	c.settled(t, namespace)
