@@ -111,5 +111,8 @@ func sweep(owner string) error {
 	if errors.Is(err, syscall.EWOULDBLOCK) {
 		return nil
 	}
-	return errors.Join(err, os.RemoveAll(filepath.Dir(owner)))
+	if err != nil {
+		return err
+	}
+	return os.RemoveAll(filepath.Dir(owner))
 }
