@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"golang.org/x/sync/errgroup"
+	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -262,6 +263,7 @@ func (r *reading) podMetadata(ctx context.Context, fieldSelector string) ([]meta
 	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
 		metadata := object.(*metav1.PartialObjectMetadata).ObjectMeta
 		metadata.ManagedFields = nil
+		delete(metadata.Annotations, corev1.LastAppliedConfigAnnotation)
 		pods = append(pods, metadata)
 		return nil
 	})

@@ -222,6 +222,15 @@ var understood = sync.OnceValue(func() map[schema.GroupKind]bool {
 // Understood says whether a snapshot makes sense of objects of a kind.
 func Understood(kind schema.GroupKind) bool { return understood()[kind] }
 
+// namespaced are the kinds among them whose objects are in namespaces.
+var namespaced = sync.OnceValue(func() map[schema.GroupKind]bool {
+	kinds := map[schema.GroupKind]bool{}
+	for _, c := range collections() {
+		kinds[schema.GroupKind{Group: c.resource.Group, Kind: c.kind}] = !c.clusterScoped
+	}
+	return kinds
+})
+
 // ofHand are the keys of Coverage of what is read for namespaces at hand only.
 var ofHand = sync.OnceValue(func() map[string]bool {
 	keys := map[string]bool{}

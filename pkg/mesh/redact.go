@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
@@ -68,7 +69,7 @@ func trimMetadata(object *unstructured.Unstructured) {
 		unstructured.RemoveNestedField(object.Object, "metadata", "managedFields")
 	}
 	if annotations, found, err := unstructured.NestedMap(object.Object, "metadata", "annotations"); err == nil && found {
-		delete(annotations, "kubectl.kubernetes.io/last-applied-configuration")
+		delete(annotations, corev1.LastAppliedConfigAnnotation)
 		if len(annotations) == 0 {
 			unstructured.RemoveNestedField(object.Object, "metadata", "annotations")
 			return

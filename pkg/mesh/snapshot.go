@@ -90,15 +90,21 @@ type Content struct {
 	// KubernetesVersion is the API server's, as it states it; empty where no
 	// API server was asked.
 	KubernetesVersion string
+
+	// positions are where the objects stand in the files they were read from.
+	positions map[v1alpha1.ObjectReference]position
 }
 
 // Add redacts an object and takes it in.
 func (c *Content) Add(object unstructured.Unstructured) {
 	redacted, lost := redact(object)
 	c.Objects = append(c.Objects, redacted)
-	if !lost || !Understood(object.GroupVersionKind().GroupKind()) {
-		return
+	if lost && Understood(object.GroupVersionKind().GroupKind()) {
+		c.keepOriginal(object)
 	}
+}
+
+func (c *Content) keepOriginal(object unstructured.Unstructured) {
 	if c.Originals == nil {
 		c.Originals = map[v1alpha1.ObjectReference]Object{}
 	}
@@ -224,8 +230,11 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 	detailed := map[types.UID]bool{}
 	var webhooks []admissionv1.MutatingWebhookConfiguration
 	var failures []error
-	for i := range content.Objects {
-		object := &content.Objects[i]
+	// In order, so that nothing depends on which request was answered first.
+	objects := slices.Clone(content.Objects)
+	sortObjects(objects)
+	for i := range objects {
+		object := &objects[i]
 		if err := s.add(object, detailed, &webhooks); err != nil {
 			failures = append(failures, &ObjectError{Object: referenceOf(object), Err: err})
 		}
@@ -622,6 +631,16 @@ func decodeJSON(object *unstructured.Unstructured, into any) error {
 // decode converts an object of a Kubernetes kind to its type. Fields that the
 // type does not know are dropped, which is why objects that are to be written
 // back keep their whole content beside it.
-func decode(object *unstructured.Unstructured, into any) error {
-	return runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, into)
+func decode[T any](object *unstructured.Unstructured, into *T) error {
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(object.Object, into); err == nil {
+		return nil
+	}
+	// The converter does not name the field that it fails at, the decoder of
+	// JSON does. It starts afresh: what was converted so far is of no use.
+	var again T
+	if err := decodeJSON(object, &again); err != nil {
+		return err
+	}
+	*into = again
+	return nil
 }

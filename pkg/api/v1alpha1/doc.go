@@ -1,5 +1,5 @@
 // Package v1alpha1 holds the documents that kubectl ambient prints, keeps in
-// the cluster and reads back: MeshStatus, MigrationPlan,
+// the cluster and reads back: MeshStatus, MeshSnapshot, MigrationPlan,
 // MigrationRecord and VerifyReport.
 //
 // They are plain data. Scripts read them with -o json|yaml, so a field that
@@ -18,6 +18,7 @@ const (
 	KindMigrationPlan   = "MigrationPlan"
 	KindMigrationRecord = "MigrationRecord"
 	KindVerifyReport    = "VerifyReport"
+	KindMeshSnapshot    = "MeshSnapshot"
 )
 
 // TypeMeta says which document this is and in which version.
