@@ -52,6 +52,7 @@ func run() int {
 		Changing:    func() { changing.Store(true) },
 		InTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		ErrTerminal: term.IsTerminal(int(os.Stderr.Fd())),
+		OutTerminal: term.IsTerminal(int(os.Stdout.Fd())),
 	})
 	err := command.ExecuteContext(ctx)
 	if err != nil {

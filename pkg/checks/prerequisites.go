@@ -42,6 +42,12 @@ func protectedNamespace() Check {
 	}
 }
 
+// Protected says whether a namespace is one of Kubernetes' or Istio's own, which
+// is never migrated.
+func Protected(snapshot *mesh.Snapshot, name string) bool {
+	return protectedBecause(snapshot, name) != ""
+}
+
 func protectedBecause(snapshot *mesh.Snapshot, name string) string {
 	system := []string{metav1.NamespaceSystem, metav1.NamespacePublic, "kube-node-lease"}
 	if slices.Contains(system, name) {

@@ -43,7 +43,7 @@ func (s *Snapshot) Unrecognized() map[schema.GroupVersionKind]int { return maps.
 // Suppressed says whether the owner of an object does not want to be told of a
 // check's findings about it.
 func (s *Snapshot) Suppressed(object v1alpha1.ObjectReference, check string) bool {
-	for id := range strings.SplitSeq(s.suppressions[object], ",") {
+	for id := range strings.SplitSeq(s.suppressions[unversioned(object)], ",") {
 		if strings.TrimSpace(id) == check {
 			return true
 		}
@@ -421,28 +421,65 @@ func (s *Snapshot) InjectionOf(namespace Namespace) string {
 // WaypointClass is the GatewayClass of waypoints.
 const WaypointClass = "istio-waypoint"
 
+// waypointNamed is what a label names: a Gateway, by namespace and name.
+type waypointNamed struct{ namespace, name string }
+
+// namedWaypoint reads which waypoint the labels of an object in a namespace
+// name. The label for the waypoint's namespace is read from the same object
+// (istio pilot/pkg/serviceregistry/ambient/waypoints.go, GetUseWaypoint). None
+// says that the labels refuse any waypoint.
+func namedWaypoint(labels map[string]string, namespace string) (named waypointNamed, none bool) {
+	name := labels[label.IoIstioUseWaypoint.Name]
+	if name == DataplaneNone {
+		return waypointNamed{}, true
+	}
+	if name == "" {
+		return waypointNamed{}, false
+	}
+	return waypointNamed{cmp.Or(labels[label.IoIstioUseWaypointNamespace.Name], namespace), name}, false
+}
+
 // Waypoints returns the waypoints that a namespace holds, and the one that its
 // label names, wherever that is.
 func (s *Snapshot) Waypoints(namespace Namespace) []v1alpha1.WaypointStatus {
-	used := namespace.Labels[label.IoIstioUseWaypoint.Name]
-	usedIn := cmp.Or(namespace.Labels[label.IoIstioUseWaypointNamespace.Name], namespace.Name)
-	if used == DataplaneNone {
-		used = ""
-	}
+	used, _ := namedWaypoint(namespace.Labels, namespace.Name)
 	var waypoints []v1alpha1.WaypointStatus
-	named := false
 	for _, gateway := range s.gateways {
-		isUsed := used != "" && gateway.Name == used && gateway.Namespace == usedIn
-		if string(gateway.Spec.GatewayClassName) != WaypointClass || !isUsed && gateway.Namespace != namespace.Name {
-			continue
+		isUsed := used == waypointNamed{gateway.Namespace, gateway.Name}
+		if string(gateway.Spec.GatewayClassName) == WaypointClass && gateway.Namespace == namespace.Name && !isUsed {
+			waypoints = append(waypoints, s.waypoint(gateway, false))
 		}
-		named = named || isUsed
-		waypoints = append(waypoints, s.waypoint(gateway, isUsed))
 	}
-	if used != "" && !named {
-		waypoints = append(waypoints, v1alpha1.WaypointStatus{Namespace: usedIn, Name: used, Used: true})
+	if used.name == "" {
+		return waypoints
 	}
-	return waypoints
+	return append([]v1alpha1.WaypointStatus{s.waypointStatus(used)}, waypoints...)
+}
+
+// waypointStatus is the state of a waypoint that a label names.
+func (s *Snapshot) waypointStatus(named waypointNamed) v1alpha1.WaypointStatus {
+	for _, gateway := range s.gateways {
+		if string(gateway.Spec.GatewayClassName) == WaypointClass && named == (waypointNamed{gateway.Namespace, gateway.Name}) {
+			return s.waypoint(gateway, true)
+		}
+	}
+	return v1alpha1.WaypointStatus{Namespace: named.namespace, Name: named.name, Used: true}
+}
+
+// WaypointOf returns the waypoint that traffic to a Service is to go through, by
+// its own label or its namespace's, and the kind of the object that names it.
+func (s *Snapshot) WaypointOf(service corev1.Service, namespace Namespace) (*v1alpha1.WaypointStatus, string) {
+	named, none := namedWaypoint(service.Labels, service.Namespace)
+	from := KindService
+	if named.name == "" && !none {
+		named, _ = namedWaypoint(namespace.Labels, namespace.Name)
+		from = KindNamespace
+	}
+	if named.name == "" {
+		return nil, ""
+	}
+	status := s.waypointStatus(named)
+	return &status, from
 }
 
 func (s *Snapshot) waypoint(gateway gatewayv1.Gateway, used bool) v1alpha1.WaypointStatus {

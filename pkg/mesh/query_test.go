@@ -64,7 +64,7 @@ func TestWaypoints(t *testing.T) {
 		{"one of another namespace", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "infra"}, []any{waypoint("infra", "way", class, true), waypoint("infra", "other", class, true), waypoint("shop", "way", class, true)},
 			[]v1alpha1.WaypointStatus{{Namespace: "infra", Name: "way", Exists: true, Programmed: true, Used: true}, {Namespace: "shop", Name: "way", Exists: true, Programmed: true}}},
 		{"one that is missing in another namespace", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "infra"}, []any{waypoint("shop", "way", class, true)},
-			[]v1alpha1.WaypointStatus{{Namespace: "shop", Name: "way", Exists: true, Programmed: true}, {Namespace: "infra", Name: "way", Used: true}}},
+			[]v1alpha1.WaypointStatus{{Namespace: "infra", Name: "way", Used: true}, {Namespace: "shop", Name: "way", Exists: true, Programmed: true}}},
 		{"a gateway of another class is none, even where the label names it", labels{"istio.io/use-waypoint": "way"}, []any{waypoint("shop", "way", "istio", true)}, []v1alpha1.WaypointStatus{{Namespace: "shop", Name: "way", Used: true}}},
 	}
 	for _, test := range tests {

@@ -33,6 +33,7 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace) (v1alpha1.Migrati
 		}
 		planned.Steps = append(planned.Steps, steps...)
 	}
+	planned.Overview = overview(snapshot, planned)
 	if len(planned.Steps) == 0 {
 		// Nothing can be done; whether nothing has to be is another question.
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {

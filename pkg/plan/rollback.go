@@ -35,6 +35,7 @@ func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alp
 	planned.Gates = checks.Run(checks.RollbackGates(planner.formerWorkloads()), subject)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
+	planned.Overview = overview(snapshot, planned)
 	return planned, nil
 }
 

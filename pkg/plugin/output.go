@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"strings"
+
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
 	"github.com/spf13/cobra"
 )
@@ -9,14 +11,24 @@ import (
 type output struct {
 	text   string
 	format render.Format
+	// too are the formats besides json and yaml.
+	too []render.Format
 }
 
 func (o *output) addFlag(command *cobra.Command) {
-	command.Flags().StringVarP(&o.text, "output", "o", "", "Output format: json or yaml")
+	names := "json or yaml"
+	if len(o.too) > 0 {
+		var words []string
+		for _, format := range o.too {
+			words = append(words, string(format))
+		}
+		names = strings.Join(words, ", ") + ", " + names
+	}
+	command.Flags().StringVarP(&o.text, "output", "o", "", "Output format: "+names)
 }
 
 func (o *output) complete() error {
-	format, err := render.ParseFormat(o.text)
+	format, err := render.ParseFormat(o.text, o.too...)
 	if err != nil {
 		return usageError("%w", err)
 	}
@@ -25,7 +37,7 @@ func (o *output) complete() error {
 }
 
 // human says whether people are to read the output.
-func (o *output) human() bool { return o.format == render.FormatHuman }
+func (o *output) human() bool { return o.format == render.FormatHuman || o.format == render.FormatWide }
 
 // namespaced are the options of a command that is about one namespace.
 type namespaced struct {

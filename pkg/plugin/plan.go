@@ -2,6 +2,8 @@ package plugin
 
 import (
 	"context"
+	"fmt"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -12,19 +14,30 @@ import (
 
 type planOptions struct {
 	namespaced
-	diff bool
+	source         source
+	shaping        shaping
+	diff           bool
+	ignoreFailures bool
+	from, until    string
+	outputDir      string
 }
 
 func newPlanCommand(session *session) *cobra.Command {
-	options := &planOptions{namespaced: namespaced{session: session}}
+	options := &planOptions{namespaced: namespaced{session: session, output: output{too: []render.Format{render.FormatWide}}}}
 	command := &cobra.Command{
 		Use:   "plan",
 		Short: "Show what enrolling would do, and what stands in the way",
-		Long: `Show what enrolling a namespace would do: first the gates, each of which must
-hold, then the steps in order, each with the diff of what it changes. Nothing is
-changed. The exit status is 3 where a gate blocks.`,
-		Example: "  kubectl ambient plan -n shop\n  kubectl ambient plan -n shop -o yaml",
-		Args:    noArguments,
+		Long: `Show what enrolling a namespace would do: first what changes, what restarts, what
+stands in the way and what is different afterwards; then the gates, each of which
+must hold; then the steps in order, each with the diff of what it changes.
+Nothing is changed. The exit status is 3 where a gate blocks.
+
+With -f the mesh is read from files, and no cluster is needed. With --output-dir
+each phase is written as a file of manifests, for a repository or for kubectl
+apply.`,
+		Example: "  kubectl ambient plan -n shop\n  kubectl ambient plan -n shop -o yaml\n  kubectl ambient plan -n shop --output-dir phases\n" +
+			"  kubectl ambient plan -n shop -f mesh.yaml --ignore-failures",
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := options.complete(); err != nil {
 				return err
@@ -33,57 +46,152 @@ changed. The exit status is 3 where a gate blocks.`,
 		},
 	}
 	options.output.addFlag(command)
-	command.Flags().BoolVar(&options.diff, "diff", true, "Show the diff of each step")
+	options.source.addFlags(command)
+	options.shaping.addFlags(command, string(v1alpha1.SeverityError), ", which includes errors")
+	flags := command.Flags()
+	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")
+	flags.BoolVar(&options.ignoreFailures, "ignore-failures", false, "Show the steps although gates block; the exit status stays 3")
+	flags.StringVar(&options.from, "from", "", "Show the steps from this phase on")
+	flags.StringVar(&options.until, "until", "", "Show the steps up to this phase, inclusive")
+	flags.StringVar(&options.outputDir, "output-dir", "", "Write the manifests of each phase to files in this directory, which must be empty or not exist")
 	return command
 }
 
+func (o *planOptions) span() plan.Span {
+	return plan.Span{From: v1alpha1.Phase(o.from), Until: v1alpha1.Phase(o.until)}
+}
+
+func (o *planOptions) complete() error {
+	if err := o.source.validate(); err != nil {
+		return err
+	}
+	if err := o.shaping.validate(); err != nil {
+		return err
+	}
+	if o.shaping.failOn == "" {
+		return usageError("unknown value %q of --fail-on: use error or warning", o.shaping.failOn)
+	}
+	if err := o.span().Validate(); err != nil {
+		return usageError("--from, --until: %w", err)
+	}
+	if !o.source.fromFiles() {
+		return o.namespaced.complete()
+	}
+	if err := o.output.complete(); err != nil {
+		return err
+	}
+	var err error
+	o.name, err = o.namespace()
+	return err
+}
+
 func (o *planOptions) run(ctx context.Context) error {
-	_, snapshot, err := o.read(ctx, o.name)
+	if err := emptyDirectory(o.outputDir); err != nil {
+		return err
+	}
+	snapshot, err := o.take(ctx, o.source, mesh.Scope{Namespace: o.name})
 	if err != nil {
 		return err
 	}
-	namespace, err := o.find(snapshot, o.name)
+	namespace, err := o.findIn(o.source, snapshot, o.name)
 	if err != nil {
 		return err
 	}
-	planned, err := plan.Enroll(snapshot, namespace)
+	whole, err := plan.Enroll(snapshot, namespace)
 	if err != nil {
 		return err
 	}
+	shown := o.shape(whole, snapshot, namespace)
 	if !o.output.human() {
-		if err := render.Document(o.Streams.Out, o.output.format, planned); err != nil {
-			return err
-		}
-		return blockedBy(planned)
+		err = render.Document(o.Streams.Out, o.output.format, shown)
+	} else {
+		err = o.showShaped(snapshot, whole, shown)
 	}
-	if err := o.show(snapshot, planned, detail{gates: true, diffs: o.diff}); err != nil {
+	if err != nil {
 		return err
 	}
-	return blockedBy(planned)
+	if err := o.export(snapshot, whole); err != nil {
+		return err
+	}
+	return o.verdict(whole, shown)
 }
 
-// detail says how much of a plan is shown.
-type detail struct {
-	// gates shows those that passed, too.
-	gates bool
-	diffs bool
+// shape leaves out of a plan what it was not asked for.
+func (o *planOptions) shape(whole v1alpha1.MigrationPlan, snapshot *mesh.Snapshot, namespace mesh.Namespace) v1alpha1.MigrationPlan {
+	shown := whole
+	shown.Gates = o.shaping.Apply(whole.Gates, snapshot, namespace)
+	shown.Summary = v1alpha1.Summarize(shown.Gates)
+	shown.Withheld = whole.Blocked && !o.ignoreFailures && len(whole.Steps) > 0
+	shown.Steps = []v1alpha1.Step{}
+	for _, step := range whole.Steps {
+		if !shown.Withheld && o.span().Holds(step.Phase) {
+			shown.Steps = append(shown.Steps, step)
+		}
+	}
+	return shown
 }
 
-// show writes a plan for people.
-func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, detail detail) error {
+func (o *planOptions) showShaped(snapshot *mesh.Snapshot, whole, shown v1alpha1.MigrationPlan) error {
+	out := o.Streams.Out
+	if nothingToDo(whole) {
+		o.sayNothingToDo(shown)
+		return nil
+	}
+	render.PlanHeading(out, shown)
+	render.Gates(out, shown, o.output.format == render.FormatWide)
+	if hidden := hiddenFindings(shown.Gates); hidden > 0 {
+		fmt.Fprintf(out, "%d findings are not shown, by --skip or annotation; enroll goes by them.\n", hidden)
+	}
+	return render.Steps(out, shown, o.diffs(snapshot, whole))
+}
+
+func hiddenFindings(gates []v1alpha1.CheckResult) int {
+	return len(slices.DeleteFunc(slices.Clone(gates), func(gate v1alpha1.CheckResult) bool { return gate.Suppressed == "" }))
+}
+
+// diffs are those of the steps that are shown, each made after the steps before
+// it, shown or not.
+func (o *planOptions) diffs(snapshot *mesh.Snapshot, whole v1alpha1.MigrationPlan) func(v1alpha1.Step) ([]render.ObjectDiff, error) {
+	if !o.diff {
+		return nil
+	}
+	state, next := plan.NewProjection(snapshot), 0
+	return func(step v1alpha1.Step) ([]render.ObjectDiff, error) {
+		for whole.Steps[next].ID != step.ID {
+			if _, err := stepDiffs(state, whole.Steps[next]); err != nil {
+				return nil, err
+			}
+			next++
+		}
+		next++
+		return stepDiffs(state, step)
+	}
+}
+
+// verdict is the exit status of a plan: that of the whole one, whatever of it is
+// shown, and that of warnings where they count.
+func (o *planOptions) verdict(whole, shown v1alpha1.MigrationPlan) error {
+	if err := blockedBy(whole); err != nil {
+		return err
+	}
+	warned := slices.ContainsFunc(shown.Gates, func(gate v1alpha1.CheckResult) bool { return gate.Status == v1alpha1.StatusWarn })
+	if o.shaping.onWarning() && warned {
+		return blockedError("namespace %s: %d checks warn, and --fail-on=warning was given", o.name, shown.Summary.Warned)
+	}
+	return nil
+}
+
+// show writes a plan that is to be carried out, or could be.
+func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, withDiffs bool) error {
 	out := s.Streams.Out
 	if nothingToDo(planned) {
 		s.sayNothingToDo(planned)
 		return nil
 	}
 	render.PlanHeading(out, planned)
-	if detail.gates {
-		render.Gates(out, planned)
-	} else {
-		render.GatesInBrief(out, planned)
-	}
+	render.Gates(out, planned, false)
 	var diffs func(v1alpha1.Step) ([]render.ObjectDiff, error)
-	if detail.diffs {
+	if withDiffs {
 		state := plan.NewProjection(snapshot)
 		diffs = func(step v1alpha1.Step) ([]render.ObjectDiff, error) { return stepDiffs(state, step) }
 	}

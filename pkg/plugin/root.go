@@ -22,8 +22,8 @@ type Environment struct {
 	// Now is the clock.
 	Now func() time.Time
 	// InTerminal and ErrTerminal say whether somebody can answer a prompt, and
-	// whether progress can be drawn in place.
-	InTerminal, ErrTerminal bool
+	// whether progress can be drawn in place; OutTerminal whether output can.
+	InTerminal, ErrTerminal, OutTerminal bool
 	// Changing is called before the first change of a run.
 	Changing func()
 	// WrapConfig, where set, changes the client configuration before use.
@@ -72,7 +72,7 @@ whether it holds, and rollback puts everything back as it was.`,
 	session := &session{Environment: environment, flags: flags}
 	root.AddCommand(
 		newStatusCommand(session), newPlanCommand(session), newEnrollCommand(session),
-		newVerifyCommand(session), newRollbackCommand(session),
+		newVerifyCommand(session), newRollbackCommand(session), newSnapshotCommand(session),
 	)
 	return root
 }

@@ -89,7 +89,7 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 		return o.carryOut(ctx, run, prepare)
 	}
 	if o.output.human() {
-		if err := o.show(run.snapshot, run.plan, detail{}); err != nil {
+		if err := o.show(run.snapshot, run.plan, false); err != nil {
 			return err
 		}
 	}
@@ -113,7 +113,7 @@ func (o *runOptions) showOnly(ctx context.Context, run *prepared) error {
 		}
 		return blockedBy(run.plan)
 	}
-	if err := o.show(run.snapshot, run.plan, detail{diffs: o.dryRun != cmdutil.DryRunNone}); err != nil {
+	if err := o.show(run.snapshot, run.plan, o.dryRun != cmdutil.DryRunNone); err != nil {
 		return err
 	}
 	if o.dryRun != cmdutil.DryRunNone && !nothingToDo(run.plan) {
@@ -153,7 +153,7 @@ func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
 		return render.Document(o.Streams.Out, o.output.format, run.plan)
 	}
 	render.PlanHeading(o.Streams.Out, run.plan)
-	render.GatesInBrief(o.Streams.Out, run.plan)
+	render.Gates(o.Streams.Out, run.plan, false)
 	if err := render.Steps(o.Streams.Out, run.plan, diffs); err != nil {
 		return err
 	}
@@ -394,7 +394,7 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 	switch {
 	case planned.Blocked:
 		fmt.Fprintf(s.Streams.Out, "Namespace %s has pods that no step would move:\n\n", planned.Namespace)
-		render.GatesInBrief(s.Streams.Out, planned)
+		render.Gates(s.Streams.Out, planned, false)
 		return
 	case planned.Operation == v1alpha1.OperationRollback && len(planned.Kept) > 0:
 		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s is left to be undone.\n", planned.Namespace)

@@ -99,15 +99,9 @@ func (s *session) contextName() string {
 	return raw.CurrentContext
 }
 
-// read reads the mesh with the details of one namespace, or of none.
+// read reads the mesh with the details of one namespace.
 func (s *session) read(ctx context.Context, namespace string) (mesh.Content, *mesh.Snapshot, error) {
-	cluster := mesh.Cluster{Dynamic: s.dyn, Metadata: s.meta, Discovery: s.kube.Discovery()}
-	content, err := mesh.Read(ctx, cluster, mesh.Scope{Namespace: namespace})
-	if err != nil {
-		return content, nil, s.explain(err)
-	}
-	snapshot, err := mesh.NewSnapshot(content)
-	return content, snapshot, err
+	return s.readCluster(ctx, mesh.Scope{Namespace: namespace})
 }
 
 // find returns a namespace of a snapshot, or why it is not there.

@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"sigs.k8s.io/yaml"
 )
@@ -11,21 +13,30 @@ import (
 // Format is how a document is written.
 type Format string
 
-// The formats. Human is tables and text.
+// The formats. Human is tables and text, wide the same with everything that
+// there is to say, name the names alone.
 const (
 	FormatHuman Format = ""
+	FormatWide  Format = "wide"
+	FormatName  Format = "name"
 	FormatJSON  Format = "json"
 	FormatYAML  Format = "yaml"
 )
 
-// ParseFormat reads the value of -o.
-func ParseFormat(text string) (Format, error) {
-	switch format := Format(text); format {
-	case FormatHuman, FormatJSON, FormatYAML:
+// ParseFormat reads the value of -o. Besides json and yaml it accepts what a
+// command can write, too.
+func ParseFormat(text string, too ...Format) (Format, error) {
+	accepted := append(slices.Clone(too), FormatJSON, FormatYAML)
+	format := Format(text)
+	if format == FormatHuman || slices.Contains(accepted, format) {
 		return format, nil
-	default:
-		return "", fmt.Errorf("unknown output format %q: use json or yaml", text)
 	}
+	var names []string
+	for _, one := range accepted {
+		names = append(names, string(one))
+	}
+	last := len(names) - 1
+	return "", fmt.Errorf("unknown output format %q: use %s or %s", text, strings.Join(names[:last], ", "), names[last])
 }
 
 // Document writes one document as JSON or YAML.

@@ -4,32 +4,52 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
 
-// PlanHeading writes what a plan is about in one line.
+// PlanHeading writes what a plan is about, and the plan in figures.
 func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 	verb := map[v1alpha1.Operation]string{
 		v1alpha1.OperationEnroll: "Enroll namespace", v1alpha1.OperationRollback: "Roll back namespace",
 	}[plan.Operation]
-	state := ""
-	if plan.Blocked {
-		state = ", BLOCKED by the gates below"
+	state := count(len(plan.Steps), "step")
+	if plan.Withheld {
+		state = "steps not shown"
 	}
-	fmt.Fprintf(out, "%s %s: %s, %s%s\n", verb, plan.Namespace, count(len(plan.Steps), "step"), count(restartCount(plan), "restart"), state)
-}
-
-func restartCount(plan v1alpha1.MigrationPlan) int {
-	restarts := 0
-	for _, step := range plan.Steps {
-		if len(step.Changes) > 0 && len(step.Gate.Workloads) > 0 {
-			restarts += len(step.Gate.Workloads)
+	if plan.Blocked {
+		state += ", BLOCKED by the gates below"
+	}
+	fmt.Fprintf(out, "%s %s: %s\n\n", verb, plan.Namespace, state)
+	overview := plan.Overview
+	for _, line := range []struct{ name, text string }{
+		{"changes", changes(overview.Changes)},
+		{"restarts", restarted(overview)},
+		{"blocked by", strings.Join(overview.Blockers, ", ")},
+		{"afterwards", strings.Join(overview.Differences, ", ")},
+	} {
+		if line.text != "" {
+			fmt.Fprintf(out, "  %-12s%s\n", line.name, wrapped(line.text, 14))
 		}
 	}
-	return restarts
+}
+
+func changes(byKind map[string]int) string {
+	var texts []string
+	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
+		texts = append(texts, count(byKind[kind], kind))
+	}
+	return strings.Join(texts, ", ")
+}
+
+func restarted(overview v1alpha1.Overview) string {
+	if overview.RestartedWorkloads == 0 {
+		return ""
+	}
+	return count(overview.RestartedWorkloads, "workload") + ", " + count(overview.RestartedPods, "pod")
 }
 
 func count(n int, noun string) string {
@@ -39,27 +59,49 @@ func count(n int, noun string) string {
 	return fmt.Sprintf("%d %ss", n, noun)
 }
 
-// Gates writes every gate of a plan.
-func Gates(out io.Writer, plan v1alpha1.MigrationPlan) {
+// Gates writes the gates of a plan that have something to say, and of those that
+// passed how many there are of each category. All writes every one.
+func Gates(out io.Writer, plan v1alpha1.MigrationPlan, all bool) {
 	fmt.Fprintln(out, "\nGATES")
-	Results(out, plan.Gates)
+	if all {
+		Results(out, plan.Gates)
+	} else {
+		Results(out, slices.DeleteFunc(slices.Clone(plan.Gates), passed))
+		if text := passedByCategory(plan.Gates); text != "" {
+			fmt.Fprintf(out, "%-*s%s\n", statusColumn, v1alpha1.StatusPass, wrapped(text, statusColumn))
+		}
+	}
 	Summary(out, plan.Summary)
 }
 
-// GatesInBrief writes the gates of a plan that have something to say, and
-// counts the others.
-func GatesInBrief(out io.Writer, plan v1alpha1.MigrationPlan) {
-	fmt.Fprintln(out, "\nGATES")
-	Results(out, slices.DeleteFunc(slices.Clone(plan.Gates), func(result v1alpha1.CheckResult) bool {
-		return result.Status == v1alpha1.StatusPass
-	}))
-	Summary(out, plan.Summary)
+func passed(result v1alpha1.CheckResult) bool { return result.Status == v1alpha1.StatusPass }
+
+func passedByCategory(results []v1alpha1.CheckResult) string {
+	var categories []string
+	counts := map[string]int{}
+	for _, result := range results {
+		if !passed(result) {
+			continue
+		}
+		if counts[result.Category] == 0 {
+			categories = append(categories, result.Category)
+		}
+		counts[result.Category]++
+	}
+	for i, category := range categories {
+		categories[i] = fmt.Sprintf("%d %s", counts[category], category)
+	}
+	return strings.Join(categories, ", ")
 }
 
 // Steps writes a plan's steps in order. With diffs each is followed by what it
 // changes; the function given returns an object's diffs for a step.
 func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step) ([]ObjectDiff, error)) error {
 	fmt.Fprintln(out, "\nSTEPS")
+	if plan.Withheld {
+		fmt.Fprintln(out, "not shown while gates block: --ignore-failures shows them")
+		return nil
+	}
 	for i, step := range plan.Steps {
 		head := fmt.Sprintf("%2d  %-18s ", i+1, step.Phase)
 		fmt.Fprintf(out, "%s%s\n", head, wrapped(step.Summary, len(head)))

@@ -38,18 +38,25 @@ func fits(t *testing.T, text string) {
 func TestStatus(t *testing.T) {
 	status := v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{
 		{Name: "outside", DataPlane: v1alpha1.DataPlaneNone},
-		{Name: "payments", DataPlane: v1alpha1.DataPlaneSidecar, Injection: "rev=canary", Pods: v1alpha1.PodCounts{Sidecar: 12, Gateway: 1}},
-		{Name: "shop", DataPlane: v1alpha1.DataPlaneMixed, Injection: "enabled", DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Sidecar: 1, Ambient: 2, None: 3}, RestartsDue: 4, Record: &v1alpha1.RecordSummary{ID: "a", Operation: v1alpha1.OperationEnroll, State: v1alpha1.RunIncomplete}},
+		{Name: "payments", DataPlane: v1alpha1.DataPlaneSidecar, Injection: "rev=canary", Pods: v1alpha1.PodCounts{Sidecar: 12, Gateway: 1}, Blockers: 2, Warnings: 1},
+		{Name: "shop", DataPlane: v1alpha1.DataPlaneMixed, Injection: "enabled", DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Sidecar: 1, Ambient: 2, None: 3}, RestartsDue: 4, Warnings: 3, Phase: v1alpha1.PhaseEnableAmbient, Record: &v1alpha1.RecordSummary{ID: "a", Operation: v1alpha1.OperationEnroll, State: v1alpha1.RunIncomplete}},
 		{Name: "ways", DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Record: &v1alpha1.RecordSummary{State: v1alpha1.RunSucceeded}, Waypoints: []v1alpha1.WaypointStatus{
 			{Name: "good", Exists: true, Programmed: true, ReadyEndpoints: 1, Used: true}, {Name: "spare", Exists: true, Programmed: true, ReadyEndpoints: 1},
 			{Name: "empty", Exists: true, Programmed: true, Used: true}, {Name: "new", Exists: true, Used: true}, {Name: "gone", Used: true},
 		}},
 	}}
 	var out bytes.Buffer
-	if err := render.Status(&out, status); err != nil {
+	if err := render.Status(&out, status, render.StatusStyle{}); err != nil {
 		t.Fatal(err)
 	}
 	golden.Assert(t, "status.txt", out.String())
+	for name, style := range map[string]render.StatusStyle{"status-wide.txt": {Wide: true}, "status-no-headers.txt": {NoHeaders: true}} {
+		var styled bytes.Buffer
+		if err := render.Status(&styled, v1alpha1.MeshStatus{Namespaces: status.Namespaces[1:2]}, style); err != nil {
+			t.Fatal(err)
+		}
+		golden.Assert(t, name, styled.String())
+	}
 	for line := range strings.Lines(out.String()) {
 		if trimmed := strings.TrimRight(line, " \n"); trimmed != strings.TrimRight(line, "\n") {
 			t.Errorf("a line ends in spaces: %q", line)
@@ -63,8 +70,8 @@ func TestStatusOfAnOrdinaryMesh(t *testing.T) {
 	var out bytes.Buffer
 	if err := render.Status(&out, v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{
 		{Name: "payments", DataPlane: v1alpha1.DataPlaneSidecar, Injection: "enabled", Pods: v1alpha1.PodCounts{Sidecar: 12}},
-		{Name: "shop", DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Ambient: 3}, Record: &v1alpha1.RecordSummary{State: v1alpha1.RunRolledBack}},
-	}}); err != nil {
+		{Name: "shop", DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Ambient: 3}, Phase: v1alpha1.PhaseDisableInjection, Blockers: 1, Warnings: 2, Record: &v1alpha1.RecordSummary{State: v1alpha1.RunRolledBack}},
+	}}, render.StatusStyle{}); err != nil {
 		t.Fatal(err)
 	}
 	golden.Assert(t, "status-ordinary.txt", out.String())
@@ -73,25 +80,29 @@ func TestStatusOfAnOrdinaryMesh(t *testing.T) {
 
 func TestStatusOfNothing(t *testing.T) {
 	var out bytes.Buffer
-	if err := render.Status(&out, v1alpha1.MeshStatus{}); err != nil || out.String() != "No namespace has anything to do with the mesh.\n" {
+	if err := render.Status(&out, v1alpha1.MeshStatus{}, render.StatusStyle{}); err != nil || out.String() != "No namespace has anything to do with the mesh.\n" {
 		t.Errorf("it writes %q, %v", out.String(), err)
 	}
 }
 
 func results() []v1alpha1.CheckResult {
 	return []v1alpha1.CheckResult{
-		{ID: "istio-installed", Status: v1alpha1.StatusPass, Message: "istiod is installed"},
+		{ID: "istio-installed", Category: "prerequisites", Status: v1alpha1.StatusPass, Message: "istiod is installed"},
 		{ID: "live-capture", Status: v1alpha1.StatusWarn, Object: &v1alpha1.ObjectReference{Kind: "Namespace", Name: "shop"}, Message: "3 running pods without sidecar will be captured at once, open connections included: a, b, c", Remedy: "label pods istio.io/dataplane-mode=none that must stay out"},
 		{ID: "dry-run-policies", Status: v1alpha1.StatusSkip, Message: "skipped"},
 		{ID: "layer7-policies", Status: v1alpha1.StatusUnknown, Message: "AuthorizationPolicy could not be read: authorizationpolicies.security.istio.io is forbidden: User \"jane\" cannot list resource", Remedy: "grant list on it, or run as somebody who may"},
 		{ID: "restartable", Status: v1alpha1.StatusFail, Object: &cart, Field: "spec.paused", Message: "it is paused, so a changed template would not roll out", Remedy: "kubectl rollout resume it"},
-		{ID: "cni-nodes", Status: v1alpha1.StatusPass, Message: "istio-cni is ready on every node, and this sentence is so long that it has to be wrapped somewhere"},
+		{ID: "cni-nodes", Category: "ambient components", Status: v1alpha1.StatusPass, Message: "istio-cni is ready on every node, and this sentence is so long that it has to be wrapped somewhere"},
 	}
 }
 
 func samplePlan() v1alpha1.MigrationPlan {
 	workloads := []v1alpha1.ObjectReference{cart}
 	plan := v1alpha1.MigrationPlan{
+		Overview: v1alpha1.Overview{
+			Changes: map[string]int{"Deployment": 1, "Namespace": 1, "StatefulSet": 2}, RestartedWorkloads: 3, RestartedPods: 7,
+			Blockers: []string{"layer7-policies", "restartable"}, Differences: []string{"live-capture"},
+		},
 		Operation: v1alpha1.OperationEnroll, Namespace: "shop", Gates: results(),
 		Steps: []v1alpha1.Step{
 			{ID: "enable-ambient", Phase: v1alpha1.PhaseEnableAmbient, Summary: "label namespace shop for ambient mode", Notes: []string{"pods with sidecars are not touched by it", "3 running without sidecar are captured at once, which ends the connections that they have open"}, Changes: make([]v1alpha1.Change, 1), Gate: v1alpha1.Gate{Kind: v1alpha1.GateCaptured}},
@@ -128,7 +139,7 @@ func TestPlanWithDiffs(t *testing.T) {
 	plan := samplePlan()
 	plan.Blocked = true
 	render.PlanHeading(&out, plan)
-	render.Gates(&out, plan)
+	render.Gates(&out, plan, true)
 	if err := render.Steps(&out, plan, diffs); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +153,7 @@ func TestPlanInBrief(t *testing.T) {
 	plan.Operation = v1alpha1.OperationRollback
 	plan.Steps = plan.Steps[:1]
 	render.PlanHeading(&out, plan)
-	render.GatesInBrief(&out, plan)
+	render.Gates(&out, plan, false)
 	if err := render.Steps(&out, plan, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -154,6 +165,49 @@ func TestPlanInBrief(t *testing.T) {
 	fits(t, out.String())
 	if len(plan.Gates) != len(results()) {
 		t.Error("rendering took gates out of the plan")
+	}
+}
+
+func TestAWithheldPlan(t *testing.T) {
+	var out bytes.Buffer
+	plan := samplePlan()
+	plan.Blocked, plan.Withheld, plan.Steps = true, true, nil
+	render.PlanHeading(&out, plan)
+	if err := render.Steps(&out, plan, diffs); err != nil {
+		t.Fatal(err)
+	}
+	golden.Assert(t, "plan-withheld.txt", out.String())
+	fits(t, out.String())
+}
+
+func TestNamespaceDetails(t *testing.T) {
+	namespace := v1alpha1.NamespaceStatus{
+		Workloads: []v1alpha1.WorkloadStatus{
+			{Object: cart, DataPlane: v1alpha1.DataPlaneSidecar, Pods: v1alpha1.PodCounts{Sidecar: 2}, Enrolment: "move", Rollout: "1 of 2 pods are ready"},
+			{Object: v1alpha1.ObjectReference{Kind: "CronJob", Name: "nightly"}, DataPlane: v1alpha1.DataPlaneNone, Enrolment: "stay"},
+		},
+		Services: []v1alpha1.ServiceStatus{
+			{Name: "cart", Type: "ClusterIP", DataPlane: v1alpha1.DataPlaneSidecar, Pods: v1alpha1.PodCounts{Sidecar: 2}, WaypointFrom: "Namespace", Waypoint: &v1alpha1.WaypointStatus{Namespace: "shop", Name: "way", Exists: true, Programmed: true, ReadyEndpoints: 1}},
+			{Name: "peers", Type: "Headless", DataPlane: v1alpha1.DataPlaneNone},
+		},
+	}
+	var out bytes.Buffer
+	if err := render.NamespaceDetails(&out, namespace, render.StatusStyle{}); err != nil {
+		t.Fatal(err)
+	}
+	golden.Assert(t, "details.txt", out.String())
+	fits(t, out.String())
+	var nothing bytes.Buffer
+	if err := render.NamespaceDetails(&nothing, v1alpha1.NamespaceStatus{}, render.StatusStyle{}); err != nil || nothing.Len() > 0 {
+		t.Errorf("it writes %q, %v", nothing.String(), err)
+	}
+}
+
+func TestUnrecognized(t *testing.T) {
+	var out bytes.Buffer
+	render.Unrecognized(&out, map[string]int{"Secret": 2, "Kustomization.kustomize.config.k8s.io": 1})
+	if want := "not looked at: 3 objects of kinds that say nothing of the mesh: 1\nKustomization.kustomize.config.k8s.io, 2 Secret\n"; out.String() != want {
+		t.Errorf("it writes %q", out.String())
 	}
 }
 

@@ -28,7 +28,9 @@ func table(out io.Writer, header []string, rows [][]string) error {
 		tablewriter.WithHeaderAutoWrap(tw.WrapNone),
 		tablewriter.WithPadding(tw.Padding{Right: "  ", Overwrite: true}),
 	)
-	t.Header(header)
+	if header != nil {
+		t.Header(header)
+	}
 	if err := t.Bulk(rows); err != nil {
 		return err
 	}

@@ -36,6 +36,10 @@ type CheckResult struct {
 	Message string `json:"message"`
 	// Remedy says what to do; empty where nothing has to be done.
 	Remedy string `json:"remedy,omitempty"`
+	// Suppressed says by what a finding was taken out of the report: "--skip",
+	// or the annotation of an object. Its status is then skip. A migration goes
+	// by the finding all the same.
+	Suppressed string `json:"suppressed,omitempty"`
 	// Docs is where the check is explained: a file of the project's repository
 	// and a heading in it.
 	Docs string `json:"docs,omitempty"`

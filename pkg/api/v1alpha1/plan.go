@@ -40,10 +40,14 @@ type MigrationPlan struct {
 	Namespace string    `json:"namespace"`
 	// Blocked is true when a gate fails or could not be seen: the steps are
 	// then what would be done, and nothing may be.
-	Blocked bool          `json:"blocked"`
-	Gates   []CheckResult `json:"gates"`
-	Summary Summary       `json:"summary"`
-	Steps   []Step        `json:"steps"`
+	Blocked  bool          `json:"blocked"`
+	Overview Overview      `json:"overview"`
+	Gates    []CheckResult `json:"gates"`
+	Summary  Summary       `json:"summary"`
+	// Withheld is true where the steps are left out because the plan is
+	// blocked and it was not asked for them all the same.
+	Withheld bool   `json:"withheld,omitempty"`
+	Steps    []Step `json:"steps"`
 	// Kept names what a rollback leaves alone because somebody else has
 	// changed it since.
 	Kept []KeptField `json:"kept,omitempty"`
@@ -52,6 +56,20 @@ type MigrationPlan struct {
 	Gone []ObjectReference `json:"gone,omitempty"`
 	// Undoes names the runs that a rollback undoes, newest first.
 	Undoes []string `json:"undoes,omitempty"`
+}
+
+// Overview is a plan in figures.
+type Overview struct {
+	// Changes counts the objects that are changed, by kind.
+	Changes map[string]int `json:"changes,omitempty"`
+	// RestartedWorkloads are replaced pod by pod, RestartedPods in all.
+	RestartedWorkloads int `json:"restartedWorkloads"`
+	RestartedPods      int `json:"restartedPods"`
+	// Blockers are the IDs of the gates that block.
+	Blockers []string `json:"blockers,omitempty"`
+	// Differences are the IDs of the gates that announce what is, or behaves,
+	// differently afterwards.
+	Differences []string `json:"differences,omitempty"`
 }
 
 // Step is one thing that a run does and waits for.

@@ -62,8 +62,47 @@ type NamespaceStatus struct {
 	// RestartsDue counts pods that a restart now would move to another mode
 	// than the one they run in.
 	RestartsDue int `json:"restartsDue"`
+	// Phase is the last phase of an enrolment that leaves nothing to be done;
+	// empty where the namespace is on sidecars or outside the mesh.
+	Phase Phase `json:"phase,omitempty"`
+	// Blockers and Warnings count the findings that stand in the way of
+	// enrolling the namespace, or announce something. They are left out where a
+	// namespace has nothing to do with the mesh.
+	Blockers int `json:"blockers"`
+	Warnings int `json:"warnings"`
+	// Workloads and Services are given for a single namespace.
+	Workloads []WorkloadStatus `json:"workloads,omitempty"`
+	Services  []ServiceStatus  `json:"services,omitempty"`
 	// Record is the newest migration recorded for the namespace, if any.
 	Record *RecordSummary `json:"record,omitempty"`
+}
+
+// WorkloadStatus is where one workload stands.
+type WorkloadStatus struct {
+	Object    ObjectReference `json:"object"`
+	DataPlane DataPlane       `json:"dataPlane"`
+	Pods      PodCounts       `json:"pods"`
+	// Enrolment is what enrolling the namespace means for it: move, pin (it is
+	// kept out of ambient mode) or stay.
+	Enrolment   string `json:"enrolment"`
+	RestartsDue int    `json:"restartsDue"`
+	// Rollout says what its rollout waits for; empty where it is complete.
+	Rollout string `json:"rollout,omitempty"`
+}
+
+// ServiceStatus is how traffic to one Service is carried.
+type ServiceStatus struct {
+	Name string `json:"name"`
+	// Type is the Service's type, or Headless.
+	Type string `json:"type"`
+	// DataPlane is that of the pods it selects.
+	DataPlane DataPlane `json:"dataPlane"`
+	Pods      PodCounts `json:"pods"`
+	// Waypoint is the one that its traffic goes through; nil where none does.
+	Waypoint *WaypointStatus `json:"waypoint,omitempty"`
+	// WaypointFrom is the object whose label names the waypoint: Service or
+	// Namespace.
+	WaypointFrom string `json:"waypointFrom,omitempty"`
 }
 
 // RecordSummary names a MigrationRecord and says how it ended.
@@ -77,6 +116,9 @@ type RecordSummary struct {
 type MeshStatus struct {
 	TypeMeta   `json:",inline"`
 	Namespaces []NamespaceStatus `json:"namespaces"`
+	// Unrecognized counts objects of kinds that mean nothing here, by kind and
+	// group. There are some only where files were read.
+	Unrecognized map[string]int `json:"unrecognized,omitempty"`
 	// Unknown names what could not be read and is therefore missing here.
 	Unknown []string `json:"unknown,omitempty"`
 }

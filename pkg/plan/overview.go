@@ -1,0 +1,40 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// overview sums up what a plan changes, restarts and announces.
+func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.Overview {
+	sum := v1alpha1.Overview{Changes: map[string]int{}}
+	changed := map[v1alpha1.ObjectReference]bool{}
+	for _, step := range planned.Steps {
+		for _, change := range step.Changes {
+			if !changed[change.Object] {
+				changed[change.Object] = true
+				sum.Changes[change.Object.Kind]++
+			}
+		}
+		if len(step.Changes) == 0 {
+			continue
+		}
+		for _, reference := range step.Gate.Workloads {
+			sum.RestartedWorkloads++
+			if workload, found := snapshot.Workload(reference); found {
+				sum.RestartedPods += len(snapshot.PodsOf(workload))
+			}
+		}
+	}
+	for _, gate := range planned.Gates {
+		switch {
+		case gate.Blocks() && !slices.Contains(sum.Blockers, gate.ID):
+			sum.Blockers = append(sum.Blockers, gate.ID)
+		case gate.Status == v1alpha1.StatusWarn && !slices.Contains(sum.Differences, gate.ID):
+			sum.Differences = append(sum.Differences, gate.ID)
+		}
+	}
+	return sum
+}

@@ -1,0 +1,105 @@
+package plugin
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/metadata/metadatainformer"
+	"k8s.io/client-go/tools/cache"
+)
+
+const (
+	// settling is how long after a change the mesh is read again: changes come
+	// in flocks.
+	settling = time.Second
+	// refresh is how often it is read without any change that is watched.
+	refresh = 30 * time.Second
+	// clearScreen moves to the top left and clears what is below.
+	clearScreen = "\x1b[H\x1b[2J"
+)
+
+// follow shows the status, and again whenever it has changed, until the context
+// ends: that is how it is meant to end.
+func (o *statusOptions) follow(ctx context.Context) error {
+	changed := o.changes(ctx)
+	var shown []byte
+	for {
+		status, err := o.collect(ctx)
+		switch {
+		case errors.Is(err, context.Canceled):
+			return nil
+		case err != nil:
+			return err
+		}
+		var text bytes.Buffer
+		if err := o.print(&text, status); err != nil {
+			return err
+		}
+		if !bytes.Equal(text.Bytes(), shown) {
+			o.redraw(text.Bytes(), shown != nil)
+			shown = text.Bytes()
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-changed:
+		case <-time.After(refresh):
+		}
+	}
+}
+
+func (o *statusOptions) redraw(text []byte, again bool) {
+	switch {
+	case o.OutTerminal:
+		fmt.Fprint(o.Streams.Out, clearScreen)
+	case again:
+		fmt.Fprintln(o.Streams.Out)
+	}
+	// A pipe that nobody reads any more ends the process by its signal.
+	_, _ = o.Streams.Out.Write(text)
+}
+
+// changes signals that a namespace or a pod has changed, a while after it has.
+// Where they may not be watched, nothing is signalled.
+func (o *statusOptions) changes(ctx context.Context) <-chan struct{} {
+	raw, settled := make(chan struct{}, 1), make(chan struct{}, 1)
+	signal := func(any) {
+		select {
+		case raw <- struct{}{}:
+		default:
+		}
+	}
+	factory := metadatainformer.NewFilteredSharedInformerFactory(o.meta, 0, metav1.NamespaceAll, nil)
+	for _, resource := range []string{"namespaces", "pods"} {
+		informer := factory.ForResource(schema.GroupVersionResource{Version: "v1", Resource: resource}).Informer()
+		// The error could only be that the informer has ended.
+		_, _ = informer.AddEventHandler(cache.ResourceEventHandlerFuncs{
+			AddFunc: signal, UpdateFunc: func(_, now any) { signal(now) }, DeleteFunc: signal,
+		})
+	}
+	factory.Start(ctx.Done())
+	go func() {
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-raw:
+			}
+			select {
+			case <-ctx.Done():
+				return
+			case <-time.After(settling):
+			}
+			select {
+			case settled <- struct{}{}:
+			default:
+			}
+		}
+	}()
+	return settled
+}
