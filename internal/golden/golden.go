@@ -16,7 +16,12 @@ var update = flag.Bool("update", false, "write the golden files anew")
 // Assert compares text with testdata/name.
 func Assert(t *testing.T, name, text string) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
+	AssertFile(t, filepath.Join("testdata", name), text)
+}
+
+// AssertFile compares text with a file.
+func AssertFile(t *testing.T, path, text string) {
+	t.Helper()
 	if *update {
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)

@@ -79,7 +79,8 @@ func run(ctx context.Context, arguments ...string) outcome {
 	command := plugin.NewCommand(plugin.Environment{
 		Streams: genericiooptions.IOStreams{In: strings.NewReader(""), Out: &out, ErrOut: &errOut}, Version: "v0.0.0-test", Now: time.Now,
 	})
-	command.SetArgs(arguments)
+	// Given none, the command would take those of the test.
+	command.SetArgs(append([]string{}, arguments...))
 	err := command.ExecuteContext(ctx)
 	return outcome{plugin.ExitStatus(err), err, out.String(), errOut.String()}
 }

@@ -139,8 +139,12 @@ func (o *planOptions) showShaped(snapshot *mesh.Snapshot, whole, shown v1alpha1.
 	}
 	render.PlanHeading(out, shown)
 	render.Gates(out, shown, o.output.format == render.FormatWide)
-	if hidden := hiddenFindings(shown.Gates); hidden > 0 {
-		fmt.Fprintf(out, "%d findings are not shown, by --skip or annotation; enroll goes by them.\n", hidden)
+	switch hidden := hiddenFindings(shown.Gates); hidden {
+	case 0:
+	case 1:
+		fmt.Fprintln(out, "1 finding is not shown; enroll goes by it all the same.")
+	default:
+		fmt.Fprintf(out, "%d findings are not shown; enroll goes by them all the same.\n", hidden)
 	}
 	return render.Steps(out, shown, o.diffs(snapshot, whole))
 }

@@ -40,7 +40,7 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 func changes(byKind map[string]int) string {
 	var texts []string
 	for _, kind := range slices.Sorted(maps.Keys(byKind)) {
-		texts = append(texts, count(byKind[kind], kind))
+		texts = append(texts, kept(count(byKind[kind], kind)))
 	}
 	return strings.Join(texts, ", ")
 }
@@ -89,7 +89,7 @@ func passedByCategory(results []v1alpha1.CheckResult) string {
 		counts[result.Category]++
 	}
 	for i, category := range categories {
-		categories[i] = fmt.Sprintf("%d %s", counts[category], category)
+		categories[i] = kept(fmt.Sprintf("%d %s", counts[category], category))
 	}
 	return strings.Join(categories, ", ")
 }

@@ -59,8 +59,14 @@ func dash(text string) string {
 	return text
 }
 
+// noBreak is a space that no line is broken at; wrapped writes it as a space.
+const noBreak = "\u00a0"
+
+// kept keeps words together on one line.
+func kept(words string) string { return strings.ReplaceAll(words, " ", noBreak) }
+
 // wrapped breaks text into lines that fit after an indentation.
 func wrapped(text string, indent int) string {
-	lines := strings.Split(wordwrap.WrapString(text, uint(Width-indent)), "\n")
-	return strings.Join(lines, "\n"+strings.Repeat(" ", indent))
+	broken := strings.ReplaceAll(wordwrap.WrapString(text, uint(Width-indent)), noBreak, " ")
+	return strings.ReplaceAll(broken, "\n", "\n"+strings.Repeat(" ", indent))
 }

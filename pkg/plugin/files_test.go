@@ -1,0 +1,232 @@
+package plugin_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/golden"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+const layer7 = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: get-only, namespace: shop}
+spec:
+  selector: {matchLabels: {app: cart}}
+  rules: [{to: [{operation: {methods: [GET]}}]}]`
+
+// writeFile writes a file of its own and returns its path.
+func writeFile(t *testing.T, name, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// dump writes a mesh with an injected namespace, and what is added to it, as
+// the command snapshot does.
+func dump(t *testing.T, more ...any) string {
+	t.Helper()
+	noCluster(t)
+	cart := fixture.Deployment("shop", "cart", func(d *appsv1.Deployment) {
+		d.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "PASSWORD", Value: "hunter2"}}
+	})
+	objects := append(fixture.Installation(), fixture.Namespace("shop", map[string]string{"istio-injection": "enabled"}), cart,
+		fixture.PodsOf(cart, fixture.Sidecar), "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\nspec: {selector: {app: cart}, ports: [{port: 80}]}")
+	written, err := mesh.Dump(fixture.Content(append(objects, more...)...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := yaml.Marshal(written)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(text), "hunter2") {
+		t.Fatal("a password is in the dump")
+	}
+	return writeFile(t, "mesh.yaml", string(text))
+}
+
+// noCluster leaves the commands without any kubeconfig.
+func noCluster(t *testing.T) {
+	t.Helper()
+	home := t.TempDir()
+	t.Setenv("HOME", home)
+	t.Setenv("KUBECONFIG", filepath.Join(home, "none"))
+}
+
+func (o outcome) want(t *testing.T, status int) outcome {
+	t.Helper()
+	if o.status != status {
+		t.Fatalf("the status is %d, not %d: %v\n%s%s", o.status, status, o.err, o.out, o.errOut)
+	}
+	return o
+}
+
+func TestStatusOfFiles(t *testing.T) {
+	path := dump(t)
+	golden.Assert(t, "status-files.txt", run(t.Context(), "status", "-f", path, "-n", "shop").want(t, 0).out)
+	if out := run(t.Context(), "status", "-f", path, "-o", "name").want(t, 0).out; out != "namespace/shop\n" {
+		t.Errorf("the names are %q", out)
+	}
+	if out := run(t.Context(), "status", "-f", path, "-l", "team=other").want(t, 0).out; !strings.HasPrefix(out, "No namespace") {
+		t.Errorf("other namespaces are %q", out)
+	}
+	blocked := dump(t, layer7)
+	if out := run(t.Context(), "status", "-f", blocked).want(t, 0).out; !strings.Contains(out, "1 block") {
+		t.Errorf("the status is\n%s", out)
+	}
+	run(t.Context(), "status", "-f", blocked, "--fail-on=error").want(t, 3)
+	run(t.Context(), "status", "-f", path, "--fail-on=error").want(t, 0)
+}
+
+func TestPlanOfFiles(t *testing.T) {
+	path := dump(t)
+	plan := run(t.Context(), "plan", "-n", "shop", "-f", path).want(t, 0)
+	golden.Assert(t, "plan-files.txt", plan.out)
+	if strings.Contains(plan.out, "hunter2") {
+		t.Error("a password is in the plan")
+	}
+	if out := run(t.Context(), "plan", "-n", "shop", "-f", path, "--diff=false").want(t, 0).out; strings.Contains(out, "@@") || !strings.Contains(out, "restart deployment/cart") {
+		t.Errorf("without diffs the plan is\n%s", out)
+	}
+	part := run(t.Context(), "plan", "-n", "shop", "-f", path, "--from=restart-workloads", "--until=disable-injection").want(t, 0).out
+	for text, want := range map[string]bool{"restart deployment/cart": true, "stop asking": true, "label namespace": false, "verify that": false} {
+		if strings.Contains(part, text) != want {
+			t.Errorf("%q in the part of the plan: not %t:\n%s", text, want, part)
+		}
+	}
+}
+
+func TestABlockedPlan(t *testing.T) {
+	path := dump(t, layer7)
+	withheld := run(t.Context(), "plan", "-n", "shop", "-f", path).want(t, 3)
+	if strings.Contains(withheld.out, "restart deployment/cart") || !strings.Contains(withheld.out, "--ignore-failures") || !strings.Contains(withheld.out, "get-only") {
+		t.Errorf("the plan is\n%s", withheld.out)
+	}
+	var document v1alpha1.MigrationPlan
+	if err := yaml.Unmarshal([]byte(run(t.Context(), "plan", "-n", "shop", "-f", path, "-o", "yaml").want(t, 3).out), &document); err != nil {
+		t.Fatal(err)
+	}
+	if !document.Blocked || !document.Withheld || len(document.Steps) > 0 || !slices.Contains(document.Overview.Blockers, "layer7-policies") {
+		t.Errorf("the document is %+v", document)
+	}
+	shown := run(t.Context(), "plan", "-n", "shop", "-f", path, "--ignore-failures").want(t, 3)
+	if !strings.Contains(shown.out, "restart deployment/cart") || !strings.Contains(shown.out, "BLOCKED") {
+		t.Errorf("the plan is\n%s", shown.out)
+	}
+	skipped := run(t.Context(), "plan", "-n", "shop", "-f", path, "--skip=policies").want(t, 3)
+	if !strings.Contains(skipped.out, "0 failed, 1 skipped") || !strings.Contains(skipped.out, "enroll goes by it all the same") {
+		t.Errorf("the plan is\n%s", skipped.out)
+	}
+}
+
+func TestFindingsAreSuppressedByTheirOwners(t *testing.T) {
+	annotated := strings.Replace(layer7, "namespace: shop", "namespace: shop, annotations: {"+mesh.SuppressAnnotation+": 'other, layer7-policies'}", 1)
+	plan := run(t.Context(), "plan", "-n", "shop", "-f", dump(t, annotated), "-o", "json").want(t, 3)
+	if !strings.Contains(plan.out, `"suppressed": "annotation `+mesh.SuppressAnnotation) || strings.Contains(plan.out, `"status": "fail"`) {
+		t.Errorf("the plan is\n%s", plan.out)
+	}
+}
+
+func TestOutputDir(t *testing.T) {
+	// Without the password nothing is missing in the dump.
+	noCluster(t)
+	manifests := `
+apiVersion: v1
+kind: Namespace
+metadata: {name: shop, labels: {istio-injection: enabled}}
+---
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart, namespace: shop, uid: "1", resourceVersion: "5", generation: 2}
+spec:
+  selector: {matchLabels: {app: cart}}
+  template:
+    metadata: {labels: {app: cart, istio.io/rev: canary}}
+    spec: {containers: [{name: main, image: "example.com/cart:1", env: [{name: PASSWORD, value: hunter2}]}]}
+status: {readyReplicas: 1}
+`
+	webhook, err := yaml.Marshal(fixture.Injector("canary", false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	standard, err := yaml.Marshal(fixture.Injector("", false))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := writeFile(t, "app.yaml", manifests+"---\n"+string(webhook)+"---\n"+string(standard))
+	directory := filepath.Join(t.TempDir(), "phases")
+	arguments := []string{"plan", "-n", "shop", "-f", path, "--output-dir", directory}
+	if blocked := run(t.Context(), arguments...).want(t, 3); !strings.Contains(blocked.errOut, "is not written while gates block") {
+		t.Errorf("it says\n%s", blocked.errOut)
+	}
+	run(t.Context(), append(arguments, "--ignore-failures")...).want(t, 3)
+	var names []string
+	entries, err := os.ReadDir(directory)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, entry := range entries {
+		names = append(names, entry.Name())
+	}
+	if diff := cmp.Diff([]string{"01-enable-ambient.yaml", "02-restart-workloads.yaml", "03-disable-injection.yaml"}, names); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, name := range names {
+		text, err := os.ReadFile(filepath.Join(directory, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden.Assert(t, "phases/"+name, string(text))
+	}
+	if again := run(t.Context(), arguments...).want(t, 1); !strings.Contains(again.err.Error(), "is not empty") {
+		t.Errorf("the error is %v", again.err)
+	}
+	redacted := run(t.Context(), "plan", "-n", "shop", "-f", dump(t), "--output-dir", filepath.Join(t.TempDir(), "phases"))
+	if redacted.status != 1 || !strings.Contains(redacted.err.Error(), "Deployment shop/cart: its manifest cannot be written") {
+		t.Errorf("the error is %v", redacted.err)
+	}
+}
+
+func TestFilesThatAreNotUnderstood(t *testing.T) {
+	noCluster(t)
+	tests := []struct {
+		name, text, want string
+	}{
+		{"malformed", "kind: Namespace\napiVersion: v1\nmetadata: {name: shop}\n---\na: [\n", "bad.yaml:5 (document 2)"},
+		{"a template", "kind: Namespace\nmetadata: {name: {{ .Values.name }}}\n", "render templates first"},
+		{"nothing of a mesh", "kind: Kustomization\nresources: [a.yaml]\n", "there is no object that a mesh is made of"},
+		{"a wrong type", "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: cart, namespace: shop}\nspec: {replicas: many}\n", "bad.yaml:1 (document 1): Deployment shop/cart: "},
+		{"no name", "kind: Service\napiVersion: v1\nmetadata: {namespace: shop}\n", "bad.yaml:1 (document 1): Service: metadata.name"},
+		{"twice", "kind: Service\napiVersion: v1\nmetadata: {name: a, namespace: shop}\n---\nkind: Service\napiVersion: v1\nmetadata: {name: a, namespace: shop}\nspec: {type: NodePort}\n", "says something else there"},
+		{"another namespace", "kind: Namespace\napiVersion: v1\nmetadata: {name: pay}\n", "namespace shop is not in the files"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			path := writeFile(t, "bad.yaml", test.text)
+			outcome := run(t.Context(), "plan", "-n", "shop", "-f", path).want(t, 1)
+			if !strings.Contains(outcome.err.Error(), test.want) {
+				t.Errorf("the error is %v", outcome.err)
+			}
+		})
+	}
+	if missing := run(t.Context(), "status", "-f", "missing.yaml").want(t, 1); !strings.Contains(missing.err.Error(), "missing.yaml") {
+		t.Errorf("the error is %v", missing.err)
+	}
+	if empty := run(t.Context(), "status", "-f", t.TempDir()).want(t, 1); !strings.Contains(empty.err.Error(), "holds no files") {
+		t.Errorf("the error is %v", empty.err)
+	}
+}
