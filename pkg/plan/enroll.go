@@ -92,7 +92,9 @@ func (e enrolment) pin() ([]v1alpha1.Step, error) {
 	}
 	if e.namespace.Labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneAmbient {
 		optedOut := slices.DeleteFunc(e.snapshot.BarePods(e.namespace.Name), func(pod mesh.Pod) bool {
-			return pod.HasSidecar() || pod.HostNetwork || !mesh.OptedOut(pod.Labels, pod.Annotations)
+			// Where the namespace's pods are known by metadata only, gates are
+			// unknown, and block.
+			return !pod.Detailed || pod.HasSidecar() || pod.HostNetwork || !mesh.OptedOut(pod.Labels, pod.Annotations)
 		})
 		if err := e.pinPods(&bare, optedOut); err != nil {
 			return nil, err
