@@ -30,6 +30,8 @@ type Finding struct {
 	Field   string
 	Message string
 	Remedy  string
+	// unseen is what kept the check from being made.
+	unseen []v1alpha1.KindCoverage
 }
 
 // Check is one thing that must hold.
@@ -80,6 +82,7 @@ func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 			result := v1alpha1.CheckResult{
 				ID: check.ID, Category: check.Category, Severity: check.Severity, Status: finding.Status,
 				Object: finding.Object, Field: finding.Field, Message: finding.Message, Remedy: finding.Remedy,
+				Unseen: finding.unseen,
 			}
 			if result.Status != v1alpha1.StatusPass {
 				result.Docs = Docs(check.ID)
@@ -110,30 +113,43 @@ func (c Check) findings(subject Subject, blocked map[string]bool) []Finding {
 	return findings
 }
 
+// unseen is the finding of a check whose needs were not all read.
 func (c Check) unseen(snapshot *mesh.Snapshot, namespace string) []Finding {
-	var findings []Finding
+	var unseen []v1alpha1.KindCoverage
 	for _, key := range c.Needs {
-		coverage := snapshot.Coverage(key, namespace)
-		switch coverage.State {
-		case mesh.CoverageForbidden:
-			findings = append(findings, Finding{
-				Status: v1alpha1.StatusUnknown, Message: fmt.Sprintf("%s could not be read: %s", key, coverage.Reason),
-				Remedy: "grant list on it, or run as somebody who may",
-			})
-		case mesh.CoverageFailed:
-			findings = append(findings, Finding{
-				Status: v1alpha1.StatusUnknown, Message: fmt.Sprintf("the API server does not tell whether there is any %s: %s", key, coverage.Reason),
-				Remedy: "kubectl get apiservices shows which does not answer",
-			})
-		case mesh.CoverageUnasked:
-			findings = append(findings, Finding{
-				Status: v1alpha1.StatusUnknown, Message: key + " was not read: " + cmp.Or(coverage.Reason, "it was not asked for"),
-				Remedy: "take the snapshot from the cluster, or a dump that covers it",
-			})
-		case mesh.CoverageRead, mesh.CoverageAbsent:
+		if coverage := snapshot.Coverage(key, namespace); !coverage.Known() {
+			unseen = append(unseen, v1alpha1.KindCoverage{Key: key, State: string(coverage.State), Reason: cmp.Or(coverage.Reason, "it was not asked for")})
 		}
 	}
-	return findings
+	if len(unseen) == 0 {
+		return nil
+	}
+	var texts []string
+	for _, one := range unseen {
+		texts = append(texts, one.Key+": "+one.Reason)
+	}
+	return []Finding{{
+		Status: v1alpha1.StatusUnknown, Message: "it cannot be told without " + strings.Join(texts, "; "), Remedy: seeing(unseen), unseen: unseen,
+	}}
+}
+
+// seeing is how to have read what was not.
+func seeing(unseen []v1alpha1.KindCoverage) string {
+	var remedies []string
+	for _, one := range unseen {
+		remedy := "take the snapshot from the cluster, or a dump that covers it"
+		switch mesh.CoverageState(one.State) {
+		case mesh.CoverageForbidden:
+			remedy = "grant list on it, or run as somebody who may"
+		case mesh.CoverageFailed:
+			remedy = "kubectl get apiservices shows which does not answer"
+		case mesh.CoverageUnasked, mesh.CoverageRead, mesh.CoverageAbsent:
+		}
+		if !slices.Contains(remedies, remedy) {
+			remedies = append(remedies, remedy)
+		}
+	}
+	return strings.Join(remedies, "; ")
 }
 
 // EnrollGates are the checks that must hold before a namespace is enrolled, in

@@ -326,7 +326,8 @@ func TestRun(t *testing.T) {
 		{ID: "a", Category: "x", Severity: v1alpha1.SeverityError, Status: pass, Message: "fine"},
 		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: warn, Object: &object, Field: "f", Message: "m", Remedy: "r", Docs: "docs/checks.md#b"},
 		{ID: "b", Severity: v1alpha1.SeverityWarning, Status: fail, Message: "n", Docs: "docs/checks.md#b"},
-		{ID: "c", Status: unknown, Message: "Node could not be read: not you", Remedy: "grant list on it, or run as somebody who may", Docs: "docs/checks.md#c"},
+		{ID: "c", Status: unknown, Message: "it cannot be told without Node: not you", Remedy: "grant list on it, or run as somebody who may", Docs: "docs/checks.md#c",
+			Unseen: []v1alpha1.KindCoverage{{Key: "Node", State: "forbidden", Reason: "not you"}}},
 		{ID: "d", Status: pass, Message: "fine"},
 		{ID: "e", Status: skip, Message: "it means nothing while b does not hold", Docs: "docs/checks.md#e"},
 	}

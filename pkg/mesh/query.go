@@ -27,6 +27,9 @@ import (
 // KubernetesVersion is the API server's version as it states it.
 func (s *Snapshot) KubernetesVersion() string { return s.kubernetesVersion }
 
+// Scope says which namespaces the snapshot is about.
+func (s *Snapshot) Scope() Scope { return s.scope }
+
 // Coverage says what is known of a kind, or of the part of one that a key names,
 // as far as decisions about a namespace go.
 func (s *Snapshot) Coverage(key, namespace string) Coverage {

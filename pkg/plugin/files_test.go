@@ -223,6 +223,9 @@ func TestFilesThatAreNotUnderstood(t *testing.T) {
 			}
 		})
 	}
+	if nameless := run(t.Context(), "plan", "-f", dump(t)).want(t, 2); !strings.Contains(nameless.err.Error(), "name the namespace with -n") {
+		t.Errorf("the error is %v", nameless.err)
+	}
 	if missing := run(t.Context(), "status", "-f", "missing.yaml").want(t, 1); !strings.Contains(missing.err.Error(), "missing.yaml") {
 		t.Errorf("the error is %v", missing.err)
 	}

@@ -77,12 +77,8 @@ func (o *planOptions) complete() error {
 	if !o.source.fromFiles() {
 		return o.namespaced.complete()
 	}
-	if err := o.output.complete(); err != nil {
-		return err
-	}
-	var err error
-	o.name, err = o.namespace()
-	return err
+	o.name = *o.flags.Namespace
+	return o.output.complete()
 }
 
 func (o *planOptions) run(ctx context.Context) error {
@@ -92,6 +88,12 @@ func (o *planOptions) run(ctx context.Context) error {
 	snapshot, err := o.take(ctx, o.source, mesh.Scope{Namespace: o.name})
 	if err != nil {
 		return err
+	}
+	if o.name == "" {
+		o.name = snapshot.Scope().Namespace
+	}
+	if o.name == "" {
+		return usageError("the files are of a whole mesh: name the namespace with -n")
 	}
 	namespace, err := o.findIn(o.source, snapshot, o.name)
 	if err != nil {

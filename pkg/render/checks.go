@@ -3,6 +3,9 @@ package render
 import (
 	"fmt"
 	"io"
+	"maps"
+	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
@@ -18,11 +21,50 @@ func Results(out io.Writer, results []v1alpha1.CheckResult) {
 		width = max(width, len(result.ID))
 	}
 	for _, status := range order {
+		if status == v1alpha1.StatusUnknown {
+			writeUnseen(out, results)
+		}
 		for _, result := range results {
-			if result.Status == status {
+			if result.Status == status && len(result.Unseen) == 0 {
 				writeResult(out, result, width)
 			}
 		}
+	}
+}
+
+// writeUnseen writes the checks that could not be made for what was not read,
+// together: one permission that is missing keeps many from being made.
+func writeUnseen(out io.Writer, results []v1alpha1.CheckResult) {
+	var ids, remedies []string
+	keys := map[string][]string{}
+	for _, result := range results {
+		if len(result.Unseen) == 0 {
+			continue
+		}
+		ids = append(ids, result.ID)
+		if !slices.Contains(remedies, result.Remedy) {
+			remedies = append(remedies, result.Remedy)
+		}
+		for _, one := range result.Unseen {
+			if !slices.Contains(keys[one.Reason], one.Key) {
+				keys[one.Reason] = append(keys[one.Reason], one.Key)
+			}
+		}
+	}
+	if len(ids) == 0 {
+		return
+	}
+	fmt.Fprintf(out, "%-*s%s\n", statusColumn, v1alpha1.StatusUnknown,
+		wrapped(count(len(ids), "check")+" cannot be made: "+strings.Join(ids, ", "), statusColumn))
+	for _, reason := range slices.Sorted(maps.Keys(keys)) {
+		slices.Sort(keys[reason])
+		for i, key := range keys[reason] {
+			keys[reason][i] = kept(key)
+		}
+		fmt.Fprintf(out, "%*s%s\n", statusColumn, "", wrapped("without "+strings.Join(keys[reason], ", ")+": "+reason, statusColumn))
+	}
+	for _, remedy := range remedies {
+		fmt.Fprintf(out, "%*s%s\n", statusColumn, "", wrapped("-> "+remedy, statusColumn))
 	}
 }
 

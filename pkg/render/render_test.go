@@ -264,6 +264,24 @@ func TestResultsWriteWhatBlocksFirst(t *testing.T) {
 	}
 }
 
+// One permission that is missing is said once, whatever it keeps from being
+// made.
+func TestResultsWriteWhatCouldNotBeReadOnce(t *testing.T) {
+	forbidden := v1alpha1.KindCoverage{Key: "AuthorizationPolicy", State: "forbidden", Reason: "authorizationpolicies.security.istio.io is forbidden"}
+	unasked := func(key string) v1alpha1.KindCoverage {
+		return v1alpha1.KindCoverage{Key: key, State: "unasked", Reason: "the files hold none"}
+	}
+	var out bytes.Buffer
+	render.Results(&out, []v1alpha1.CheckResult{
+		{ID: "layer7-policies", Status: v1alpha1.StatusUnknown, Message: "m", Remedy: "grant list on it", Unseen: []v1alpha1.KindCoverage{forbidden, unasked("Service")}},
+		{ID: "dry-run-policies", Status: v1alpha1.StatusUnknown, Message: "m", Remedy: "grant list on it", Unseen: []v1alpha1.KindCoverage{forbidden}},
+		{ID: "restartable", Status: v1alpha1.StatusUnknown, Message: "m", Remedy: "take a dump", Unseen: []v1alpha1.KindCoverage{unasked("CronJob"), unasked("Service")}},
+		{ID: "istio-version", Status: v1alpha1.StatusUnknown, Message: "no version", Remedy: "label it"},
+	})
+	golden.Assert(t, "results-unseen.txt", out.String())
+	fits(t, out.String())
+}
+
 func TestDocument(t *testing.T) {
 	plan := samplePlan()
 	plan.TypeMeta = v1alpha1.Document(v1alpha1.KindMigrationPlan)

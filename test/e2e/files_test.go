@@ -105,7 +105,7 @@ func TestADumpSaysWhatItsClusterSays(t *testing.T) {
 	says(t, blocked.stdout, "get-only", "VirtualService dumped-label/ratings", "web-only", "15008")
 	// The dump of one namespace says nothing of another.
 	unknown := c.ambientIn(t, noCluster, "plan", "-n", "dumped-rev", "-f", filepath.Join(directory, "dumped-label.yaml")).want(t, 3)
-	says(t, unknown.stdout, "unknown", "was not read")
+	says(t, unknown.stdout, "checks cannot be made", "it was not asked for")
 
 	text, err := os.ReadFile(whole)
 	if err != nil {

@@ -36,6 +36,9 @@ type CheckResult struct {
 	Message string `json:"message"`
 	// Remedy says what to do; empty where nothing has to be done.
 	Remedy string `json:"remedy,omitempty"`
+	// Unseen names what the check needed and could not be read. The status is
+	// then unknown.
+	Unseen []KindCoverage `json:"unseen,omitempty"`
 	// Suppressed says by what a finding was taken out of the report: "--skip",
 	// or the annotation of an object. Its status is then skip. A migration goes
 	// by the finding all the same.
