@@ -108,6 +108,7 @@ func (o *planOptions) run(ctx context.Context) error {
 		err = render.Document(o.Streams.Out, o.output.format, shown)
 	} else {
 		err = o.showShaped(snapshot, whole, shown)
+		render.Unrecognized(o.Streams.ErrOut, unrecognized(snapshot))
 	}
 	if err != nil {
 		return err
