@@ -34,6 +34,8 @@ type Injectors []Injector
 type Injector struct {
 	Webhook admissionv1.MutatingWebhook
 	Policy  InjectionPolicy
+	// Revision is that of the webhook's configuration.
+	Revision string
 }
 
 // InjectionPolicy is a revision's own rule for pods that say nothing (istio
@@ -64,10 +66,11 @@ func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, conf
 	}
 	var injectors Injectors
 	for _, configuration := range configurations {
-		policy := policies[configuration.Labels[label.IoIstioRev.Name]]
+		revision := configuration.Labels[label.IoIstioRev.Name]
+		policy := policies[revision]
 		for _, webhook := range configuration.Webhooks {
 			if strings.HasSuffix(webhook.Name, injectorSuffix) {
-				injectors = append(injectors, Injector{Webhook: webhook, Policy: policy})
+				injectors = append(injectors, Injector{Webhook: webhook, Policy: policy, Revision: revision})
 			}
 		}
 	}
@@ -88,13 +91,23 @@ func (i Injectors) ByDefault(namespaceName string) bool {
 // before its annotation, and by its own policy where the pod says nothing
 // (istio pkg/kube/inject, injectRequired).
 func (i Injectors) Inject(namespaceLabels, podLabels, podAnnotations map[string]string, hostNetwork bool) bool {
+	_, injects := i.Injecting(namespaceLabels, podLabels, podAnnotations, hostNetwork)
+	return injects
+}
+
+// Injecting returns the injector that would give a pod its sidecar.
+func (i Injectors) Injecting(namespaceLabels, podLabels, podAnnotations map[string]string, hostNetwork bool) (Injector, bool) {
 	if hostNetwork {
-		return false
+		return Injector{}, false
 	}
-	return slices.ContainsFunc(i, func(injector Injector) bool {
+	at := slices.IndexFunc(i, func(injector Injector) bool {
 		return selects(injector.Webhook.NamespaceSelector, namespaceLabels) && selects(injector.Webhook.ObjectSelector, podLabels) &&
 			injector.Policy.requires(podLabels, podAnnotations)
 	})
+	if at < 0 {
+		return Injector{}, false
+	}
+	return i[at], true
 }
 
 func (p InjectionPolicy) requires(podLabels, podAnnotations map[string]string) bool {

@@ -209,6 +209,8 @@ type Target struct {
 	Kind      string `json:"kind"`
 	Namespace string `json:"namespace"`
 	Name      string `json:"name"`
+	// Single is true where the older field targetRef holds it.
+	Single bool `json:"-"`
 }
 
 // NewSnapshot indexes content. An error names the object that could not be
@@ -533,7 +535,8 @@ func (s *Snapshot) addExtension(object *unstructured.Unstructured) error {
 			added.Selector = selector
 		}
 	}
-	if spec.TargetRef != nil {
+	if spec.TargetRef != nil && len(added.Targets) == 0 {
+		spec.TargetRef.Single = true
 		added.Targets = append(added.Targets, *spec.TargetRef)
 	}
 	s.extensions = append(s.extensions, added)

@@ -1,0 +1,302 @@
+package mesh
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// The values of label istio.io/waypoint-for: which traffic a waypoint takes
+// (istio pkg/config/constants).
+const (
+	TrafficService  = "service"
+	TrafficWorkload = "workload"
+	TrafficAll      = "all"
+	TrafficNone     = "none"
+)
+
+// WaypointUser is a label that sends an object's traffic through a waypoint.
+type WaypointUser struct {
+	// Object carries the label, at Field.
+	Object v1alpha1.ObjectReference
+	Field  string
+	// Namespace and Name are the waypoint's. The name is empty where the label
+	// is.
+	Namespace string
+	Name      string
+	// Traffic is what the object is to a waypoint: TrafficService,
+	// TrafficWorkload, or empty for a namespace, which stands for both.
+	Traffic string
+	// Canary is true for label istio.io/use-waypoint-canary.
+	Canary bool
+}
+
+// useOf reads the labels of an object by which it uses a waypoint (istio
+// pilot/pkg/serviceregistry/ambient/waypoints.go, GetUseWaypoint). Set says
+// whether there is such a label: the value none is one, too, and refuses.
+func useOf(labels map[string]string, fallback string) (namespace, name string, set bool) {
+	name, set = labels[label.IoIstioUseWaypoint.Name]
+	if !set {
+		return "", "", false
+	}
+	return cmp.Or(labels[label.IoIstioUseWaypointNamespace.Name], fallback), name, true
+}
+
+func usersOf(object v1alpha1.ObjectReference, path, traffic, fallback string, labels map[string]string) []WaypointUser {
+	var users []WaypointUser
+	if namespace, name, set := useOf(labels, fallback); set && name != DataplaneNone {
+		users = append(users, WaypointUser{
+			Object: object, Field: path + "[" + label.IoIstioUseWaypoint.Name + "]", Namespace: namespace, Name: name, Traffic: traffic,
+		})
+	}
+	if canary := labels[label.IoIstioUseWaypointCanary.Name]; canary != "" && canary != DataplaneNone && traffic != TrafficWorkload {
+		users = append(users, WaypointUser{
+			Object: object, Field: path + "[" + label.IoIstioUseWaypointCanary.Name + "]",
+			Namespace: cmp.Or(labels[label.IoIstioUseWaypointCanaryNamespace.Name], fallback), Name: canary, Traffic: traffic, Canary: true,
+		})
+	}
+	return users
+}
+
+// WaypointUsers returns the labels of a namespace and of what is in it that name
+// waypoints: its Services, ServiceEntries, WorkloadEntries, pod templates and the
+// pods that nothing controls.
+func (s *Snapshot) WaypointUsers(namespace Namespace) []WaypointUser {
+	const path = "metadata.labels"
+	users := usersOf(namespace.Reference(), path, "", namespace.Name, namespace.Labels)
+	for _, service := range s.Services(namespace.Name) {
+		users = append(users, usersOf(serviceReference(service.Namespace, service.Name), path, TrafficService, namespace.Name, service.Labels)...)
+	}
+	for _, entry := range s.serviceEntries {
+		if entry.Namespace == namespace.Name {
+			users = append(users, usersOf(serviceEntryReference(entry.Namespace, entry.Name), path, TrafficService, namespace.Name, entry.Labels)...)
+		}
+	}
+	for _, entry := range s.workloadEntries {
+		if entry.Namespace == namespace.Name {
+			reference := v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindWorkloadEntry, Namespace: entry.Namespace, Name: entry.Name}
+			users = append(users, usersOf(reference, path, TrafficWorkload, namespace.Name, entry.Labels)...)
+		}
+	}
+	for _, workload := range s.Workloads(namespace.Name) {
+		template := strings.ReplaceAll(strings.TrimPrefix(workload.TemplatePath, "/"), "/", ".") + "." + path
+		users = append(users, usersOf(workload.Reference, template, TrafficWorkload, namespace.Name, workload.Template.Labels)...)
+	}
+	for _, pod := range s.BarePods(namespace.Name) {
+		users = append(users, usersOf(podReference(pod), path, TrafficWorkload, namespace.Name, pod.Labels)...)
+	}
+	return users
+}
+
+func serviceReference(namespace, name string) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindService, Namespace: namespace, Name: name}
+}
+
+func serviceEntryReference(namespace, name string) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindServiceEntry, Namespace: namespace, Name: name}
+}
+
+func podReference(pod Pod) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindPod, Namespace: pod.Namespace, Name: pod.Name}
+}
+
+// WaypointUsed says whether anything in the mesh names a waypoint.
+func (s *Snapshot) WaypointUsed(namespace, name string) bool {
+	names := func(object v1alpha1.ObjectReference, traffic, fallback string, labels map[string]string) bool {
+		return slices.ContainsFunc(usersOf(object, "", traffic, fallback, labels), func(user WaypointUser) bool {
+			return user.Namespace == namespace && user.Name == name
+		})
+	}
+	none := v1alpha1.ObjectReference{}
+	for _, of := range s.namespaces {
+		if names(none, "", of.Name, of.Labels) {
+			return true
+		}
+	}
+	for _, service := range s.services {
+		if names(none, TrafficService, service.Namespace, service.Labels) {
+			return true
+		}
+	}
+	for _, entry := range s.serviceEntries {
+		if names(none, TrafficService, entry.Namespace, entry.Labels) {
+			return true
+		}
+	}
+	for _, entry := range s.workloadEntries {
+		if names(none, TrafficWorkload, entry.Namespace, entry.Labels) {
+			return true
+		}
+	}
+	for in := range s.pods {
+		for _, pod := range s.pods[in] {
+			if pod.Live() && names(none, TrafficWorkload, pod.Namespace, pod.Labels) {
+				return true
+			}
+		}
+	}
+	for in := range s.workloads {
+		for _, workload := range s.workloads[in] {
+			if names(none, TrafficWorkload, in, workload.Template.Labels) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Gateway returns the Gateway API Gateway of that name.
+func (s *Snapshot) Gateway(namespace, name string) (gatewayv1.Gateway, bool) {
+	for _, gateway := range s.gateways {
+		if gateway.Namespace == namespace && gateway.Name == name {
+			return gateway, true
+		}
+	}
+	return gatewayv1.Gateway{}, false
+}
+
+// WaypointState is what is known of a Gateway as a waypoint.
+func (s *Snapshot) WaypointState(gateway gatewayv1.Gateway) v1alpha1.WaypointStatus {
+	return s.waypoint(gateway, s.WaypointUsed(gateway.Namespace, gateway.Name))
+}
+
+// The controllers of GatewayClasses whose Gateways are waypoints (istio
+// pkg/config/constants).
+var waypointControllers = []string{"istio.io/mesh-controller", "istio.io/agentgateway-waypoint-controller"}
+
+// The classes of Gateways that istiod makes waypoints of by itself.
+var waypointClasses = []string{WaypointClass, "istio-agentgateway-waypoint"}
+
+// IsWaypoint says whether a Gateway is of a class whose Gateways are Istio's
+// waypoints.
+func (s *Snapshot) IsWaypoint(gateway gatewayv1.Gateway) bool {
+	class := string(gateway.Spec.GatewayClassName)
+	if slices.Contains(waypointClasses, class) {
+		return true
+	}
+	controller, _ := s.gatewayClass(class, "spec", "controllerName")
+	return slices.Contains(waypointControllers, controller)
+}
+
+// gatewayClass returns a text field of a GatewayClass.
+func (s *Snapshot) gatewayClass(name string, path ...string) (string, bool) {
+	for _, class := range s.others[KindGatewayClass] {
+		if class.GetName() != name {
+			continue
+		}
+		var value any = class.Object
+		for _, key := range path {
+			fields, _ := value.(map[string]any)
+			value = fields[key]
+		}
+		text, is := value.(string)
+		return text, is
+	}
+	return "", false
+}
+
+// Traffic returns the traffic that a waypoint takes, as the Gateway's label
+// says, or else its class's (istio ambient/waypoints.go,
+// gatewayToWaypointTransform).
+func (s *Snapshot) Traffic(gateway gatewayv1.Gateway) string {
+	if traffic, set := gateway.Labels[label.IoIstioWaypointFor.Name]; set {
+		return traffic
+	}
+	if traffic, set := s.gatewayClass(string(gateway.Spec.GatewayClassName), "metadata", "labels", label.IoIstioWaypointFor.Name); set {
+		return traffic
+	}
+	return TrafficService
+}
+
+// Takes says whether a waypoint that is for some traffic takes what an object
+// sends or receives. A namespace's label stands for all that is in it.
+func Takes(traffic, of string) bool {
+	switch traffic {
+	case TrafficAll:
+		return true
+	case TrafficService, TrafficWorkload:
+		return of == "" || of == traffic
+	default:
+		return false
+	}
+}
+
+// The protocol and port on which waypoints listen.
+const (
+	ProtocolListenerHBONE = "HBONE"
+	PortHBONE             = 15008
+)
+
+// HBONEListener returns the listener on which ztunnel reaches a waypoint. A
+// waypoint with a binding of its own (ambient.istio.io/waypoint-inbound-binding)
+// may do without one.
+func HBONEListener(gateway gatewayv1.Gateway) (gatewayv1.Listener, bool) {
+	for _, listener := range gateway.Spec.Listeners {
+		if listener.Protocol == ProtocolListenerHBONE && listener.Port == PortHBONE {
+			return listener, true
+		}
+	}
+	return gatewayv1.Listener{}, false
+}
+
+// BoundOtherwise says whether ztunnel reaches a waypoint in another way than by
+// its HBONE listener, as its annotation or that of its class says.
+func (s *Snapshot) BoundOtherwise(gateway gatewayv1.Gateway) bool {
+	_, own := gateway.Annotations[annotation.AmbientWaypointInboundBinding.Name]
+	_, ofClass := s.gatewayClass(string(gateway.Spec.GatewayClassName), "metadata", "annotations", annotation.AmbientWaypointInboundBinding.Name)
+	return own || ofClass
+}
+
+// AdmitsFrom says whether a waypoint may be used from a namespace, as its HBONE
+// listener's allowedRoutes say: without them from its own only (istio
+// ambient/waypoints.go, makeWaypointSelector).
+func AdmitsFrom(gateway gatewayv1.Gateway, namespace Namespace) bool {
+	from, selector := gatewayv1.NamespacesFromSame, (*metav1.LabelSelector)(nil)
+	if listener, found := HBONEListener(gateway); found && listener.AllowedRoutes != nil && listener.AllowedRoutes.Namespaces != nil {
+		allowed := listener.AllowedRoutes.Namespaces
+		if allowed.From != nil {
+			from = *allowed.From
+		}
+		selector = allowed.Selector
+	}
+	switch from {
+	case gatewayv1.NamespacesFromAll:
+		return true
+	case gatewayv1.NamespacesFromSelector:
+		// The API server wants a selector there. Without one istiod would
+		// select nothing.
+		return selector != nil && selects(selector, namespace.Labels)
+	default:
+		return gateway.Namespace == namespace.Name
+	}
+}
+
+// WaypointOf returns the waypoint that traffic to a Service or ServiceEntry goes
+// through, and whether there is one: its own label comes before the namespace's,
+// and one that does not hold is not made up for by the other (istio
+// ambient/waypoints.go, fetchWaypointForService). Whether the waypoint is ready is
+// not looked at.
+func (s *Snapshot) WaypointOf(labels map[string]string, namespace Namespace) (gatewayv1.Gateway, bool) {
+	// What istiod runs for waypoints and east-west gateways goes through none.
+	if managed := labels[label.GatewayManaged.Name]; managed == "istio.io-mesh-controller" || managed == "istio.io-eastwest-controller" {
+		return gatewayv1.Gateway{}, false
+	}
+	in, name, set := useOf(labels, namespace.Name)
+	if !set {
+		in, name, set = useOf(namespace.Labels, namespace.Name)
+	}
+	if !set || name == DataplaneNone {
+		return gatewayv1.Gateway{}, false
+	}
+	gateway, found := s.Gateway(in, name)
+	if !found || !AdmitsFrom(gateway, namespace) || !Takes(s.Traffic(gateway), TrafficService) {
+		return gatewayv1.Gateway{}, false
+	}
+	return gateway, true
+}

@@ -1,0 +1,79 @@
+package mesh_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+)
+
+func waypointFor(namespace, name, of string) string {
+	return fmt.Sprintf("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: %s, namespace: %s, labels: {%s}}\n"+
+		"spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}", name, namespace, of)
+}
+
+func TestWaypointOf(t *testing.T) {
+	tests := []struct {
+		name               string
+		service, namespace labels
+		want               string
+	}{
+		{"no label", nil, nil, ""},
+		{"the namespace's", nil, labels{"istio.io/use-waypoint": "a"}, "shop/a"},
+		{"its own", labels{"istio.io/use-waypoint": "a"}, nil, "shop/a"},
+		{"its own first", labels{"istio.io/use-waypoint": "b"}, labels{"istio.io/use-waypoint": "a"}, "shop/b"},
+		{"its own, which is not there, does not fall back", labels{"istio.io/use-waypoint": "gone"}, labels{"istio.io/use-waypoint": "a"}, ""},
+		{"refused", labels{"istio.io/use-waypoint": "none"}, labels{"istio.io/use-waypoint": "a"}, ""},
+		{"empty", labels{"istio.io/use-waypoint": ""}, labels{"istio.io/use-waypoint": "a"}, ""},
+		{"the namespace of the label is the object's own", labels{"istio.io/use-waypoint": "a"}, labels{"istio.io/use-waypoint-namespace": "pay"}, "shop/a"},
+		{"one elsewhere that does not admit", labels{"istio.io/use-waypoint": "p", "istio.io/use-waypoint-namespace": "pay"}, nil, ""},
+		{"one for workloads", labels{"istio.io/use-waypoint": "w"}, nil, ""},
+		{"one for all", labels{"istio.io/use-waypoint": "b"}, nil, "shop/b"},
+		{"a waypoint has none", labels{"gateway.istio.io/managed": "istio.io-mesh-controller"}, labels{"istio.io/use-waypoint": "a"}, ""},
+		{"an east-west gateway has none", labels{"gateway.istio.io/managed": "istio.io-eastwest-controller"}, labels{"istio.io/use-waypoint": "a"}, ""},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(fixture.Namespace("shop", test.namespace), waypointFor("shop", "a", ""), waypointFor("shop", "b", "istio.io/waypoint-for: all"),
+				waypointFor("shop", "w", "istio.io/waypoint-for: workload"), waypointFor("pay", "p", ""))
+			gateway, found := snapshot.WaypointOf(test.service, fixture.Find(snapshot, "shop"))
+			got := ""
+			if found {
+				got = gateway.Namespace + "/" + gateway.Name
+			}
+			if got != test.want {
+				t.Errorf("it is %q, not %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestWaypointUsers(t *testing.T) {
+	using := labels{"istio.io/use-waypoint": "a"}
+	snapshot := fixture.Snapshot(fixture.Namespace("shop", using), fixture.Namespace("pay", using),
+		fixture.Deployment("shop", "cart", fixture.TemplateLabel("istio.io/use-waypoint", "b"), fixture.TemplateLabel("istio.io/use-waypoint-namespace", "pay")),
+		fixture.Pod("shop", "bare", fixture.Labelled("istio.io/use-waypoint", "c")), fixture.Pod("pay", "other", fixture.Labelled("istio.io/use-waypoint", "d")),
+		"apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: shop, labels: {istio.io/use-waypoint: none, istio.io/use-waypoint-canary: new}}",
+	)
+	var got []string
+	for _, user := range snapshot.WaypointUsers(fixture.Find(snapshot, "shop")) {
+		got = append(got, fmt.Sprintf("%s %s -> %s/%s %q %t", user.Object, user.Field, user.Namespace, user.Name, user.Traffic, user.Canary))
+	}
+	want := []string{
+		`Namespace shop metadata.labels[istio.io/use-waypoint] -> shop/a "" false`,
+		`Service shop/s metadata.labels[istio.io/use-waypoint-canary] -> shop/new "service" true`,
+		`Deployment shop/cart spec.template.metadata.labels[istio.io/use-waypoint] -> pay/b "workload" false`,
+		`Pod shop/bare metadata.labels[istio.io/use-waypoint] -> shop/c "workload" false`,
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for name, used := range map[string]bool{"shop/a": true, "pay/a": true, "pay/b": true, "shop/b": false, "pay/d": true, "shop/none": false, "shop/new": true} {
+		in, of, _ := strings.Cut(name, "/")
+		if got := snapshot.WaypointUsed(in, of); got != used {
+			t.Errorf("%s is used: %t", name, got)
+		}
+	}
+}
