@@ -226,6 +226,8 @@ func hidden(content mesh.Content, key, namespace string) mesh.Content {
 			return kind == "Pod" && of["app"] == "ztunnel" && !own
 		case mesh.CNIPods:
 			return kind == "Pod" && of["k8s-app"] == "istio-cni-node" && !own
+		case mesh.SidecarsWithoutTunnel:
+			return kind == "Pod" && !own && of["security.istio.io/tlsMode"] != "" && of["networking.istio.io/tunnel"] != "http"
 		case mesh.PodsMeshWide:
 			return kind == "Pod" && !own && of["app"] != "ztunnel" && of["k8s-app"] != "istio-cni-node"
 		case "Pod", mesh.KindDeployment:
@@ -336,7 +338,8 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// A mesh's pods are known by metadata alone outside the namespace at hand.
+// A mesh's pods are known by metadata alone outside the namespace at hand, but
+// for sidecars whose label says that they accept no HBONE.
 func metadataOnly(content mesh.Content, namespace string) mesh.Content {
 	content.Objects = slices.DeleteFunc(content.Objects, func(object unstructured.Unstructured) bool {
 		if object.GetKind() != "Pod" || object.GetNamespace() == namespace {
@@ -345,6 +348,9 @@ func metadataOnly(content mesh.Content, namespace string) mesh.Content {
 		if phase, _, _ := unstructured.NestedString(object.Object, "status", "phase"); phase == "Succeeded" {
 			// The list of metadata is of live pods.
 			return true
+		}
+		if of := object.GetLabels(); of["security.istio.io/tlsMode"] != "" && of["networking.istio.io/tunnel"] != "http" {
+			return false
 		}
 		content.Pods = append(content.Pods, metav1.ObjectMeta{
 			Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(), Labels: object.GetLabels(), Annotations: object.GetAnnotations(),

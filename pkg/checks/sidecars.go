@@ -2,16 +2,18 @@ package checks
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/label"
 )
 
 // sidecarChecks are about the sidecars that are there.
 func sidecarChecks() []Check {
 	return []Check{
-		sidecarHBONE(), kubeInjected(), grpcAgents(), leftoverSidecars(),
+		sidecarHBONE(), kubeInjected(), grpcAgents(), leftoverSidecars(), sidecarAnnotations(), injectionTemplates(),
 	}
 }
 
@@ -21,29 +23,33 @@ func sidecarChecks() []Check {
 func sidecarHBONE() Check {
 	return Check{
 		ID: "sidecar-hbone", Category: CategorySidecars, Severity: v1alpha1.SeverityError,
-		Needs: []string{mesh.PodsMeshWide, mesh.IstiodDeployments}, Passed: "every sidecar of the mesh accepts HBONE",
+		About: "Looks for sidecars anywhere in the mesh that lack the label by which ztunnel knows that they accept HBONE.",
+		Why: "An ambient pod calls a sidecar by HBONE only if the sidecar's pod carries networking.istio.io/tunnel=http, which the injector " +
+			"writes once the mesh has the ambient profile (istio injection-template.yaml). It falls back to plaintext otherwise, and a sidecar " +
+			"under STRICT resets that. Any namespace may be called, so the whole mesh counts.",
+		Needs:  []string{mesh.PodsMeshWide, mesh.KindPod, mesh.IstiodDeployments, mesh.SidecarsWithoutTunnel},
+		Passed: "every sidecar of the mesh accepts HBONE",
 		Run: func(subject Subject) []Finding {
-			byNamespace := map[string][]string{}
-			var namespaces []string
+			type group struct{ namespace, cause string }
+			pods := map[group][]string{}
+			var groups []group
 			for _, pod := range subject.Snapshot.AllPods() {
 				if !pod.HasSidecar() || pod.IsAgent() || pod.Tunnels() {
 					continue
 				}
-				if len(byNamespace[pod.Namespace]) == 0 {
-					namespaces = append(namespaces, pod.Namespace)
+				of := group{pod.Namespace, tunnelless(subject, pod)}
+				if len(pods[of]) == 0 {
+					groups = append(groups, of)
 				}
-				byNamespace[pod.Namespace] = append(byNamespace[pod.Namespace], pod.Name)
+				pods[of] = append(pods[of], pod.Name)
 			}
 			var findings []Finding
-			for _, namespace := range namespaces {
-				pods := byNamespace[namespace]
+			for _, of := range groups {
+				message, remedy := explainTunnelless(of.cause, pods[of])
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusFail,
-					Object: &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: namespace},
-					Field:  "label " + mesh.TunnelLabel + " of its pods",
-					Message: fmt.Sprintf("the sidecars of %s predate HBONE, so ambient pods could not call them: %s",
-						count(len(pods), "pod"), some(pods)),
-					Remedy: "with the ambient profile installed, kubectl -n " + namespace + " rollout restart what runs them",
+					Object: &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: of.namespace},
+					Field:  "label " + mesh.TunnelLabel + " of its pods", Message: message, Remedy: fmt.Sprintf(remedy, of.namespace),
 				})
 			}
 			return findings
@@ -51,9 +57,53 @@ func sidecarHBONE() Check {
 	}
 }
 
+// Why a sidecar may lack its tunnel label.
+const (
+	tunnelOld      = "old"
+	tunnelOwnLabel = "own label"
+	tunnelTemplate = "template"
+)
+
+// tunnelless says why the sidecar of a pod lacks the tunnel label. The injector
+// writes it, unless the pod has one of its own, where the proxy is configured
+// with ISTIO_META_ENABLE_HBONE (istio injection-template.yaml). The proxy's
+// environment is known of pods in the namespace at hand and of those that have
+// the injector's other label.
+func tunnelless(subject Subject, pod mesh.Pod) string {
+	whole := pod.Namespace == subject.Namespace.Name || pod.Labels[label.SecurityTlsMode.Name] != ""
+	switch {
+	case pod.Labels[mesh.TunnelLabel] != "":
+		return tunnelOwnLabel
+	case whole && pod.ProxyEnvironment["ISTIO_META_ENABLE_HBONE"] == "true":
+		return tunnelTemplate
+	default:
+		return tunnelOld
+	}
+}
+
+func explainTunnelless(cause string, pods []string) (message, remedy string) {
+	of := count(len(pods), "pod")
+	switch cause {
+	case tunnelOwnLabel:
+		return fmt.Sprintf("the sidecars of %s are hidden by a label of the pods' own with another value than %s, so ambient pods could not call them: %s",
+				of, mesh.TunnelHTTP, some(pods)),
+			"take label " + mesh.TunnelLabel + " off the templates in namespace %s"
+	case tunnelTemplate:
+		return fmt.Sprintf("the sidecars of %s accept HBONE, but their injection template does not write the label, so ambient pods could not call them: %s",
+				of, some(pods)),
+			"bring the sidecar template in ConfigMap istio-sidecar-injector up to date, then kubectl -n %s rollout restart what runs them"
+	default:
+		return fmt.Sprintf("the sidecars of %s predate HBONE, so ambient pods could not call them: %s", of, some(pods)),
+			"with the ambient profile installed, kubectl -n %s rollout restart what runs them"
+	}
+}
+
 func kubeInjected() Check {
 	return Check{
 		ID: "kube-injected", Category: CategorySidecars, Severity: v1alpha1.SeverityError,
+		About: "Looks for pod templates that hold a sidecar themselves, as istioctl kube-inject writes it.",
+		Why: "Such a sidecar comes from the template and not from the injector, so that pods made without injection still have it, and " +
+			"istio-cni leaves them out of ambient mode (istio cni/pkg/util, podutil.go).",
 		Needs:  workloadKinds(),
 		Passed: "no template carries a sidecar of its own",
 		Run: func(subject Subject) []Finding {
@@ -106,14 +156,18 @@ func templateField(workload mesh.Workload, field string) string {
 func grpcAgents() Check {
 	return Check{
 		ID: "grpc-agents", Category: CategorySidecars, Severity: v1alpha1.SeverityError,
+		About: "Looks for gRPC applications that speak xDS themselves, by the injection templates that they name.",
+		Why: "The templates grpc-agent and grpc-simple bring such an application its bootstrap configuration, the first also its certificates " +
+			"(istio files/grpc-agent.yaml, grpc-simple.yaml). Without injection it has neither. Ambient pods call it in plaintext, since it " +
+			"accepts no HBONE.",
 		Needs: append(workloadKinds(), mesh.PodsMeshWide), Passed: "no proxyless gRPC application is concerned",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
-				if workload.IsAgent() {
+				if lacks := speaksXDS(workload); lacks != "" {
 					findings = append(findings, Finding{
 						Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: templateField(workload, "metadata.annotations"),
-						Message: "its pods speak xDS themselves and need the agent that is injected", Remedy: later,
+						Message: "its pods speak xDS themselves and need the " + lacks + " that is injected", Remedy: later,
 					})
 				}
 			}
@@ -134,11 +188,27 @@ func grpcAgents() Check {
 	}
 }
 
+// speaksXDS returns what the pods of a proxyless gRPC application get by
+// injection; nothing where a workload is none.
+func speaksXDS(workload mesh.Workload) string {
+	switch {
+	case workload.IsAgent():
+		return "agent"
+	case slices.Contains(mesh.TemplateNames(workload.Template.Annotations), "grpc-simple"):
+		return "bootstrap file"
+	default:
+		return ""
+	}
+}
+
 // leftoverSidecars are those that nothing asks for any more: the injection label
 // went before the pods were restarted. A rollback cannot bring them back.
 func leftoverSidecars() Check {
 	return Check{
 		ID: "leftover-sidecars", Category: CategorySidecars, Severity: v1alpha1.SeverityWarning,
+		About: "Looks for sidecars that would not be injected again.",
+		Why: "A rollback puts back what was there, and that is templates and labels that no longer ask for a sidecar: the pods would come up " +
+			"without one, in neither mode.",
 		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
 		Passed: "every sidecar would come back by a rollback",
 		Run: func(subject Subject) []Finding {
