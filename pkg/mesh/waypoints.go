@@ -106,7 +106,8 @@ func podReference(pod Pod) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindPod, Namespace: pod.Namespace, Name: pod.Name}
 }
 
-// WaypointUsed says whether anything in the mesh names a waypoint.
+// WaypointUsed says whether anything in the mesh names a waypoint. Pod templates
+// count in its own namespace only: those of others are not always known.
 func (s *Snapshot) WaypointUsed(namespace, name string) bool {
 	names := func(object v1alpha1.ObjectReference, traffic, fallback string, labels map[string]string) bool {
 		return slices.ContainsFunc(usersOf(object, "", traffic, fallback, labels), func(user WaypointUser) bool {
@@ -141,14 +142,9 @@ func (s *Snapshot) WaypointUsed(namespace, name string) bool {
 			}
 		}
 	}
-	for in := range s.workloads {
-		for _, workload := range s.workloads[in] {
-			if names(none, TrafficWorkload, in, workload.Template.Labels) {
-				return true
-			}
-		}
-	}
-	return false
+	return slices.ContainsFunc(s.workloads[namespace], func(workload Workload) bool {
+		return names(none, TrafficWorkload, namespace, workload.Template.Labels)
+	})
 }
 
 // Gateway returns the Gateway API Gateway of that name.
