@@ -19,7 +19,8 @@ import (
 // policyChecks are about who may call whom.
 func policyChecks() []Check {
 	return []Check{
-		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), dryRunPolicies(),
+		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), peerAuthenticationModes(), dryRunPolicies(),
+		policyTargets(), policyWaypoints(),
 	}
 }
 
@@ -34,17 +35,22 @@ var dryRunIgnoredSince = semver.MustParse("1.29.0")
 func layer7Policies() Check {
 	return Check{
 		ID: "layer7-policies", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  append(rootNamespaces("AuthorizationPolicy", "Service"), workloadKinds()...),
+		About: "Looks for AuthorizationPolicies that reach this namespace and cannot be enforced as they are without an HTTP proxy.",
+		Why: "ztunnel knows addresses, ports and identities. Of an ALLOW it drops rules that need more, so that calls are refused; a DENY whose " +
+			"only condition needs more never matches, so that calls are let in; AUDIT and CUSTOM are not sent to it at all (istio " +
+			"pilot/pkg/serviceregistry/ambient/authorization.go). Behind a waypoint every policy of the pods sees the waypoint as caller.",
+		Needs:  append(rootNamespaces("AuthorizationPolicy", "Service", mesh.KindServiceEntry), workloadKinds()...),
 		Passed: "every AuthorizationPolicy that applies here is layer 4",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			var applying []string
+			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			for _, policy := range subject.Snapshot.AuthorizationPolicies() {
 				if attached(&policy.Spec) || !applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
 					continue
 				}
 				applying = append(applying, policy.Name)
-				findings = append(findings, layer7Findings(policy)...)
+				findings = append(findings, layer7Findings(policy, needs)...)
 			}
 			if user := waypointUser(subject); user != nil && len(applying) > 0 {
 				findings = append(findings, Finding{
@@ -58,8 +64,25 @@ func layer7Policies() Check {
 	}
 }
 
-func layer7Findings(policy *clientsecurityv1.AuthorizationPolicy) []Finding {
+// concerned ends a message with the services that an object concerns, if any.
+func concerned(needs []mesh.ServiceNeed, object *v1alpha1.ObjectReference) string {
+	var names []string
+	for _, need := range needs {
+		if slices.ContainsFunc(need.Reasons, func(reason mesh.Reason) bool {
+			return reason.Object.Kind == object.Kind && reason.Object.Namespace == object.Namespace && reason.Object.Name == object.Name
+		}) {
+			names = append(names, need.Service.Kind+" "+need.Service.Name)
+		}
+	}
+	if len(names) == 0 {
+		return ""
+	}
+	return "; it concerns " + some(names)
+}
+
+func layer7Findings(policy *clientsecurityv1.AuthorizationPolicy, needs []mesh.ServiceNeed) []Finding {
 	object := securityReference(policy, "AuthorizationPolicy")
+	concerns := concerned(needs, object)
 	switch policy.Spec.GetAction() {
 	case securityv1beta1.AuthorizationPolicy_ALLOW, securityv1beta1.AuthorizationPolicy_DENY:
 		fields := mesh.Layer7Fields(&policy.Spec)
@@ -68,14 +91,22 @@ func layer7Findings(policy *clientsecurityv1.AuthorizationPolicy) []Finding {
 		}
 		return []Finding{{
 			Status: v1alpha1.StatusFail, Object: object, Field: fields[0],
-			Message: fmt.Sprintf("%s needs HTTP, which ztunnel does not read", count(len(fields), "field")), Remedy: later,
+			Message: fmt.Sprintf("%s of it %s HTTP, which ztunnel does not read%s", count(len(fields), "field"), verb(len(fields), "need"), concerns), Remedy: later,
 		}}
 	default:
 		return []Finding{{
 			Status: v1alpha1.StatusFail, Object: object, Field: "spec.action",
-			Message: fmt.Sprintf("action %s is not enforced by ztunnel", policy.Spec.GetAction()), Remedy: later,
+			Message: fmt.Sprintf("action %s is not enforced by ztunnel%s", policy.Spec.GetAction(), concerns), Remedy: later,
 		}}
 	}
+}
+
+// verb puts a verb into the form that goes with a number.
+func verb(n int, plural string) string {
+	if n == 1 {
+		return plural + "s"
+	}
+	return plural
 }
 
 // attached says whether a policy is attached by targetRefs. Sidecars and
@@ -130,11 +161,22 @@ func waypointUser(subject Subject) *v1alpha1.ObjectReference {
 func requestAuthentication() Check {
 	return Check{
 		ID: "request-authentication", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		Needs:  append(rootNamespaces("RequestAuthentication"), workloadKinds()...),
+		About: "Looks for RequestAuthentications that reach this namespace.",
+		Why: "ztunnel does not read requests, so that no token is checked any more, and at a waypoint only a RequestAuthentication with " +
+			"targetRefs counts (istio pilot/pkg/model/policyattachment.go). Requests with forged tokens would reach the application.",
+		Needs:  append(rootNamespaces("RequestAuthentication", mesh.KindService, mesh.KindServiceEntry), workloadKinds()...),
 		Passed: "no RequestAuthentication applies here",
 		Run: func(subject Subject) []Finding {
-			return extensionFindings(subject, "RequestAuthentication", v1alpha1.StatusFail,
-				"tokens are validated by sidecars and waypoints only")
+			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
+			var findings []Finding
+			for _, extension := range applyingExtensions(subject, mesh.KindRequestAuthentication) {
+				object := reference(extension.Reference)
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: object, Field: extension.EffectiveField(),
+					Message: "tokens are validated by sidecars and waypoints only" + concerned(needs, object), Remedy: later,
+				})
+			}
+			return findings
 		},
 	}
 }
@@ -142,6 +184,10 @@ func requestAuthentication() Check {
 func peerAuthenticationDisable() Check {
 	return Check{
 		ID: "peer-authentication-disable", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Looks for PeerAuthentications that switch mTLS off for pods of this namespace.",
+		Why: "Ambient mode knows no such thing: callers in the mesh use HBONE all the same, and for a port under a STRICT parent istiod leaves " +
+			"the exception out, so that the port becomes mTLS only (istio pilot/pkg/serviceregistry/ambient/authorization.go). Whoever needs " +
+			"the absence of mTLS is cut off.",
 		Needs:  append(rootNamespaces("PeerAuthentication"), workloadKinds()...),
 		Passed: "no PeerAuthentication disables mTLS here",
 		Run: func(subject Subject) []Finding {
@@ -180,6 +226,9 @@ func disabledFields(spec *securityv1beta1.PeerAuthentication) []string {
 func dryRunPolicies() Check {
 	return Check{
 		ID: "dry-run-policies", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Looks for AuthorizationPolicies that are only tried out.",
+		Why: "istiod does not send a dry-run policy to ztunnel, and before 1.29 it sent it as one to be enforced (istio " +
+			"pilot/pkg/serviceregistry/ambient/authorization.go): calls that pass today would be refused.",
 		Needs:  append(rootNamespaces("AuthorizationPolicy"), workloadKinds()...),
 		Passed: "no dry-run AuthorizationPolicy applies here",
 		Run: func(subject Subject) []Finding {
@@ -226,25 +275,18 @@ func istioReference(apiVersion, kind string, object metav1.Object) *v1alpha1.Obj
 	return &v1alpha1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: object.GetNamespace(), Name: object.GetName()}
 }
 
-// extensionFindings names the objects of a kind that apply here and are not
-// attached by targetRefs.
-func extensionFindings(subject Subject, kind string, status v1alpha1.CheckStatus, message string) []Finding {
-	var findings []Finding
-	for _, extension := range subject.Snapshot.Extensions() {
+// applyingExtensions are the objects of a kind that reach sidecars of the
+// namespace: those in it, and those of a root namespace that select pods here,
+// unless they are attached by targetRefs.
+func applyingExtensions(subject Subject, kind string) []mesh.Extension {
+	return slices.DeleteFunc(subject.Snapshot.Extensions(), func(extension mesh.Extension) bool {
 		if extension.Reference.Kind != kind || extension.Targeted() {
-			continue
+			return true
 		}
-		if extension.Reference.Namespace != subject.Namespace.Name {
-			root := slices.Contains(subject.Snapshot.RootNamespaces(), extension.Reference.Namespace)
-			if !root || !selectsAny(subject, extension.Selector) {
-				continue
-			}
+		if extension.Reference.Namespace == subject.Namespace.Name {
+			return false
 		}
-		finding := Finding{Status: status, Object: reference(extension.Reference), Message: message}
-		if status == v1alpha1.StatusFail {
-			finding.Remedy = later
-		}
-		findings = append(findings, finding)
-	}
-	return findings
+		root := slices.Contains(subject.Snapshot.RootNamespaces(), extension.Reference.Namespace)
+		return !root || !selectsAny(subject, extension.Selector)
+	})
 }

@@ -1,6 +1,8 @@
 package checks_test
 
 import (
+	"slices"
+
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	appsv1 "k8s.io/api/apps/v1"
 )
@@ -40,20 +42,20 @@ metadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}`
 		return append(control(image("pilot:1.28.9")), objects...)
 	}
 	const dryRunField = "metadata.annotations[istio.io/dry-run]"
-	return []testCase{
+	return append(slices.Concat(modeCases(), targetCases(), policyWaypointCases()), []testCase{
 		{name: "none", check: "layer7-policies", objects: shop()},
 		{name: "layer 4 alone", check: "layer7-policies", objects: shop(policy("shop", layer4))},
 		{name: "allow nothing", check: "layer7-policies", objects: shop(policy("shop", "{}"))},
-		{name: "methods", check: "layer7-policies", objects: shop(policy("shop", methods)), want: []finding{{fail, name, "spec.rules[0].to[0].operation.methods", "2 fields needs HTTP"}}},
-		{name: "a DENY", check: "layer7-policies", objects: shop(policy("shop", `{action: DENY, rules: [{from: [{source: {principals: [a]}}], to: [{operation: {paths: [/a]}}]}]}`)), want: []finding{{fail, name, "spec.rules[0].to[0].operation.paths", "1 field needs HTTP"}}},
+		{name: "methods", check: "layer7-policies", objects: shop(policy("shop", methods)), want: []finding{{fail, name, "spec.rules[0].to[0].operation.methods", "2 fields of it need HTTP, which ztunnel does not read; it concerns Service cart"}}},
+		{name: "a DENY", check: "layer7-policies", objects: shop(policy("shop", `{action: DENY, rules: [{from: [{source: {principals: [a]}}], to: [{operation: {paths: [/a]}}]}]}`)), want: []finding{{fail, name, "spec.rules[0].to[0].operation.paths", "1 field of it needs HTTP"}}},
 		{name: "AUDIT", check: "layer7-policies", objects: shop(policy("shop", "{action: AUDIT, rules: [{}]}")), want: []finding{{fail, name, "spec.action", "action AUDIT is not enforced by ztunnel"}}},
 		{name: "CUSTOM", check: "layer7-policies", objects: shop(policy("shop", "{action: CUSTOM, provider: {name: x}, rules: [{}]}")), want: []finding{{fail, name, "spec.action", "action CUSTOM is not enforced by ztunnel"}}},
 		{name: "another namespace's", check: "layer7-policies", objects: shop(policy("pay", methods))},
 		{name: "attached to a waypoint", check: "layer7-policies", objects: shop(policy("shop", `{targetRefs: [{kind: Gateway, group: gateway.networking.k8s.io, name: way}], rules: [{to: [{operation: {methods: [GET]}}]}]}`))},
 		{name: "attached to a waypoint, in the old way", check: "layer7-policies", objects: shop(policy("shop", `{targetRef: {kind: Gateway, group: gateway.networking.k8s.io, name: way}, rules: [{to: [{operation: {methods: [GET]}}]}]}`))},
-		{name: "the root namespace's", check: "layer7-policies", objects: shop(policy("istio-system", methods)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "needs HTTP"}}},
-		{name: "the root namespace's, which selects a pod here", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "needs HTTP"}}},
-		{name: "the root namespace's, which selects a pod that runs no more", check: "layer7-policies", objects: shop(zero, policy("istio-system", `{selector: {matchLabels: {app: db}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "needs HTTP"}}},
+		{name: "the root namespace's", check: "layer7-policies", objects: shop(policy("istio-system", methods)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "HTTP, which ztunnel does not read"}}},
+		{name: "the root namespace's, which selects a pod here", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "HTTP, which ztunnel does not read"}}},
+		{name: "the root namespace's, which selects a pod that runs no more", check: "layer7-policies", objects: shop(zero, policy("istio-system", `{selector: {matchLabels: {app: db}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "HTTP, which ztunnel does not read"}}},
 		{name: "the root namespace's, which selects gateways", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {istio: ingressgateway}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`))},
 		{name: "layer 4 behind a waypoint", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), using, policy("shop", layer4)}, want: []finding{{fail, "Namespace shop", "metadata.labels[istio.io/use-waypoint]", "whose identity these policies were not written for: p"}}},
 		{name: "layer 4 behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService, policy("shop", layer4)), want: []finding{{fail, "Service shop/pay", "metadata.labels[istio.io/use-waypoint]", "p"}}},
@@ -62,12 +64,12 @@ metadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}`
 
 		{
 			name: "the root namespace's, known by istiod alone", check: "layer7-policies", objects: []any{fixture.Without("ConfigMap", shop()...), policy("istio-system", methods)},
-			want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "needs HTTP"}},
+			want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "HTTP, which ztunnel does not read"}},
 		},
 
 		{name: "none", check: "request-authentication", objects: shop()},
-		{name: "one", check: "request-authentication", objects: shop(requests("shop", "{}")), want: []finding{{fail, "RequestAuthentication shop/j", "", "tokens are validated by sidecars and waypoints only"}}},
-		{name: "the root namespace's", check: "request-authentication", objects: shop(requests("istio-system", "{}")), want: []finding{{fail, "RequestAuthentication istio-system/j", "", "tokens"}}},
+		{name: "one", check: "request-authentication", objects: shop(requests("shop", "{jwtRules: [{issuer: a}]}")), want: []finding{{fail, "RequestAuthentication shop/j", "spec.jwtRules", "tokens are validated by sidecars and waypoints only"}}},
+		{name: "the root namespace's", check: "request-authentication", objects: shop(requests("istio-system", "{jwtRules: [{issuer: a}]}")), want: []finding{{fail, "RequestAuthentication istio-system/j", "spec.jwtRules", "tokens"}}},
 		{name: "the root namespace's, for gateways", check: "request-authentication", objects: shop(requests("istio-system", "{selector: {matchLabels: {istio: ingressgateway}}}"))},
 		{name: "another namespace's", check: "request-authentication", objects: shop(requests("pay", "{}"))},
 		{name: "attached to a waypoint", check: "request-authentication", objects: shop(requests("shop", "{targetRefs: [{kind: Gateway, name: way}]}"))},
@@ -87,5 +89,5 @@ metadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}`
 		{name: "one that an older ztunnel enforces", check: "dry-run-policies", objects: older(dryRun("true", layer4)), want: []finding{{fail, name, dryRunField, "ztunnel before 1.29.0 enforces the policy"}}},
 		{name: "one, and the version cannot be told", check: "dry-run-policies", objects: append(control(image("pilot:latest")), dryRun("true", layer4)), want: []finding{{fail, name, dryRunField, "enforces the policy"}}},
 		{name: "one at a waypoint", check: "dry-run-policies", objects: older(dryRun("true", `{targetRefs: [{kind: Gateway, name: way}], rules: [{}]}`))},
-	}
+	}...)
 }

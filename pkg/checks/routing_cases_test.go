@@ -1,5 +1,7 @@
 package checks_test
 
+import "slices"
+
 func virtualService(namespace, spec string) string {
 	return istio("networking.istio.io/v1", "VirtualService", namespace, "v", spec)
 }
@@ -19,13 +21,7 @@ func routingCases() []testCase {
 	refusedVS := []finding{{fail, "VirtualService shop/v", "spec.hosts", lost}}
 	refusedElsewhere := []finding{{fail, "VirtualService pay/v", "spec.hosts", lost}}
 	outbound := []finding{{warn, "VirtualService pay/v", "spec.hosts", "callers in this namespace no longer follow it"}}
-	entry := func(namespace, spec string) string {
-		return istio("networking.istio.io/v1", "ServiceEntry", namespace, "e", spec)
-	}
-	sidecar := func(namespace, spec string) string {
-		return istio("networking.istio.io/v1", "Sidecar", namespace, "s", spec)
-	}
-	cases := []testCase{
+	cases := append(slices.Concat(routeCases(), waypointCases(), outboundCases()), []testCase{
 		{name: "none", check: "routing-rules", objects: shop()},
 		{name: "a VirtualService", check: "routing-rules", objects: shop(virtualService("shop", "{hosts: [cart], "+http+"}")), want: refusedVS},
 		{name: "a VirtualService for sidecars and a gateway", check: "routing-rules", objects: shop(virtualService("shop", "{hosts: [cart], gateways: [ingress, mesh], "+http+"}")), want: refusedVS},
@@ -60,19 +56,7 @@ func routingCases() []testCase {
 		{name: "a DestinationRule of others", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")), want: []finding{{warn, "DestinationRule pay/d", "spec.trafficPolicy.loadBalancer", "no longer follow it"}}},
 		{name: "a DestinationRule of others that is not exported", check: "outbound-routing", objects: shop(destinationRule("pay", `{host: pay, exportTo: ["."], trafficPolicy: {loadBalancer: {simple: RANDOM}}}`))},
 		{name: "a DestinationRule of others without effect", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay}"))},
-
-		{name: "a host", check: "service-entries", objects: shop(entry("shop", "{hosts: [api.example.com]}"))},
-		{name: "a wildcard", check: "service-entries", objects: shop(entry("shop", `{hosts: [api.example.com, "*.example.com"]}`)), want: []finding{{fail, "ServiceEntry shop/e", "spec.hosts", "wildcard hosts are not resolved by ztunnel"}}},
-		{name: "a wildcard elsewhere", check: "service-entries", objects: shop(entry("pay", `{hosts: ["*.example.com"]}`))},
-
-		{name: "none", check: "sidecar-resource", objects: shop()},
-		{name: "one", check: "sidecar-resource", objects: shop(sidecar("shop", `{egress: [{hosts: ["./*"]}]}`)), want: []finding{{warn, "Sidecar shop/s", "spec", "no effect in ambient mode"}}},
-		{name: "one that lets everything pass", check: "sidecar-resource", objects: shop(sidecar("shop", "{outboundTrafficPolicy: {mode: ALLOW_ANY}}")), want: []finding{{warn, "Sidecar shop/s", "spec", "no effect in ambient mode"}}},
-		{name: "one that restricts", check: "sidecar-resource", objects: shop(sidecar("shop", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}")), want: []finding{{fail, "Sidecar shop/s", "spec.outboundTrafficPolicy.mode", "REGISTRY_ONLY ends"}}},
-		{name: "the mesh's", check: "sidecar-resource", objects: shop(sidecar("istio-system", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}")), want: []finding{{fail, "Sidecar istio-system/s", "spec.outboundTrafficPolicy.mode", "REGISTRY_ONLY ends"}}},
-		{name: "the mesh's, for others", check: "sidecar-resource", objects: shop(sidecar("istio-system", "{workloadSelector: {labels: {app: pay}}, outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"))},
-		{name: "another namespace's", check: "sidecar-resource", objects: shop(sidecar("pay", "{outboundTrafficPolicy: {mode: REGISTRY_ONLY}}"))},
-	}
+	}...)
 	for field, text := range map[string]string{
 		"loadBalancer": "loadBalancer: {simple: RANDOM}", "connectionPool": "connectionPool: {http: {http1MaxPendingRequests: 1}}",
 		"outlierDetection": "outlierDetection: {consecutive5xxErrors: 5}", "portLevelSettings": "portLevelSettings: [{port: {number: 80}}]",
