@@ -424,64 +424,44 @@ func (s *Snapshot) InjectionOf(namespace Namespace) string {
 // WaypointClass is the GatewayClass of waypoints.
 const WaypointClass = "istio-waypoint"
 
-// waypointNamed is what a label names: a Gateway, by namespace and name.
-type waypointNamed struct{ namespace, name string }
-
-// namedWaypoint reads which waypoint the labels of an object in a namespace
-// name. The label for the waypoint's namespace is read from the same object
-// (istio pilot/pkg/serviceregistry/ambient/waypoints.go, GetUseWaypoint). None
-// says that the labels refuse any waypoint.
-func namedWaypoint(labels map[string]string, namespace string) (named waypointNamed, none bool) {
-	name := labels[label.IoIstioUseWaypoint.Name]
-	if name == DataplaneNone {
-		return waypointNamed{}, true
-	}
-	if name == "" {
-		return waypointNamed{}, false
-	}
-	return waypointNamed{cmp.Or(labels[label.IoIstioUseWaypointNamespace.Name], namespace), name}, false
-}
-
-// Waypoints returns the waypoints that a namespace holds, and the one that its
-// label names, wherever that is.
+// Waypoints returns the waypoint that a namespace's label names, wherever that
+// is, and those that the namespace holds besides.
 func (s *Snapshot) Waypoints(namespace Namespace) []v1alpha1.WaypointStatus {
-	used, _ := namedWaypoint(namespace.Labels, namespace.Name)
 	var waypoints []v1alpha1.WaypointStatus
+	in, name, set := useOf(namespace.Labels, namespace.Name)
+	if set = set && name != DataplaneNone && name != ""; set {
+		waypoints = append(waypoints, s.waypointNamed(in, name))
+	}
 	for _, gateway := range s.gateways {
-		isUsed := used == waypointNamed{gateway.Namespace, gateway.Name}
-		if string(gateway.Spec.GatewayClassName) == WaypointClass && gateway.Namespace == namespace.Name && !isUsed {
+		isUsed := set && gateway.Namespace == in && gateway.Name == name
+		if gateway.Namespace == namespace.Name && !isUsed && s.IsWaypoint(gateway) {
 			waypoints = append(waypoints, s.waypoint(gateway, false))
 		}
 	}
-	if used.name == "" {
-		return waypoints
-	}
-	return append([]v1alpha1.WaypointStatus{s.waypointStatus(used)}, waypoints...)
+	return waypoints
 }
 
-// waypointStatus is the state of a waypoint that a label names.
-func (s *Snapshot) waypointStatus(named waypointNamed) v1alpha1.WaypointStatus {
-	for _, gateway := range s.gateways {
-		if string(gateway.Spec.GatewayClassName) == WaypointClass && named == (waypointNamed{gateway.Namespace, gateway.Name}) {
-			return s.waypoint(gateway, true)
-		}
+// waypointNamed is the state of a waypoint that a label names.
+func (s *Snapshot) waypointNamed(namespace, name string) v1alpha1.WaypointStatus {
+	if gateway, found := s.Gateway(namespace, name); found && s.IsWaypoint(gateway) {
+		return s.waypoint(gateway, true)
 	}
-	return v1alpha1.WaypointStatus{Namespace: named.namespace, Name: named.name, Used: true}
+	return v1alpha1.WaypointStatus{Namespace: namespace, Name: name, Used: true}
 }
 
-// WaypointOf returns the waypoint that traffic to a Service is to go through, by
-// its own label or its namespace's, and the kind of the object that names it.
-func (s *Snapshot) WaypointOf(service corev1.Service, namespace Namespace) (*v1alpha1.WaypointStatus, string) {
-	named, none := namedWaypoint(service.Labels, service.Namespace)
+// namedWaypoint returns the waypoint that traffic to a Service is to go through,
+// whether that can be or not, and the kind of the object whose label names it.
+func (s *Snapshot) namedWaypoint(service corev1.Service, namespace Namespace) (*v1alpha1.WaypointStatus, string) {
 	from := KindService
-	if named.name == "" && !none {
-		named, _ = namedWaypoint(namespace.Labels, namespace.Name)
+	in, name, set := useOf(service.Labels, service.Namespace)
+	if !set {
 		from = KindNamespace
+		in, name, set = useOf(namespace.Labels, namespace.Name)
 	}
-	if named.name == "" {
+	if !set || name == DataplaneNone || name == "" {
 		return nil, ""
 	}
-	status := s.waypointStatus(named)
+	status := s.waypointNamed(in, name)
 	return &status, from
 }
 

@@ -78,7 +78,7 @@ func (s *Snapshot) ServiceStatuses(namespace Namespace) []v1alpha1.ServiceStatus
 		}
 		status.Pods, _ = s.count(s.selected(service), namespace)
 		status.DataPlane = dataPlane(status.Pods)
-		status.Waypoint, status.WaypointFrom = s.WaypointOf(service, namespace)
+		status.Waypoint, status.WaypointFrom = s.namedWaypoint(service, namespace)
 		statuses = append(statuses, status)
 	}
 	return statuses
