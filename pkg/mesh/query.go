@@ -429,7 +429,8 @@ const WaypointClass = "istio-waypoint"
 func (s *Snapshot) Waypoints(namespace Namespace) []v1alpha1.WaypointStatus {
 	var waypoints []v1alpha1.WaypointStatus
 	in, name, set := useOf(namespace.Labels, namespace.Name)
-	if set = set && name != DataplaneNone && name != ""; set {
+	set = set && name != DataplaneNone && name != ""
+	if set {
 		waypoints = append(waypoints, s.waypointNamed(in, name))
 	}
 	for _, gateway := range s.gateways {
