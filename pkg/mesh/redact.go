@@ -98,7 +98,7 @@ func redactPodSpec(object map[string]any, path ...string) bool {
 
 // tellingVariables are the environment variables of Istio's, CNI plugins' and
 // Istio's own containers that say how they are configured.
-var tellingVariables = regexp.MustCompile(`^(PILOT_|ENABLE_|AMBIENT_|ISTIO_META_|CA_TRUSTED_NODE_ACCOUNTS$|CA_ADDR$|XDS_ADDRESS$|EXTERNAL_ISTIOD$|` +
+var tellingVariables = regexp.MustCompile(`^(PILOT_|ENABLE_|AMBIENT_|ISTIO_META_|CA_TRUSTED_NODE_ACCOUNTS$|CA_ADDR(ESS)?$|XDS_ADDRESS$|EXTERNAL_ISTIOD$|` +
 	`CLUSTER_ID$|NETWORK$|REVISION$|PLATFORM$|CLOUD_PLATFORM$|EXCLUDE_NAMESPACES$|POD_SECURITY_GROUP_ENFORCING_MODE$|FELIX_BPF|SPIRE_)`)
 
 // tellingWords are the words of a command line that say something about Istio.
