@@ -16,6 +16,7 @@ func shop(more ...any) []any {
 	cart := fixture.Deployment("shop", "cart")
 	return append(append(fixture.Installation(),
 		fixture.Namespace("shop", labels{"istio-injection": "enabled"}), cart, fixture.PodsOf(cart, fixture.Sidecar), service,
+		fixture.DaemonSet("kube-system", "kindnet"),
 	), more...)
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -16,32 +17,47 @@ import (
 // componentChecks are about the parts of an installation that ambient mode needs.
 func componentChecks() []Check {
 	return []Check{
-		istiodAmbient(), cniAmbient(), cniNodes(), ztunnelNodes(), capturedAfter(), gatewayRevision(), gatewayInjection(),
+		istiodAmbient(), istiodPolicyFlags(), cniAmbient(), cniNodes(), ztunnelNodes(), ztunnelResources(), trustedNodeAccounts(),
+		capturedAfter(), gatewayRevision(), gatewayInjection(),
 	}
 }
 
-// installAmbient is the remedy where a part of ambient mode is missing.
-const installAmbient = "upgrade the installation with the ambient profile: " +
-	"istioctl install --set profile=ambient, or helm upgrade with --set profile=ambient (istiod, cni) and the ztunnel chart"
+// environmentField is where a workload's environment variable is written.
+func environmentField(name string) string { return "spec.template.spec.containers[].env[" + name + "]" }
+
+// enabled reads a boolean as Istio, Cilium and Felix do (istio pkg/env).
+func enabled(value string) bool {
+	on, err := strconv.ParseBool(value)
+	return err == nil && on
+}
 
 func istiodAmbient() Check {
 	return Check{
 		ID: "istiod-ambient", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		About: "Whether every istiod serves ambient mode: PILOT_ENABLE_AMBIENT in its environment.",
+		Why: "Without it istiod sends ztunnel nothing and runs no waypoints, and its sidecars speak no HBONE (istio pilot/pkg/features/ambient.go). " +
+			"Every revision counts, since its sidecars and gateways are to call the ambient pods.",
 		Needs: []string{mesh.IstiodDeployments}, Passed: "every istiod serves ambient mode",
 		Run: func(subject Subject) []Finding {
+			const variable = "PILOT_ENABLE_AMBIENT"
 			var findings []Finding
 			for _, istiod := range subject.Snapshot.Istiods() {
-				value, _ := mesh.Environment(istiod.Spec.Template, "PILOT_ENABLE_AMBIENT")
-				if value == "true" {
+				value, state := mesh.Setting(istiod.Spec.Template, variable)
+				finding := Finding{Object: deploymentReference(istiod), Field: environmentField(variable)}
+				switch {
+				case state == mesh.SettingHidden:
+					finding.Status = v1alpha1.StatusUnknown
+					finding.Message = fmt.Sprintf("whether revision %s serves ambient mode cannot be seen: %s does not come from the Deployment itself",
+						mesh.RevisionOf(istiod), variable)
+					finding.Remedy = "write " + variable + "=true into the Deployment's own environment"
+				case enabled(value):
 					continue
+				default:
+					finding.Status = v1alpha1.StatusFail
+					finding.Message = fmt.Sprintf("revision %s does not serve ambient mode: %s is %q, not \"true\"", mesh.RevisionOf(istiod), variable, value)
+					finding.Remedy = enableAmbient(subject.Snapshot, partIstiod, istiod)
 				}
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusFail, Object: deploymentReference(istiod),
-					Field: "spec.template.spec.containers[].env[PILOT_ENABLE_AMBIENT]",
-					Message: fmt.Sprintf("revision %s does not serve ambient mode: PILOT_ENABLE_AMBIENT is %q, not \"true\"",
-						mesh.RevisionOf(istiod), value),
-					Remedy: installAmbient,
-				})
+				findings = append(findings, finding)
 			}
 			return findings
 		},
@@ -51,6 +67,9 @@ func istiodAmbient() Check {
 func cniAmbient() Check {
 	return Check{
 		ID: "cni-ambient", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		About: "Whether istio-cni is installed, runs in ambient mode, and has a rule that can be read for which pods it captures.",
+		Why: "istio-cni redirects the traffic of ambient pods to ztunnel, from inside the pods (istio cni/pkg/nodeagent). " +
+			"Without it, or with AMBIENT_ENABLED unset, pods that lose their sidecars would be outside the mesh: without mTLS and without policies.",
 		Needs: []string{mesh.KindDaemonSet, mesh.IstioConfigMaps}, Passed: "istio-cni redirects pods for ambient mode",
 		Run: func(subject Subject) []Finding {
 			cni, found := subject.Snapshot.CNI()
@@ -58,27 +77,27 @@ func cniAmbient() Check {
 				return []Finding{{
 					Status:  v1alpha1.StatusFail,
 					Message: "istio-cni is not installed: no DaemonSet with pods labelled k8s-app=istio-cni-node",
-					Remedy:  installAmbient,
+					Remedy:  installAmbient(subject.Snapshot, partCNI),
 				}}
 			}
 			config, found := subject.Snapshot.CNIConfig()
-			inEnvironment, _ := mesh.Environment(cni.Spec.Template, "AMBIENT_ENABLED")
-			if !found && inEnvironment == "true" {
+			inEnvironment := ambientOfCNI(cni)
+			if !found && enabled(inEnvironment) {
 				return nil
 			}
 			if !found {
 				return []Finding{{
 					Status: v1alpha1.StatusFail, Object: daemonSetReference(cni),
 					Message: "istio-cni does not run in ambient mode: ConfigMap istio-cni-config is missing",
-					Remedy:  installAmbient,
+					Remedy:  installAmbient(subject.Snapshot, partCNI),
 				}}
 			}
 			object := &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: config.Namespace, Name: config.Name}
-			if value := cmp.Or(inEnvironment, config.Data["AMBIENT_ENABLED"]); value != "true" {
+			if value := cmp.Or(inEnvironment, config.Data["AMBIENT_ENABLED"]); !enabled(value) {
 				return []Finding{{
 					Status: v1alpha1.StatusFail, Object: object, Field: "data.AMBIENT_ENABLED",
 					Message: fmt.Sprintf("istio-cni does not run in ambient mode: AMBIENT_ENABLED is %q, not \"true\"", value),
-					Remedy:  installAmbient,
+					Remedy:  installAmbient(subject.Snapshot, partCNI),
 				}}
 			}
 			if _, err := subject.Snapshot.EnrolmentRule(); err != nil {
@@ -93,20 +112,31 @@ func cniAmbient() Check {
 	}
 }
 
+// ambientOfCNI is what istio-cni's own environment says of ambient mode; nothing
+// where only its ConfigMap does.
+func ambientOfCNI(cni appsv1.DaemonSet) string {
+	value, _ := mesh.Setting(cni.Spec.Template, "AMBIENT_ENABLED")
+	return value
+}
+
 func cniNodes() Check {
-	return componentNodes("cni-nodes", "istio-cni", mesh.CNIPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.CNI() })
+	return componentNodes("cni-nodes", "istio-cni", partCNI, mesh.CNIPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.CNI() })
 }
 
 func ztunnelNodes() Check {
-	return componentNodes("ztunnel-nodes", "ztunnel", mesh.ZtunnelPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.Ztunnel() })
+	return componentNodes("ztunnel-nodes", "ztunnel", partZtunnel, mesh.ZtunnelPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.Ztunnel() })
 }
 
-// componentNodes checks that a per-node component is ready wherever pods of
-// the namespace run. A restarted pod may land on any other node: those without
-// the component are a warning.
-func componentNodes(id, name, pods string, find func(*mesh.Snapshot) (appsv1.DaemonSet, bool)) Check {
+// componentNodes checks that a per-node component is ready wherever pods of the
+// namespace run that it is to serve. On which nodes the mesh's other pods run is
+// not known of a live cluster; any node that takes pods may be one of theirs, and
+// a restarted pod may land on it: those without the component are a warning.
+func componentNodes(id, name string, lacking part, pods string, find func(*mesh.Snapshot) (appsv1.DaemonSet, bool)) Check {
 	return Check{
 		ID: id, Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		About: "Whether " + name + " is ready on the nodes that the namespace's pods run on, and on the others that take pods.",
+		Why: "Both istio-cni and ztunnel work for the pods of their own node. Where one of them is not ready, a new ambient pod does not start, and a pod that is relabelled while it runs is not captured; " +
+			"where ztunnel goes, the connections of the node's ambient pods go with it (istio architecture/ambient/ztunnel.md, cni/pkg/nodeagent).",
 		Needs:  []string{mesh.KindDaemonSet, pods, "Node", "Pod"},
 		Passed: name + " is ready on every node",
 		Run: func(subject Subject) []Finding {
@@ -114,7 +144,7 @@ func componentNodes(id, name, pods string, find func(*mesh.Snapshot) (appsv1.Dae
 			if !found {
 				return []Finding{{
 					Status: v1alpha1.StatusFail, Message: name + " is not installed: no DaemonSet of it in any namespace",
-					Remedy: installAmbient,
+					Remedy: installAmbient(subject.Snapshot, lacking),
 				}}
 			}
 			return missingOnNodes(subject, name, daemonSetReference(daemonSet), subject.Snapshot.ReadyOn(pods))
@@ -125,7 +155,8 @@ func componentNodes(id, name, pods string, find func(*mesh.Snapshot) (appsv1.Dae
 func missingOnNodes(subject Subject, name string, object *v1alpha1.ObjectReference, ready map[string]bool) []Finding {
 	hosting := map[string]bool{}
 	for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
-		if pod.Node != "" && !ready[pod.Node] {
+		// Gateways and pods on the node's own network are captured by neither.
+		if pod.Node != "" && !ready[pod.Node] && !pod.HostNetwork && !pod.IsGateway() {
 			hosting[pod.Node] = true
 		}
 	}
@@ -165,6 +196,9 @@ func daemonSetReference(daemonSet appsv1.DaemonSet) *v1alpha1.ObjectReference {
 func gatewayRevision() Check {
 	return Check{
 		ID: "gateway-revision", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		About: "Whether the namespace's Gateways say themselves which revision runs them.",
+		Why: "The namespace's istio.io/rev goes when injection is disabled. A Gateway without a revision of its own, a waypoint included, then belongs to the default revision or to none: " +
+			"its Deployment is no longer reconciled and its status goes stale (istio pkg/revisions/tag_watcher.go).",
 		Needs:  []string{"Namespace", "Gateway", "MutatingWebhookConfiguration"},
 		Passed: "no Gateway leans on the namespace's revision",
 		Run: func(subject Subject) []Finding {
@@ -194,6 +228,9 @@ func gatewayRevision() Check {
 func gatewayInjection() Check {
 	return Check{
 		ID: "gateway-injection", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		About: "Whether gateways in the namespace whose proxies are injected keep them when the namespace's own injection ends.",
+		Why: "The injector fills in a gateway's container, whose image is only a placeholder (istio manifests/charts/gateway). " +
+			"A gateway that nothing asks injection for would not start again.",
 		Needs:  append(workloadKinds(), "Namespace", "MutatingWebhookConfiguration"),
 		Passed: "every injected gateway keeps its proxy",
 		Run: func(subject Subject) []Finding {
@@ -217,6 +254,9 @@ func gatewayInjection() Check {
 func capturedAfter() Check {
 	return Check{
 		ID: "captured-after", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		About: "Whether istio-cni's rule captures every pod that is to lose its sidecar.",
+		Why: "istio-cni captures by selectors, which an installation can change, and leaves whole namespaces out (istio cni/pkg/util/enablement_selector.go). " +
+			"A pod that loses its sidecar and is not captured has neither mTLS nor policies.",
 		Needs:  append(workloadKinds(), "Namespace", "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
 		Passed: "ztunnel is to capture every pod that loses its sidecar",
 		Run: func(subject Subject) []Finding {

@@ -1,12 +1,10 @@
 package checks
 
 import (
-	"cmp"
 	"fmt"
+	"math"
 	"slices"
-	"strings"
 
-	"github.com/Masterminds/semver/v3"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	appsv1 "k8s.io/api/apps/v1"
@@ -16,17 +14,18 @@ import (
 // prerequisiteChecks are about what the cluster and the installation must be.
 func prerequisiteChecks() []Check {
 	return []Check{
-		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(),
+		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(), kubernetesVersions(), proxySkew(),
+		cniCompatibility(), multicluster(), virtualMachines(), spire(), gatewayAPI(),
 	}
 }
-
-// OldestIstio is the oldest version of Istio that a namespace is moved on.
-// Before it, sidecars and ztunnel disagree in ways that were never mended.
-const OldestIstio = "1.25.0"
 
 func protectedNamespace() Check {
 	return Check{
 		ID: "protected-namespace", Category: CategoryPrerequisites, Severity: v1alpha1.SeverityError,
+		About: "Whether the namespace is Kubernetes' own, or runs a part of Istio itself, or is Istio's root namespace.",
+		Why: "istiod, ztunnel and istio-cni must not be captured by what they run: they would wait for one another. " +
+			"Policies of the root namespace apply to the whole mesh, so a migration of one namespace must not change them. " +
+			"istio-cni leaves kube-system out by default (istio manifests/charts/istio-cni/values.yaml).",
 		Needs:  []string{mesh.IstiodDeployments, mesh.KindDaemonSet, mesh.IstioConfigMaps},
 		Passed: "the namespace is not one of Kubernetes' or Istio's own",
 		Run: func(subject Subject) []Finding {
@@ -73,6 +72,8 @@ func protectedBecause(snapshot *mesh.Snapshot, name string) string {
 func namespaceTerminating() Check {
 	return Check{
 		ID: "namespace-terminating", Category: CategoryPrerequisites, Severity: v1alpha1.SeverityError,
+		About: "Whether the namespace is being deleted.",
+		Why:   "Nothing can be created in such a namespace, so no waypoint and no policy could take over from the sidecars (Kubernetes, admission plugin NamespaceLifecycle).",
 		Needs: []string{"Namespace"}, Passed: "the namespace is not being deleted",
 		Run: func(subject Subject) []Finding {
 			if !subject.Namespace.Terminating {
@@ -90,6 +91,9 @@ func namespaceTerminating() Check {
 func istioInstalled() Check {
 	return Check{
 		ID: "istio-installed", Category: CategoryPrerequisites, Severity: v1alpha1.SeverityError,
+		About: "Whether the cluster runs an istiod: a Deployment labelled app=istiod in any namespace.",
+		Why: "All that follows is about what istiod tells proxies. A cluster that is served by an istiod elsewhere cannot use ambient mode (check multicluster), " +
+			"and a wrong kubeconfig context looks the same.",
 		Needs: []string{mesh.IstiodDeployments}, Passed: "istiod is installed",
 		Run: func(subject Subject) []Finding {
 			if len(subject.Snapshot.Istiods()) > 0 {
@@ -104,28 +108,91 @@ func istioInstalled() Check {
 	}
 }
 
+// imageOf is the field that istiod's version is read from.
+const imageOf = "spec.template.spec.containers[].image"
+
 func istioVersion() Check {
 	return Check{
 		ID: "istio-version", Category: CategoryPrerequisites, Severity: v1alpha1.SeverityError,
-		Needs: []string{mesh.IstiodDeployments}, Passed: "every istiod is " + OldestIstio + " or newer",
+		About: "The version of istiod of every revision, read from its image's tag.",
+		Why: "Ambient mode is generally available since Istio 1.24, and sidecars and ztunnel work together as this tool expects since 1.25. " +
+			"A version that is newer than those it was tested with may behave otherwise, and so may a vendor's build: " +
+			"some of them send sidecars' traffic through waypoints, which Istio's own sidecars bypass (istio/istio issue 51445).",
+		Needs:  []string{mesh.IstiodDeployments},
+		Passed: fmt.Sprintf("every istiod is Istio's own build of %s to 1.%d", OldestIstio, NewestIstioMinor),
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, istiod := range subject.Snapshot.Istiods() {
-				object := deploymentReference(istiod)
-				version, err := versionOf(istiod)
-				switch {
-				case err != nil:
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusUnknown, Object: object, Field: "spec.template.spec.containers[].image",
-						Message: "the version of istiod cannot be told: " + err.Error(),
-						Remedy:  "label the Deployment app.kubernetes.io/version with it",
-					})
-				case version.LessThan(semver.MustParse(OldestIstio)):
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: object, Field: "spec.template.spec.containers[].image",
-						Message: fmt.Sprintf("istiod is %s; %s is the oldest supported", version, OldestIstio),
-						Remedy:  "upgrade Istio first",
-					})
+				findings = append(findings, versionFindings(istiod)...)
+			}
+			return findings
+		},
+	}
+}
+
+func versionFindings(istiod appsv1.Deployment) []Finding {
+	object := deploymentReference(istiod)
+	version, err := releaseOf(istiod)
+	if err != nil {
+		return []Finding{{
+			Status: v1alpha1.StatusUnknown, Object: object, Field: imageOf,
+			Message: "the version of istiod cannot be told: " + err.Error(),
+			Remedy:  "label the Deployment app.kubernetes.io/version with it",
+		}}
+	}
+	var findings []Finding
+	switch {
+	case !version.at(OldestIstio):
+		findings = append(findings, Finding{
+			Status: v1alpha1.StatusFail, Object: object, Field: imageOf,
+			Message: fmt.Sprintf("istiod is %s; %s is the oldest supported", version, OldestIstio),
+			Remedy:  "upgrade Istio first",
+		})
+	case version.newerThanTested():
+		findings = append(findings, Finding{
+			Status: v1alpha1.StatusWarn, Object: object, Field: imageOf,
+			Message: fmt.Sprintf("istiod is %s; 1.%d is the newest version that this tool was tested with", version, NewestIstioMinor),
+			Remedy:  "look for a newer version of kubectl ambient",
+		})
+	}
+	switch {
+	case version.vendors():
+		findings = append(findings, Finding{
+			Status: v1alpha1.StatusWarn, Object: object, Field: imageOf,
+			Message: fmt.Sprintf("istiod is a vendor's build, %s: whether sidecars bypass waypoints, and more, may differ from what is said here of Istio's own", version),
+			Remedy:  "compare with the vendor's documentation of sidecars beside ambient mode",
+		})
+	case version.preRelease():
+		findings = append(findings, Finding{
+			Status: v1alpha1.StatusWarn, Object: object, Field: imageOf,
+			Message: fmt.Sprintf("istiod is a build from before the release, %s: it may differ from what is said here of the release", version),
+			Remedy:  "upgrade to the release",
+		})
+	}
+	return findings
+}
+
+// kubernetesVersions compares the API server with what each istiod is supported
+// on. A vendor's istiod may be supported on more.
+func kubernetesVersions() Check {
+	return Check{
+		ID: "kubernetes-version", Category: CategoryPrerequisites, Severity: v1alpha1.SeverityError,
+		About: "The version of Kubernetes, against the versions that each istiod is supported on.",
+		Why: "Istio is tested and mended on the versions of Kubernetes that its support status lists (istio.io, Supported Releases). " +
+			"On an older one the charts and the CNI agent may not work at all; a newer one is merely untested. " +
+			"A snapshot from files knows no API server: its kubelets say how old the cluster is at most, since none may be newer than the API server.",
+		Needs:  []string{mesh.IstiodDeployments},
+		Passed: "every istiod is supported on this version of Kubernetes",
+		Run: func(subject Subject) []Finding {
+			controls := controlPlanes(subject.Snapshot)
+			if len(controls) == 0 {
+				return noControlPlane()
+			}
+			var findings []Finding
+			for _, control := range controls {
+				if finding := kubernetesFinding(subject.Snapshot, control.version); finding != nil {
+					finding.Object = deploymentReference(control.istiod)
+					findings = append(findings, *finding)
 				}
 			}
 			return findings
@@ -133,32 +200,67 @@ func istioVersion() Check {
 	}
 }
 
-// versionOf reads the version from the tag of istiod's image, or from the label
-// that Istio's charts set: that one is the chart's, which need not be istiod's.
-// A vendor's suffix (1.27.1-solo) is dropped: as a pre-release it would sort
-// before the version it is built from.
-func versionOf(istiod appsv1.Deployment) (*semver.Version, error) {
-	var texts []string
-	for _, container := range istiod.Spec.Template.Spec.Containers {
-		if _, tag, tagged := strings.Cut(lastSegment(container.Image), ":"); tagged {
-			texts = append(texts, tag)
-		}
+func kubernetesFinding(snapshot *mesh.Snapshot, istiod release) *Finding {
+	supported, known := supportedKubernetes[istiod.Minor()]
+	if istiod.newerThanTested() {
+		// What is too old for one version is too old for those after it.
+		supported = kubernetesMinors{oldest: supportedKubernetes[NewestIstioMinor].oldest, newest: math.MaxInt}
+	} else if !known {
+		// istio-version reports that it is too old, and blocks.
+		return nil
 	}
-	texts = append(texts, istiod.Labels["app.kubernetes.io/version"])
-	var failure error
-	for _, text := range texts {
-		version, err := semver.NewVersion(text)
-		if err == nil {
-			return semver.New(version.Major(), version.Minor(), version.Patch(), "", ""), nil
+	stated := snapshot.KubernetesVersion()
+	minor, read := kubernetesMinor(stated)
+	switch {
+	case !read:
+		return unreadKubernetes(snapshot, stated, supported, istiod)
+	case minor < supported.oldest:
+		finding := Finding{
+			Status:  v1alpha1.StatusFail,
+			Message: fmt.Sprintf("Kubernetes is %s; Istio %s is supported on 1.%d and newer", stated, istiod, supported.oldest),
+			Remedy:  "upgrade Kubernetes first",
 		}
-		failure = cmp.Or(failure, fmt.Errorf("%q is not a version", text))
+		if istiod.vendors() {
+			finding.Status = v1alpha1.StatusWarn
+			finding.Remedy = "see whether the vendor supports its build there"
+		}
+		return &finding
+	case minor > supported.newest:
+		return &Finding{
+			Status:  v1alpha1.StatusWarn,
+			Message: fmt.Sprintf("Kubernetes is %s; Istio %s was tested on versions up to 1.%d", stated, istiod, supported.newest),
+			Remedy:  "upgrade Istio to a version that supports it",
+		}
+	default:
+		return nil
 	}
-	return nil, failure
 }
 
-func lastSegment(image string) string {
-	image, _, _ = strings.Cut(image, "@")
-	return image[strings.LastIndex(image, "/")+1:]
+// unreadKubernetes goes by the kubelets where the API server was not asked.
+func unreadKubernetes(snapshot *mesh.Snapshot, stated string, supported kubernetesMinors, istiod release) *Finding {
+	reason := "no API server was asked"
+	if stated != "" {
+		reason = fmt.Sprintf("the API server says %q", stated)
+	}
+	newest := 0
+	for _, node := range snapshot.Nodes() {
+		if minor, read := kubernetesMinor(node.Status.NodeInfo.KubeletVersion); read {
+			newest = max(newest, minor)
+		}
+	}
+	if newest < supported.oldest {
+		return &Finding{
+			Status:  v1alpha1.StatusUnknown,
+			Message: fmt.Sprintf("the version of Kubernetes cannot be told: %s; Istio %s needs 1.%d", reason, istiod, supported.oldest),
+			Remedy:  "kubectl version",
+		}
+	}
+	return &Finding{
+		Status: v1alpha1.StatusWarn,
+		Message: fmt.Sprintf("the version of Kubernetes cannot be seen: %s; by its kubelets it is 1.%d or newer, which is not too old for Istio %s",
+			reason, newest, istiod),
+		Remedy: "kubectl version",
+	}
 }
 
 func deploymentReference(deployment appsv1.Deployment) *v1alpha1.ObjectReference {
