@@ -21,9 +21,9 @@ const (
 // tested with.
 const installGatewayAPI = "kubectl apply --server-side -f https://github.com/kubernetes-sigs/gateway-api/releases/download/v1.6.0/"
 
-// routeKind is a kind of routes that istiod reads only from definitions of some
+// layer4Route is a kind of routes that istiod reads only from definitions of some
 // versions, and ignores otherwise.
-type routeKind struct {
+type layer4Route struct {
 	kind, plural string
 	// since is by minor version of Istio 1: the oldest bundle that is read from
 	// that version on.
@@ -37,11 +37,11 @@ type minimum struct {
 	bundle     string
 }
 
-// routeKinds are those with a minimum (istio
+// layer4Routes are those with a minimum (istio
 // pkg/config/schema/gatewayapi/minimumversions.go, and for when it was raised
 // the change notes of Istio 1.30 and 1.31).
-func routeKinds() []routeKind {
-	return []routeKind{
+func layer4Routes() []layer4Route {
+	return []layer4Route{
 		{kind: mesh.KindGRPCRoute, plural: "grpcroutes", since: []minimum{{0, "1.1.0"}}, standard: "1.1.0"},
 		{kind: mesh.KindTLSRoute, plural: "tlsroutes", since: []minimum{{30, "1.5.0"}}, standard: "1.5.0"},
 		{kind: mesh.KindTCPRoute, plural: "tcproutes", since: []minimum{{31, "1.6.0"}}, standard: "1.6.0"},
@@ -80,7 +80,7 @@ func gatewayAPI() Check {
 				}}
 			}
 			findings := bundleFindings(gateways.Annotations)
-			for _, kind := range routeKinds() {
+			for _, kind := range layer4Routes() {
 				findings = append(findings, routeKindFindings(snapshot, kind, gateways.Annotations[bundleChannel])...)
 			}
 			return findings
@@ -106,7 +106,7 @@ func bundleFindings(annotations map[string]string) []Finding {
 }
 
 // routeKindFindings are about a kind that is in use.
-func routeKindFindings(snapshot *mesh.Snapshot, kind routeKind, gatewaysChannel string) []Finding {
+func routeKindFindings(snapshot *mesh.Snapshot, kind layer4Route, gatewaysChannel string) []Finding {
 	number := 0
 	for _, route := range snapshot.Routes() {
 		if route.Reference.Kind == kind.kind {
@@ -152,7 +152,7 @@ func routeKindFindings(snapshot *mesh.Snapshot, kind routeKind, gatewaysChannel 
 
 // ignored says why an istiod ignores the kind, and what to do; nothing where it
 // does not.
-func (k routeKind) ignored(bundle *semver.Version, istiod release) (message, remedy string) {
+func (k layer4Route) ignored(bundle *semver.Version, istiod release) (message, remedy string) {
 	for _, minimum := range k.since {
 		if (istiod.newerThanTested() || istiod.Minor() >= minimum.istioMinor) && bundle.LessThan(semver.MustParse(minimum.bundle)) {
 			return fmt.Sprintf("their definition is of Gateway API %s, older than %s", bundle, minimum.bundle), installGatewayAPI + "experimental-install.yaml"

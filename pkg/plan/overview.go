@@ -32,8 +32,8 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		switch {
 		case gate.Blocks() && !slices.Contains(sum.Blockers, gate.ID):
 			sum.Blockers = append(sum.Blockers, gate.ID)
-		case gate.Status == v1alpha1.StatusWarn && !slices.Contains(sum.Differences, gate.ID):
-			sum.Differences = append(sum.Differences, gate.ID)
+		case gate.Status == v1alpha1.StatusWarn && !slices.Contains(sum.Warnings, gate.ID):
+			sum.Warnings = append(sum.Warnings, gate.ID)
 		}
 	}
 	return sum

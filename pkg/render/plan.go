@@ -29,7 +29,7 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 		{"changes", changes(overview.Changes)},
 		{"restarts", restarted(overview)},
 		{"blocked by", strings.Join(overview.Blockers, ", ")},
-		{"afterwards", strings.Join(overview.Differences, ", ")},
+		{"warnings", strings.Join(overview.Warnings, ", ")},
 	} {
 		if line.text != "" {
 			fmt.Fprintf(out, "  %-12s%s\n", line.name, wrapped(line.text, 14))

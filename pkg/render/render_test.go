@@ -101,7 +101,7 @@ func samplePlan() v1alpha1.MigrationPlan {
 	plan := v1alpha1.MigrationPlan{
 		Overview: v1alpha1.Overview{
 			Changes: map[string]int{"Deployment": 1, "Namespace": 1, "StatefulSet": 2}, RestartedWorkloads: 3, RestartedPods: 7,
-			Blockers: []string{"layer7-policies", "restartable"}, Differences: []string{"live-capture"},
+			Blockers: []string{"layer7-policies", "restartable"}, Warnings: []string{"live-capture"},
 		},
 		Operation: v1alpha1.OperationEnroll, Namespace: "shop", Gates: results(),
 		Steps: []v1alpha1.Step{

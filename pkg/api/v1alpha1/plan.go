@@ -67,9 +67,9 @@ type Overview struct {
 	RestartedPods      int `json:"restartedPods"`
 	// Blockers are the IDs of the gates that block.
 	Blockers []string `json:"blockers,omitempty"`
-	// Differences are the IDs of the gates that announce what is, or behaves,
-	// differently afterwards.
-	Differences []string `json:"differences,omitempty"`
+	// Warnings are the IDs of the gates that announce something: what is at risk
+	// on the way, and what behaves differently afterwards.
+	Warnings []string `json:"warnings,omitempty"`
 }
 
 // Step is one thing that a run does and waits for.
