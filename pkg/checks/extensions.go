@@ -25,8 +25,8 @@ func envoyFilters() Check {
 		ID: "envoy-filters", Category: CategoryExtensions, Severity: v1alpha1.SeverityError,
 		About: "Looks for EnvoyFilters that change sidecars of this namespace, and for those that are attached to its waypoints.",
 		Why: "An EnvoyFilter patches the configuration of a proxy that is gone in ambient mode, and with it whatever it protected or repaired. " +
-			"One with targetRefs is applied to a waypoint by istiod's code, but Istio does not support it there (docs: Ambient mode, " +
-			"Extend waypoints): the next version may break it. Patches for gateways alone concern neither.",
+			"One with targetRefs is applied to a waypoint by istiod's code, but Istio does not support it there (docs: Migrate policies): " +
+			"the next version may break it. Patches for gateways alone concern neither.",
 		Needs: extensionNeeds(mesh.KindEnvoyFilter, mesh.KindGateway, mesh.KindGatewayClass), Passed: "no EnvoyFilter changes sidecars or waypoints here",
 		Run: func(subject Subject) []Finding {
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)

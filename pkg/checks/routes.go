@@ -25,8 +25,8 @@ func routeConflicts() Check {
 		ID: "route-conflicts", Category: CategoryRouting, Severity: v1alpha1.SeverityError,
 		About: "Looks for services of this namespace that a VirtualService for the mesh and a Gateway API route are both about.",
 		Why: "Sidecars follow the Gateway API route alone. A waypoint takes the routes of both, one list after the other, in an order that " +
-			"nothing promises (istio pilot/pkg/networking/core/listener_waypoint.go, buildWaypointInboundHTTPRouteConfig; docs: Use Layer 7 " +
-			"features). What holds for the service once it has a waypoint cannot be told, so that it blocks. Only rules of the service's " +
+			"nothing promises (istio pilot/pkg/networking/core/listener_waypoint.go, buildWaypointInboundHTTPRouteConfig; docs: Migrate " +
+			"policies). What holds for the service once it has a waypoint cannot be told, so that it blocks. Only rules of the service's " +
 			"namespace, and VirtualServices of its waypoint's, meet at a waypoint.",
 		Needs: append([]string{
 			mesh.KindService, mesh.KindVirtualService, "Namespace", mesh.KindGateway, mesh.KindGatewayClass,

@@ -43,7 +43,7 @@ func targetings(subject Subject) []targeting {
 		if policy.Namespace == subject.Namespace.Name {
 			all = append(all, targeting{
 				object: *securityReference(policy, mesh.KindPeerAuthentication), selector: policy.Spec.GetSelector().GetMatchLabels(),
-				selects: policy.Spec.GetSelector() != nil, effect: effectOther,
+				effect: effectOther,
 			})
 		}
 	}

@@ -73,6 +73,8 @@ func modeCases() []testCase {
 		{name: "ports of which nothing is known", check: check, objects: shop(fixture.Deployment("shop", "web"), forWeb("8080"))},
 
 		{name: "a STRICT port under a STRICT mesh, the rest not", check: check, objects: shop(peer("istio-system", meshStrict), peer("shop", "{"+cart+", mtls: {mode: PERMISSIVE}, portLevelMtls: {80: {mode: STRICT}}}")), want: []finding{{fail, object, "spec.portLevelMtls", "let callers without mTLS in on port 80, where sidecars refuse them"}}},
+		{name: "the same, for two workloads", check: check, objects: shop(fixture.Deployment("shop", "a", fixture.TemplateLabel("app", "cart")), peer("istio-system", meshStrict), peer("shop", "{"+cart+", mtls: {mode: PERMISSIVE}, portLevelMtls: {80: {mode: STRICT}}}")), want: []finding{{fail, object, "spec.portLevelMtls", "port 80"}}},
+		{name: "the same, for a workload without sidecar", check: check, objects: shop(fixture.Deployment("shop", "a", fixture.TemplateLabel("sidecar.istio.io/inject", "false")), peer("istio-system", meshStrict), peer("shop", "{selector: {matchLabels: {app: a}}, mtls: {mode: PERMISSIVE}, portLevelMtls: {80: {mode: STRICT}}}"))},
 		{name: "a STRICT port under a STRICT namespace, the rest not", check: check, objects: shop(peerNamed("istio-system", "m", 1, meshStrict), peerNamed("shop", "ns", 1, meshStrict), peer("shop", "{"+cart+", mtls: {mode: PERMISSIVE}, portLevelMtls: {80: {mode: STRICT}}}"))},
 		{name: "an exception under a STRICT mesh and a namespace that says nothing", check: check, objects: shop(peerNamed("istio-system", "m", 1, meshStrict), peerNamed("shop", "ns", 1, "{}"), peer("shop", "{"+cart+", portLevelMtls: {80: {mode: PERMISSIVE}}}")), want: []finding{
 			{warn, "PeerAuthentication shop/ns", "spec.mtls.mode", "changes nothing"}, {fail, object, "spec.portLevelMtls", "on every other port, where sidecars refuse them"},
@@ -103,6 +105,8 @@ func targetCases() []testCase {
 		{name: "a RequestAuthentication's selector", check: check, objects: shop(istio("security.istio.io/v1", "RequestAuthentication", "shop", "j", "{selector: {matchLabels: {app: gone}}}")), want: []finding{{warn, "RequestAuthentication shop/j", "spec.selector", "it checks no tokens"}}},
 		{name: "an EnvoyFilter's selector", check: check, objects: shop(istio("networking.istio.io/v1alpha3", "EnvoyFilter", "shop", "e", "{workloadSelector: {labels: {app: gone}}}")), want: []finding{{warn, "EnvoyFilter shop/e", "spec.selector", "selects no pod"}}},
 		{name: "another namespace's", check: check, objects: shop(policy("pay", "{selector: {matchLabels: {app: gone}}}"))},
+		{name: "another namespace's RequestAuthentication", check: check, objects: shop(istio("security.istio.io/v1", "RequestAuthentication", "pay", "j", "{selector: {matchLabels: {app: gone}}}"))},
+		{name: "a ProxyConfig's selector", check: check, objects: shop(istio("networking.istio.io/v1beta1", "ProxyConfig", "shop", "c", "{selector: {matchLabels: {app: gone}}}"))},
 		{name: "a pod elsewhere, for the root namespace", check: check, namespace: "istio-system", objects: root(fixture.Pod("pay", "x"), policy("istio-system", "{selector: {matchLabels: {app: x}}}"))},
 
 		{name: "a Service", check: check, objects: shop(at("shop", toService))},
@@ -156,6 +160,7 @@ func policyWaypointCases() []testCase {
 		{name: "a Service behind a waypoint for workloads", check: check, objects: in(behind, gateway("shop", "way", "istio-waypoint", ", labels: {istio.io/waypoint-for: workload}"), at(toService)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service cart has no waypoint"}}},
 		{name: "a Service that is not there", check: check, objects: in(ambient, at(`{group: "", kind: Service, name: gone}`))},
 		{name: "a ServiceEntry without waypoint", check: check, objects: in(ambient, entry(""), at(toEntry)), want: []finding{{fail, object, "spec.targetRefs[0]", "ServiceEntry e has no waypoint"}}},
+		{name: "a ServiceEntry of the name of another, which has a waypoint", check: check, objects: in(ambient, way, entry(""), "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: pay, labels: {istio.io/use-waypoint: way}}\nspec: {hosts: [b.example.com]}", at(toEntry)), want: []finding{{fail, object, "spec.targetRefs[0]", "ServiceEntry e has no waypoint"}}},
 		{name: "a ServiceEntry behind a waypoint", check: check, objects: in(ambient, way, entry(", labels: {istio.io/use-waypoint: way}"), at(toEntry))},
 		{name: "a waypoint that nothing goes through", check: check, objects: in(sidecars, way, at(toGateway)), want: []finding{{warn, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
 		{name: "a waypoint that nothing goes through, in ambient mode", check: check, objects: in(ambient, way, at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},

@@ -102,7 +102,7 @@ func (s *Snapshot) SidecarMutualTLS(namespace string, podLabels map[string]strin
 // ztunnel to apply to a pod (istio pilot/pkg/serviceregistry/ambient/authorization.go,
 // convertedSelectorPeerAuthentications), and what it sends of them
 // (convertPeerAuthentication). ztunnel passes over a policy that it is told to
-// apply and never sent.
+// apply and was never sent (ztunnel src/state.rs, assert_rbac).
 func (s *Snapshot) AmbientMutualTLS(namespace string, podLabels map[string]string) MutualTLS {
 	levels := s.PeerLevelsOf(namespace, podLabels)
 	strict := modeOf(levels.Mesh) == modeStrict
