@@ -117,7 +117,7 @@ func (s *Snapshot) AmbientMutualTLS(namespace string, podLabels map[string]strin
 		strict = mode == modeStrict
 	}
 	has := portModes(levels.Workload)
-	own := false
+	var own bool
 	switch {
 	case mode == modeStrict:
 		own = has[modePermissive] || has[modeDisable]
