@@ -68,7 +68,7 @@ func knownPlugins() map[string]func(Subject, appsv1.DaemonSet) []Finding {
 		"aws-node": awsFindings,
 		"kindnet":  fine, "kindnetd": fine,
 		"kube-flannel": fine, "kube-flannel-ds": fine, "kube-flannel-ds-amd64": fine, "flannel": fine,
-		"azure-cns": fine, "azure-cni": fine, "azure-ip-masq-agent": fine,
+		"azure-cns": fine, "azure-cni": fine,
 		"ovnkube-node": ovnFindings,
 		"weave-net":    undocumented("Weave Net"), "antrea-agent": undocumented("Antrea"), "kube-router": undocumented("kube-router"),
 		"kube-ovn-cni": undocumented("Kube-OVN"), "terway-eniip": undocumented("Terway"), "terway": undocumented("Terway"),
@@ -98,8 +98,9 @@ func undocumented(name string) func(Subject, appsv1.DaemonSet) []Finding {
 }
 
 // ovnFindings: in shared gateway mode OVN-Kubernetes' traffic between node and
-// pod does not pass the host's rules. The setting is in an object of
-// OpenShift's, which is not read.
+// pod does not pass the host's rules (docs.redhat.com, OpenShift Service Mesh,
+// Installing Istio ambient mode; istio/istio.io pull request 16877). The setting
+// is in an object of OpenShift's, which is not read.
 func ovnFindings(_ Subject, set appsv1.DaemonSet) []Finding {
 	return []Finding{{
 		Status: v1alpha1.StatusWarn, Object: daemonSetReference(set),

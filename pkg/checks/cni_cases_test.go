@@ -39,6 +39,8 @@ func cniCases() []testCase {
 		agent.Spec.Template.Spec.Containers[0].Image = "install-cni:" + cni
 		return append(without("DaemonSet", "istio-cni-node", bare), set, agent)
 	}
+	told := aws("1.30.0", "ENABLE_POD_ENI", "true")
+	setVariable(&told[len(told)-1].(*appsv1.DaemonSet).Spec.Template, corev1.EnvVar{Name: "AMBIENT_ENABLE_AWS_BRANCH_ENI_PROBE", Value: "true"})
 	secured := fixture.Deployment("shop", "secured")
 	interfaces := fixture.PodsOf(secured, fixture.Sidecar, fixture.Annotated("vpc.amazonaws.com/pod-eni", "[{}]"))
 	const enforcing = "spec.template.spec.containers[].env[POD_SECURITY_GROUP_ENFORCING_MODE]"
@@ -73,6 +75,7 @@ func cniCases() []testCase {
 		{name: "Cilium that says nothing", check: "cni-compatibility", objects: cluster(plugin("cilium"), cilium(``))},
 		{name: "Cilium beside kube-proxy", check: "cni-compatibility", objects: cluster(plugin("cilium"), cilium(`kube-proxy-replacement: "disabled"`))},
 		{name: "Cilium that cannot be seen", check: "cni-compatibility", objects: cluster(plugin("cilium")), want: []finding{{unknown, "DaemonSet kube-system/cilium", "", "there is no ConfigMap cilium-config"}}},
+		{name: "Cilium elsewhere", check: "cni-compatibility", objects: cluster(fixture.DaemonSet("cilium", "cilium"), cilium(``)), want: []finding{{unknown, "DaemonSet cilium/cilium", "", "there is no ConfigMap cilium-config"}}},
 		{name: "Cilium alone", check: "cni-compatibility", objects: cluster(plugin("cilium"), cilium(`cni-exclusive: "true"`)), want: []finding{{fail, config, "data.cni-exclusive", "removes other CNI plugins"}}},
 		{name: "Cilium for kube-proxy, in pods", check: "cni-compatibility", objects: cluster(plugin("cilium"), cilium(`kube-proxy-replacement: "strict"`)), want: []finding{{fail, config, "data.bpf-lb-sock-hostns-only", "inside pods"}}},
 		{name: "Cilium's load balancing by sockets, in pods", check: "cni-compatibility", objects: cluster(plugin("cilium"), cilium(`bpf-lb-sock: "true", bpf-lb-sock-hostns-only: "false"`)), want: []finding{{fail, config, "data.bpf-lb-sock-hostns-only", "pass by waypoints"}}},
@@ -104,6 +107,7 @@ func cniCases() []testCase {
 		{name: "the VPC CNI, strict for pods of the namespace", check: "cni-compatibility", objects: append(aws("1.29.0", "ENABLE_POD_ENI", "true", "POD_SECURITY_GROUP_ENFORCING_MODE", "strict"), interfaces), want: []finding{{fail, "DaemonSet kube-system/aws-node", enforcing, "would fail their probes from 169.254.7.127 once they are ambient (1 pod: secured-5d8f7-0)"}}},
 		{name: "the VPC CNI, strict, and a new istio-cni", check: "cni-compatibility", objects: append(aws("1.30.0", "ENABLE_POD_ENI", "true"), interfaces)},
 		{name: "the VPC CNI, strict, and a new istio-cni told otherwise", check: "cni-compatibility", objects: append(without("ConfigMap", "istio-cni-config", aws("1.30.0", "ENABLE_POD_ENI", "true")), noProbes), want: []finding{{warn, "DaemonSet kube-system/aws-node", enforcing, ""}}},
+		{name: "the VPC CNI, strict, and a new istio-cni told so itself", check: "cni-compatibility", objects: append(without("ConfigMap", "istio-cni-config", told), noProbes)},
 		{name: "the VPC CNI, strict, and no istio-cni", check: "cni-compatibility", objects: without("DaemonSet", "istio-cni-node", aws("1.30.0", "ENABLE_POD_ENI", "true")), want: []finding{{warn, "DaemonSet kube-system/aws-node", enforcing, ""}}},
 
 		{name: "GKE", check: "cni-compatibility", objects: on("v1.33.4-gke.1", "", "cloud.google.com/gke-nodepool", "cni-bin-dir", "/home/kubernetes/bin")},

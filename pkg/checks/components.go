@@ -136,7 +136,7 @@ func componentNodes(id, name string, lacking part, pods string, find func(*mesh.
 		ID: id, Category: CategoryComponents, Severity: v1alpha1.SeverityError,
 		About: "Whether " + name + " is ready on the nodes that the namespace's pods run on, and on the others that take pods.",
 		Why: "Both istio-cni and ztunnel work for the pods of their own node. Where one of them is not ready, a new ambient pod does not start, and a pod that is relabelled while it runs is not captured; " +
-			"where ztunnel goes, the connections of the node's ambient pods go with it (istio architecture/ambient/ztunnel.md, cni/pkg/nodeagent).",
+			"where ztunnel goes, the connections of the node's ambient pods go with it (istio architecture/ambient/ztunnel-cni-lifecycle.md).",
 		Needs:  []string{mesh.KindDaemonSet, pods, "Node", "Pod"},
 		Passed: name + " is ready on every node",
 		Run: func(subject Subject) []Finding {

@@ -289,6 +289,11 @@ func machineCases() []testCase {
 		{name: "it backs a ServiceEntry", check: "virtual-machines", objects: shop(serviceEntry(", workloadSelector: {labels: {app: vm}}"), entry("shop", "", ", serviceAccount: vm, labels: {app: vm}")), want: []finding{{fail, vm, tunnel, "ServiceEntry outside"}}},
 		{name: "a ServiceEntry names it", check: "virtual-machines", objects: shop(serviceEntry(", endpoints: [{address: 10.0.0.8}, {address: 10.0.0.9, serviceAccount: vm}]")), want: []finding{{fail, "ServiceEntry shop/outside", "spec.endpoints[1]", "backs ServiceEntry outside"}}},
 		{name: "a ServiceEntry names it by its TLS mode", check: "virtual-machines", objects: shop(serviceEntry(", endpoints: [{address: 10.0.0.9, labels: {security.istio.io/tlsMode: istio}}]")), want: []finding{{fail, "ServiceEntry shop/outside", "spec.endpoints[0]", "backs"}}},
+		{name: "another namespace's ServiceEntries", check: "virtual-machines", objects: shop(
+			strings.Replace(serviceEntry(", workloadSelector: {labels: {app: vm}}"), "namespace: shop", "namespace: other", 1),
+			strings.Replace(serviceEntry(", endpoints: [{address: 10.0.0.9, serviceAccount: vm}]"), "outside, namespace: shop", "there, namespace: other", 1),
+			serviceEntry(", endpoints: [{address: 10.0.0.9}]"), entry("shop", "", ", serviceAccount: vm, labels: {app: vm}"),
+		), want: []finding{{warn, vm, "", "stays on its sidecar"}}},
 		{name: "it accepts HBONE", check: "virtual-machines", objects: shop(entry("shop", "", `, serviceAccount: cart, labels: {app: cart, networking.istio.io/tunnel: http}`)), want: []finding{{warn, vm, "", "part of what serves it is ambient"}}},
 		{name: "it backs nothing", check: "virtual-machines", objects: shop(entry("shop", "", ", serviceAccount: cart, labels: {app: vm}")), want: []finding{{warn, vm, "", "stays on its sidecar"}}},
 		{name: "a group that backs a Service", check: "virtual-machines", objects: shop(group("shop", "cart")), want: []finding{{warn, "WorkloadGroup shop/vms", "", "and back Service cart"}}},
@@ -358,6 +363,7 @@ func spireCases() []testCase {
 		{name: "ztunnel", check: "spire", objects: ztunnel("ztunnel:1.31.1", func(set *appsv1.DaemonSet) { set.Spec.Template.Spec.Volumes = []corev1.Volume{socket} }), want: []finding{{fail, ztunnelObject, "spec.template.spec", "which Istio's ztunnel cannot"}}},
 		{name: "ztunnel, by its environment", check: "spire", objects: ztunnel("ztunnel:1.31.1", byVariable("SPIRE_ENABLED", "true")), want: []finding{{fail, ztunnelObject, "spec.template.spec", "which Istio's ztunnel cannot"}}},
 		{name: "ztunnel, by its CA", check: "spire", objects: ztunnel("ztunnel:1.31.1", byVariable("CA_ADDRESS", "spire-server.spire:443")), want: []finding{{fail, ztunnelObject, "spec.template.spec", "which Istio's ztunnel cannot"}}},
+		{name: "ztunnel with istiod's CA", check: "spire", objects: ztunnel("ztunnel:1.31.1", byVariable("CA_ADDRESS", "istiod.istio-system.svc:15012"))},
 		{name: "a vendor's ztunnel", check: "spire", objects: ztunnel("ztunnel:1.31.1-solo", byVariable("SPIRE_ENABLED", "true")), want: []finding{{warn, ztunnelObject, "spec.template.spec", "whether this vendor's build 1.31.1-solo can"}}},
 		{name: "elsewhere", check: "spire", objects: shop(fixture.Pod("other", "far", fixture.Sidecar, fixture.Annotated("inject.istio.io/templates", "sidecar,spire"))), want: []finding{{warn, "", "", "the proxies of 1 pod elsewhere take their certificates from SPIRE: ztunnel's must chain to a root that they trust (other/far)"}}},
 		{name: "the agent alone", check: "spire", objects: shop(agent), want: []finding{{warn, "DaemonSet spire/spire-agent", "", "no proxy that could be seen"}}},
@@ -395,6 +401,7 @@ func gatewayAPICases() []testCase {
 		{name: "TCPRoutes without a version", check: "gateway-api", objects: shop(fixture.GatewayAPI("tcproutes", "new", "standard"), route("TCPRoute")), want: []finding{{warn, tcp, version, "does not state a version"}}},
 		{name: "TLSRoutes that are too old", check: "gateway-api", objects: append(with("v1.4.0", "experimental"), fixture.GatewayAPI("tlsroutes", "v1.4.0", "experimental"), route("TLSRoute")), want: []finding{{warn, tls, version, "older than 1.5.0"}}},
 		{name: "TLSRoutes that are too new", check: "gateway-api", objects: older("1.29.0", fixture.GatewayAPI("tlsroutes", "v1.5.0", "standard"), route("TLSRoute")), want: []finding{{warn, tls, version, "versions before 1.30 read those before 1.5.0 only"}}},
+		{name: "TLSRoutes of the first istiod that reads them", check: "gateway-api", objects: older("1.30.0", fixture.GatewayAPI("tlsroutes", "v1.5.0", "standard"), route("TLSRoute"))},
 		{name: "TLSRoutes for a newer istiod", check: "gateway-api", objects: older("2.0.0", fixture.GatewayAPI("tlsroutes", "v1.5.0", "standard"), route("TLSRoute"))},
 		{name: "TLSRoutes for one of two revisions", check: "gateway-api", objects: shop(fixture.Istiod("old", image("pilot:1.29.0")), fixture.GatewayAPI("tlsroutes", "v1.5.0", "standard"), route("TLSRoute")), want: []finding{{warn, tls, version, "istiod 1.29.0 (revision old)"}}},
 		{name: "GRPCRoutes that are too old", check: "gateway-api", objects: append(with("v1.0.0", "experimental"), fixture.GatewayAPI("grpcroutes", "v1.0.0", "experimental"), grpc), want: []finding{{warn, "CustomResourceDefinition grpcroutes.gateway.networking.k8s.io", version, "older than 1.1.0"}}},
@@ -421,6 +428,8 @@ func TestRemediesFitTheInstallation(t *testing.T) {
 	const options = ", with every -f and --set of the existing installation"
 	cni := fixture.CNI("kube-system")[0].(*appsv1.DaemonSet)
 	cni.Annotations = labels{"meta.helm.sh/release-name": "mesh-cni"}
+	trusted := fixture.Ztunnel("mesh")[:1]
+	nothing := func(*appsv1.Deployment) {}
 	tests := []struct {
 		name, check string
 		revision    string
@@ -444,6 +453,10 @@ func TestRemediesFitTheInstallation(t *testing.T) {
 		{"ztunnel by Helm", "ztunnel-nodes", "", helm("istiod"), nil, "helm -n istio-system install ztunnel istio/ztunnel --version 1.31.1"},
 		{"ztunnel by Helm, of a revision elsewhere", "ztunnel-nodes", "canary", both(helm("istiod"), elsewhere), nil, "helm -n mesh install ztunnel istio/ztunnel --version 1.31.1 --set revision=canary --set istioNamespace=mesh"},
 		{"ztunnel by the Sail operator", "ztunnel-nodes", "", sail, nil, "create a ZTunnel named default for the Sail operator"},
+		{"trust by Helm", "trusted-node-accounts", "", helm("control"), trusted, "helm -n istio-system upgrade control istio/istiod --version 1.31.1 --reuse-values --set profile=ambient --set trustedZtunnelNamespace=mesh --set trustedZtunnelName=ztunnel"},
+		{"trust by istioctl", "trusted-node-accounts", "", istioctl, trusted, "istioctl install as before, with --set for values.pilot.trustedZtunnelNamespace=mesh and values.pilot.trustedZtunnelName=ztunnel"},
+		{"trust by the Sail operator", "trusted-node-accounts", "", sail, trusted, "set spec.values.pilot.trustedZtunnelNamespace=mesh and values.pilot.trustedZtunnelName=ztunnel in the Sail operator's Istio"},
+		{"trust by whatever", "trusted-node-accounts", "", nothing, trusted, "installed with Helm: helm -n istio-system upgrade istiod istio/istiod --version 1.31.1 --reuse-values --set profile=ambient --set trustedZtunnelNamespace=mesh --set trustedZtunnelName=ztunnel; installed with istioctl: install as before, with --set for values.pilot.trustedZtunnelNamespace=mesh and values.pilot.trustedZtunnelName=ztunnel"},
 		{"all, where there is no istiod", "ztunnel-nodes", "", nil, nil, "install Istio with its ambient profile"},
 	}
 	for _, test := range tests {

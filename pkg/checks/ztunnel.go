@@ -180,12 +180,20 @@ func asksAnother(snapshot *mesh.Snapshot, revision string, istiod appsv1.Deploym
 		slices.ContainsFunc(snapshot.Istiods(), func(other appsv1.Deployment) bool { return mesh.RevisionOf(other) == revision })
 }
 
-// trustRemedy names the values of the istiod chart; istioctl passes them on.
+// trustRemedy names the values of the istiod chart, which istioctl and the Sail
+// operator know under pilot.
 func trustRemedy(snapshot *mesh.Snapshot, istiod appsv1.Deployment, ztunnel appsv1.DaemonSet) string {
 	namespace, name := "trustedZtunnelNamespace="+ztunnel.Namespace, "trustedZtunnelName="+ztunnel.Spec.Template.Spec.ServiceAccountName
-	installation := mesh.InstallationOf(istiod.ObjectMeta)
-	if installation.Installer == mesh.InstallerHelm {
-		return helmCommand(snapshot, partIstiod, istiod) + " --set " + namespace + " --set " + name
+	helm := helmCommand(snapshot, partIstiod, istiod) + " --set " + namespace + " --set " + name
+	values := "values.pilot." + namespace + " and values.pilot." + name
+	switch mesh.InstallationOf(istiod.ObjectMeta).Installer {
+	case mesh.InstallerHelm:
+		return helm
+	case mesh.InstallerIstioctl:
+		return "istioctl install as before, with --set for " + values
+	case mesh.InstallerSail:
+		return "set spec." + values + " in the Sail operator's Istio"
+	case mesh.InstallerUnknown:
 	}
-	return "set " + namespace + " and " + name + " in the values of the istiod chart"
+	return "installed with Helm: " + helm + "; installed with istioctl: install as before, with --set for " + values
 }
