@@ -238,19 +238,6 @@ func RevisionOf(istiod appsv1.Deployment) string {
 	return cmp.Or(istiod.Labels[label.IoIstioRev.Name], DefaultRevision)
 }
 
-// Environment returns the value of an environment variable in a pod template,
-// as far as it is written there.
-func Environment(template corev1.PodTemplateSpec, name string) (string, bool) {
-	for _, container := range template.Spec.Containers {
-		for _, variable := range container.Env {
-			if variable.Name == name {
-				return variable.Value, true
-			}
-		}
-	}
-	return "", false
-}
-
 // CNI returns the DaemonSet of istio-cni's agent.
 func (s *Snapshot) CNI() (appsv1.DaemonSet, bool) {
 	return s.daemonSet(func(d appsv1.DaemonSet) bool {

@@ -184,13 +184,6 @@ func TestComponents(t *testing.T) {
 	if _, found := empty.Ztunnel(); found {
 		t.Error("ztunnel was found in an empty mesh")
 	}
-	value, set := mesh.Environment(fixture.Istiod("").Spec.Template, "PILOT_ENABLE_AMBIENT")
-	if value != "true" || !set {
-		t.Errorf("the variable is %q, %t", value, set)
-	}
-	if _, set := mesh.Environment(fixture.Istiod("").Spec.Template, "NONE"); set {
-		t.Error("a variable was found that is not there")
-	}
 }
 
 // An upgrade can leave the ConfigMap of a former installation behind in

@@ -32,9 +32,14 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		switch {
 		case gate.Blocks() && !slices.Contains(sum.Blockers, gate.ID):
 			sum.Blockers = append(sum.Blockers, gate.ID)
-		case gate.Status == v1alpha1.StatusWarn && !slices.Contains(sum.Warnings, gate.ID):
+		case announces(gate) && !slices.Contains(sum.Warnings, gate.ID):
 			sum.Warnings = append(sum.Warnings, gate.ID)
 		}
 	}
 	return sum
+}
+
+// announces says whether a gate has something to say that does not block.
+func announces(gate v1alpha1.CheckResult) bool {
+	return !gate.Blocks() && (gate.Status == v1alpha1.StatusWarn || gate.Status == v1alpha1.StatusUnknown)
 }

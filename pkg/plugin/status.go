@@ -193,7 +193,7 @@ func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snap
 		switch {
 		case result.Blocks():
 			row.Blockers++
-		case result.Status == v1alpha1.StatusWarn:
+		case result.Status == v1alpha1.StatusWarn, result.Status == v1alpha1.StatusUnknown:
 			row.Warnings++
 		}
 	}

@@ -316,7 +316,7 @@ func TestOtherInstallations(t *testing.T) {
 	says(t, c.ambient(t, "status").want(t, 0).stdout, namespace, "sidecar", "enabled")
 	unprepared := c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 3)
 	says(t, unprepared.stdout, "PILOT_ENABLE_AMBIENT", "istio-cni is not installed", "ztunnel is not installed", "predate HBONE",
-		"istioctl install")
+		"istioctl install --set", "components.ztunnel.enabled=true")
 	says(t, unprepared.stderr, "Deployment istio-system/istiod")
 	c.wantState(t, namespace, before)
 
@@ -363,6 +363,14 @@ func TestOtherInstallations(t *testing.T) {
 	c.settled(t, namespace)
 	c.wantState(t, namespace, before)
 	c.wantSidecars(t, namespace)
+
+	// A second revision without ambient mode keeps every namespace back: its
+	// sidecars could not be called. The remedy is about that revision.
+	if _, err := c.InstallIstio(ctx, controlplane.IstioOptions{Revision: "canary", Profile: controlplane.ProfileDefault}); err != nil {
+		t.Fatal(err)
+	}
+	revisioned := c.ambient(t, "plan", "-n", namespace).want(t, 3)
+	says(t, revisioned.stdout, "Deployment istio-system/istiod-canary", "revision canary does not serve ambient mode", "--revision canary")
 }
 
 // TestTwoAtOnce: while one run changes a namespace, no other may; when it was

@@ -49,9 +49,10 @@ type CheckResult struct {
 }
 
 // Blocks says whether this result stops a migration: a failure, or something
-// that could not be seen.
+// that could not be seen. What at worst would be a warning stops nothing, seen or
+// not.
 func (r CheckResult) Blocks() bool {
-	return r.Status == StatusFail || r.Status == StatusUnknown
+	return r.Status == StatusFail || r.Status == StatusUnknown && r.Severity != SeverityWarning
 }
 
 // Summary counts the checks of a report by their outcome. A check with

@@ -49,6 +49,11 @@ func TestBlocks(t *testing.T) {
 			t.Errorf("%s blocks: not %t", status, want)
 		}
 	}
+	for status, want := range map[v1alpha1.CheckStatus]bool{v1alpha1.StatusUnknown: false, v1alpha1.StatusFail: true} {
+		if (v1alpha1.CheckResult{Status: status, Severity: v1alpha1.SeverityWarning}).Blocks() != want {
+			t.Errorf("%s of a check that warns blocks: not %t", status, want)
+		}
+	}
 }
 
 func TestObjectReferenceString(t *testing.T) {
