@@ -49,6 +49,7 @@ const (
 	KindServiceMonitor       = "ServiceMonitor"
 	KindPrometheusRule       = "PrometheusRule"
 	KindFelixConfiguration   = "FelixConfiguration"
+	KindCiliumClusterPolicy  = "CiliumClusterwideNetworkPolicy"
 	kindCustomResourceDef    = "CustomResourceDefinition"
 	groupGateway             = "gateway.networking.k8s.io"
 	groupIstioNetworking     = "networking.istio.io"
@@ -60,6 +61,7 @@ const (
 	groupAdmission           = "admissionregistration.k8s.io"
 	groupKubernetesNetwork   = "networking.k8s.io"
 	groupCalico              = "crd.projectcalico.org"
+	groupCilium              = "cilium.io"
 	groupVerticalAutoscaling = "autoscaling.k8s.io"
 	groupRollouts            = "argoproj.io"
 )
@@ -120,6 +122,11 @@ func atHand(kind, group, version, resource string) collection {
 func clusterScoped(kind, group, resource string) collection {
 	c := meshWide(kind, group, "v1", resource)
 	c.clusterScoped = true
+	return c
+}
+
+func (c collection) version(version string) collection {
+	c.resource.Version = version
 	return c
 }
 
@@ -193,6 +200,7 @@ func collections() []collection {
 		meshWide(KindServiceMonitor, groupMonitoring, "v1", "servicemonitors"),
 		meshWide(KindPrometheusRule, groupMonitoring, "v1", "prometheusrules"),
 		clusterScoped(KindFelixConfiguration, groupCalico, "felixconfigurations"),
+		clusterScoped(KindCiliumClusterPolicy, groupCilium, "ciliumclusterwidenetworkpolicies").version("v2"),
 
 		atHand(KindPod, "", "v1", "pods"),
 		atHand(KindDeployment, "apps", "v1", "deployments"),

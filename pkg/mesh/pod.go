@@ -59,6 +59,10 @@ type Pod struct {
 	// ProxyEnvironment holds the variables of the pod's proxy that say how it is
 	// configured, such as ISTIO_META_ENABLE_HBONE.
 	ProxyEnvironment map[string]string
+	// ProxyRequests is what the pod's proxy requests.
+	ProxyRequests corev1.ResourceList
+	// Addresses are the pod's own, the primary one first.
+	Addresses []string
 	// Router is true where the pod's own proxy is a gateway's.
 	Router bool
 	// Trouble says why the pod is not ready, in the kubelet's or the
@@ -99,6 +103,12 @@ func PodFromObject(object *corev1.Pod) Pod {
 		pod.InitContainers = append(pod.InitContainers, container.Name)
 		pod.addProxy(container)
 	}
+	for _, address := range object.Status.PodIPs {
+		pod.Addresses = append(pod.Addresses, address.IP)
+	}
+	if len(pod.Addresses) == 0 && object.Status.PodIP != "" {
+		pod.Addresses = []string{object.Status.PodIP}
+	}
 	for _, condition := range object.Status.Conditions {
 		if condition.Type == corev1.PodReady {
 			pod.Ready = condition.Status == corev1.ConditionTrue
@@ -115,7 +125,7 @@ func (p *Pod) addProxy(container corev1.Container) {
 	if container.Name != ProxyContainer {
 		return
 	}
-	p.ProxyImage, p.ProxyEnvironment = container.Image, map[string]string{}
+	p.ProxyImage, p.ProxyEnvironment, p.ProxyRequests = container.Image, map[string]string{}, container.Resources.Requests
 	for _, variable := range container.Env {
 		if variable.Value != Redacted {
 			p.ProxyEnvironment[variable.Name] = variable.Value

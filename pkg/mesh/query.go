@@ -202,7 +202,8 @@ func (s *Snapshot) Definitions() []metav1.ObjectMeta { return slices.Clone(s.def
 
 // Others returns the objects of a kind that has no type of its own here:
 // KindRollout, KindVerticalPodAutoscaler, KindGatewayClass, KindPodMonitor,
-// KindServiceMonitor, KindPrometheusRule or KindFelixConfiguration.
+// KindServiceMonitor, KindPrometheusRule, KindFelixConfiguration or
+// KindCiliumClusterPolicy.
 func (s *Snapshot) Others(kind string) []unstructured.Unstructured {
 	return slices.Clone(s.others[kind])
 }
@@ -314,6 +315,20 @@ type Configuration struct {
 	OutboundTrafficPolicy struct {
 		Mode string `json:"mode"`
 	} `json:"outboundTrafficPolicy"`
+	// EnablePrometheusMerge is nil where the default holds, which is true (istio
+	// pkg/kube/inject/webhook.go, enablePrometheusMerge).
+	EnablePrometheusMerge *bool `json:"enablePrometheusMerge"`
+	// EnableTracing is nil where the default holds, which is true (istio
+	// pkg/config/mesh/mesh.go, DefaultMeshConfig).
+	EnableTracing    *bool `json:"enableTracing"`
+	DefaultProviders struct {
+		Tracing []string `json:"tracing"`
+	} `json:"defaultProviders"`
+	DefaultConfig struct {
+		// Tracing holds what spans are sent to, by its kind, beside numbers that
+		// shape them.
+		Tracing map[string]any `json:"tracing"`
+	} `json:"defaultConfig"`
 }
 
 // configurationsOf reads the mesh configuration of each revision. One that is

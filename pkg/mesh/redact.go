@@ -99,7 +99,7 @@ func redactPodSpec(object map[string]any, path ...string) bool {
 // tellingVariables are the environment variables of Istio's, CNI plugins' and
 // Istio's own containers that say how they are configured.
 var tellingVariables = regexp.MustCompile(`^(PILOT_|ENABLE_|AMBIENT_|ISTIO_META_|CA_TRUSTED_NODE_ACCOUNTS$|CA_ADDR(ESS)?$|XDS_ADDRESS$|EXTERNAL_ISTIOD$|` +
-	`CLUSTER_ID$|NETWORK$|REVISION$|PLATFORM$|CLOUD_PLATFORM$|EXCLUDE_NAMESPACES$|POD_SECURITY_GROUP_ENFORCING_MODE$|FELIX_BPF|SPIRE_)`)
+	`CLUSTER_ID$|NETWORK$|HOST_PROBE_SNAT_IP(?:V6)?$|REVISION$|PLATFORM$|CLOUD_PLATFORM$|EXCLUDE_NAMESPACES$|POD_SECURITY_GROUP_ENFORCING_MODE$|FELIX_BPF|SPIRE_)`)
 
 // tellingWords are the words of a command line that say something about Istio.
 var tellingWords = regexp.MustCompile(`quitquitquit|healthz/ready|pilot-agent|\b150(?:00|01|06|08|20|21|90)\b`)
@@ -118,8 +118,9 @@ func redactContainer(container map[string]any) bool {
 	if container["name"] == ProxyContainer {
 		return lost
 	}
-	for _, key := range []string{"command", "args"} {
-		words, _ := container[key].([]any)
+	for _, path := range commandLines {
+		line, _, _ := unstructured.NestedFieldNoCopy(container, path...)
+		words, _ := line.([]any)
 		for i := range words {
 			word, _ := words[i].(string)
 			if kept := tellingPart(word); kept != word {
@@ -129,6 +130,13 @@ func redactContainer(container map[string]any) bool {
 		}
 	}
 	return lost
+}
+
+// commandLines are where a container says what to execute.
+var commandLines = [][]string{
+	{"command"}, {"args"},
+	{"lifecycle", "postStart", "exec", "command"}, {"lifecycle", "preStop", "exec", "command"},
+	{"livenessProbe", "exec", "command"}, {"readinessProbe", "exec", "command"}, {"startupProbe", "exec", "command"},
 }
 
 // tellingPart keeps of a command line only what it says about Istio.
@@ -195,7 +203,13 @@ func installationValues(text string) string {
 			PilotCertProvider   any `json:"pilotCertProvider,omitempty"`
 			NativeNftables      any `json:"nativeNftables,omitempty"`
 			TrustedNodeAccounts any `json:"trustedNodeAccounts,omitempty"`
+			Waypoint            struct {
+				Resources any `json:"resources,omitempty"`
+			} `json:"waypoint"`
 		} `json:"global"`
+		Gateways struct {
+			SeccompProfile any `json:"seccompProfile,omitempty"`
+		} `json:"gateways"`
 	}
 	if err := yaml.Unmarshal([]byte(text), &values); err != nil {
 		return Redacted

@@ -653,3 +653,13 @@ func decode[T any](object *unstructured.Unstructured, into *T) error {
 	*into = again
 	return nil
 }
+
+// Decode reads a part of an object into a type by that type's JSON rules. What the
+// type does not know is left out.
+func Decode(part map[string]any, into any) error {
+	data, err := json.Marshal(part)
+	if err != nil {
+		return err
+	}
+	return json.Unmarshal(data, into)
+}

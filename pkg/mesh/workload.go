@@ -9,6 +9,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // The kinds of workloads that are told apart.
@@ -41,6 +42,13 @@ type Workload struct {
 	OnDelete bool
 	// Partition keeps a StatefulSet's pods below it at the old revision.
 	Partition int32
+	// Recreate is true where every old pod goes before a new one is made.
+	Recreate bool
+	// MaxSurge and MaxUnavailable are how many pods more or less than Replicas a
+	// rolling restart may run, as they are written; nil where nothing is.
+	MaxSurge, MaxUnavailable *intstr.IntOrString
+	// MinReadySeconds is how long a pod has to be ready to count as available.
+	MinReadySeconds int32
 	// Object is the whole object as it was read.
 	Object Object
 }
@@ -49,30 +57,42 @@ type Workload struct {
 type Object map[string]any
 
 func deploymentWorkload(d *appsv1.Deployment) Workload {
-	return Workload{
+	workload := Workload{
 		UID: d.UID, Template: d.Spec.Template, TemplatePath: "/spec/template", Selector: d.Spec.Selector,
 		Replicas: replicasOf(d.Spec.Replicas), Paused: d.Spec.Paused,
+		Recreate: d.Spec.Strategy.Type == appsv1.RecreateDeploymentStrategyType, MinReadySeconds: d.Spec.MinReadySeconds,
 	}
+	if rolling := d.Spec.Strategy.RollingUpdate; rolling != nil {
+		workload.MaxSurge, workload.MaxUnavailable = rolling.MaxSurge, rolling.MaxUnavailable
+	}
+	return workload
 }
 
 func statefulSetWorkload(s *appsv1.StatefulSet) Workload {
 	workload := Workload{
 		UID: s.UID, Template: s.Spec.Template, TemplatePath: "/spec/template", Selector: s.Spec.Selector,
 		Replicas: replicasOf(s.Spec.Replicas),
-		OnDelete: s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType,
+		OnDelete: s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType, MinReadySeconds: s.Spec.MinReadySeconds,
 	}
-	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil && rolling.Partition != nil {
-		workload.Partition = *rolling.Partition
+	if rolling := s.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
+		workload.MaxUnavailable = rolling.MaxUnavailable
+		if rolling.Partition != nil {
+			workload.Partition = *rolling.Partition
+		}
 	}
 	return workload
 }
 
 func daemonSetWorkload(d *appsv1.DaemonSet) Workload {
-	return Workload{
+	workload := Workload{
 		UID: d.UID, Template: d.Spec.Template, TemplatePath: "/spec/template", Selector: d.Spec.Selector,
 		Replicas: d.Status.DesiredNumberScheduled,
-		OnDelete: d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType,
+		OnDelete: d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType, MinReadySeconds: d.Spec.MinReadySeconds,
 	}
+	if rolling := d.Spec.UpdateStrategy.RollingUpdate; rolling != nil {
+		workload.MaxSurge, workload.MaxUnavailable = rolling.MaxSurge, rolling.MaxUnavailable
+	}
+	return workload
 }
 
 func replicaSetWorkload(r *appsv1.ReplicaSet) Workload {
