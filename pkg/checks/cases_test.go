@@ -13,7 +13,7 @@ spec: {selector: {app: cart}, ports: [{port: 80}]}`
 
 // shop is a healthy mesh with an injected namespace, and what is added to it.
 func shop(more ...any) []any {
-	cart := fixture.Deployment("shop", "cart")
+	cart := fixture.Deployment("shop", "cart", fixture.Probed)
 	return append(append(fixture.Installation(),
 		fixture.Namespace("shop", labels{"istio-injection": "enabled"}), cart, fixture.PodsOf(cart, fixture.Sidecar), service,
 		fixture.DaemonSet("kube-system", "kindnet"),

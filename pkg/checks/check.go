@@ -165,7 +165,7 @@ func EnrollGates() []Check {
 // LeavesBehind says whether a gate names pods which no step would take the
 // sidecar from. Such a gate counts even where nothing is left to be done.
 func LeavesBehind(id string) bool {
-	return id == "kube-injected" || id == "grpc-agents" || id == "restartable"
+	return id == "kube-injected" || id == "grpc-agents" || id == "restartable" || id == "argo-rollouts"
 }
 
 // VerifyChecks are the checks that make up verify.

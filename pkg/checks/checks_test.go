@@ -257,7 +257,13 @@ func TestNoFindingTurnsIntoAPassWhereAKindIsForbidden(t *testing.T) {
 				// Without it there is nothing to check.
 				continue
 			}
-			results := test.run(t, hidden(test.content(), key, test.at()))
+			content := test.content()
+			read := len(content.Objects)
+			if content = hidden(content, key, test.at()); len(content.Objects) == read {
+				// The check sees what it saw before, or is unknown for want of the kind.
+				continue
+			}
+			results := test.run(t, content)
 			if len(results) == 1 && results[0].Status == pass {
 				t.Errorf("%s/%s: passes where %s is forbidden", test.check, test.name, key)
 			}

@@ -1,15 +1,12 @@
 package checks_test
 
 import (
+	"slices"
+
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 )
 
 func networkCases() []testCase {
-	netpol := func(name, spec string) string {
-		return istio("networking.k8s.io/v1", "NetworkPolicy", "shop", name, spec)
-	}
-	const closed = "it lets no TCP traffic pass on port 15008"
-	refused := func(field string) []finding { return []finding{{fail, "NetworkPolicy shop/a", field, closed}} }
 	headless := "apiVersion: v1\nkind: Service\nmetadata: {name: cart-pods, namespace: shop}\nspec: {clusterIP: None, selector: {app: cart}}"
 	headlessOf := func(spec string) string {
 		return "apiVersion: v1\nkind: Service\nmetadata: {name: cart-pods, namespace: shop}\nspec: " + spec
@@ -25,26 +22,7 @@ func networkCases() []testCase {
 	gateway := func(name, labels string) string {
 		return "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: " + name + ", namespace: shop, labels: {" + labels + "}}\nspec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}"
 	}
-	return []testCase{
-		{name: "none", check: "network-policies", objects: shop()},
-		{name: "the application's port alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}]}]}")), want: refused("spec.ingress")},
-		{name: "a named port alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: http}]}]}")), want: refused("spec.ingress")},
-		{name: "HBONE beside the application's port", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}, {port: 15008}]}]}"))},
-		{name: "HBONE by UDP, which it is not", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}, {port: 15008, protocol: UDP}]}]}")), want: refused("spec.ingress")},
-		{name: "HBONE in a range", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080, endPort: 16000}]}]}"))},
-		{name: "a range that ends before", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080, endPort: 15007}]}]}")), want: refused("spec.ingress")},
-		{name: "every TCP port", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{protocol: TCP}]}]}"))},
-		{name: "peers alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}"))},
-		{name: "nothing at all", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Ingress]}"))},
-		{name: "egress to the application's port alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 53, protocol: UDP}]}, {ports: [{port: 8080}]}]}")), want: refused("spec.egress")},
-		{name: "egress without types counts too", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{}], egress: [{ports: [{port: 8080}]}]}")), want: refused("spec.egress")},
-		{name: "egress to DNS alone", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 53, protocol: UDP}]}]}"))},
-		{name: "rules of a direction that is not restricted", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, policyTypes: [Egress], ingress: [{ports: [{port: 8080}]}]}"))},
-		{name: "another policy opens it", check: "network-policies", objects: shop(netpol("a", "{podSelector: {matchLabels: {app: cart}}, ingress: [{ports: [{port: 8080}]}]}"), netpol("b", "{podSelector: {}, ingress: [{ports: [{port: 15008}]}]}"))},
-		{name: "another policy opens it for others", check: "network-policies", objects: shop(netpol("a", "{podSelector: {matchLabels: {app: cart}}, ingress: [{ports: [{port: 8080}]}]}"), netpol("b", "{podSelector: {matchLabels: {app: pay}}, ingress: [{ports: [{port: 15008}]}]}")), want: refused("spec.ingress")},
-		{name: "another policy opens the other direction", check: "network-policies", objects: shop(netpol("a", "{podSelector: {}, ingress: [{ports: [{port: 8080}]}]}"), netpol("b", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 15008}]}]}")), want: refused("spec.ingress")},
-		{name: "nothing that moves is selected", check: "network-policies", objects: shop(netpol("a", "{podSelector: {matchLabels: {app: batch}}, ingress: [{ports: [{port: 8080}]}]}"))},
-
+	return append([]testCase{
 		{name: "none", check: "headless-strict", objects: shop(strict)},
 		{name: "headless and strict", check: "headless-strict", objects: shop(headless, strict), want: refusedHeadless},
 		{name: "headless and permissive", check: "headless-strict", objects: shop(headless)},
@@ -103,5 +81,5 @@ func networkCases() []testCase {
 			objects: shop(fixture.Deployment("shop", "keep", fixture.TemplateLabel("istio.io/dataplane-mode", "none"))),
 			want:    []finding{{fail, "Deployment shop/keep", "spec.template.metadata.labels", "outside the mesh"}},
 		},
-	}
+	}, slices.Concat(networkPolicyCases(), networkProbeCases(), podSecurityCases(), quotaCases())...)
 }

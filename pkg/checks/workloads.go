@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -15,13 +16,18 @@ import (
 // workloadChecks are about what has to be restarted.
 func workloadChecks() []Check {
 	return []Check{
-		restartable(), selectorLabels(), liveCapture(),
+		restartable(), argoRollouts(), restartAvailability(), readinessProbes(), disruptionBudgets(), selectorLabels(), liveCapture(),
+		autoscalers(), limitRanges(), quitSidecar(), hostNetwork(), headlessServices(), udpPorts(),
 	}
 }
 
 func restartable() Check {
 	return Check{
 		ID: "restartable", Category: CategoryWorkloads, Severity: v1alpha1.SeverityError,
+		About: "Whether a change of its template replaces the pods of every workload that has a sidecar, and whether something runs every such pod.",
+		Why: "A workload is moved by its template, and a sidecar stays for as long as its pod does. Paused Deployments, OnDelete strategies, partitions, " +
+			"ReplicaSets and Jobs of their own keep their pods when the template changes (kubernetes documentation, Workloads); bare pods and pods of " +
+			"controllers that this version does not know are replaced by nobody. The next pods of a CronJob come up without a sidecar by themselves.",
 		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration"),
 		Passed: "every workload that has to be restarted can be",
 		Run: func(subject Subject) []Finding {
@@ -44,12 +50,7 @@ func restartable() Check {
 					findings = append(findings, *finding)
 				}
 			}
-			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
-				if pod.HasSidecar() && !moved[pod.UID] {
-					findings = append(findings, strayFinding(pod))
-				}
-			}
-			return findings
+			return append(findings, strayFindings(subject, moved)...)
 		},
 	}
 }
@@ -89,17 +90,42 @@ func obstacle(workload mesh.Workload, pods []mesh.Pod) *Finding {
 	return &finding
 }
 
-func strayFinding(pod mesh.Pod) Finding {
-	finding := Finding{
-		Status: v1alpha1.StatusFail, Object: podReference(pod),
-		Message: "nothing controls the pod, so nothing would replace it by one without a sidecar",
-		Remedy:  "delete it, or run it by a Deployment",
+// strayFindings are about pods with sidecars that belong to no workload: one for
+// each bare pod, and one for each controller that this version does not know.
+func strayFindings(subject Subject, moved map[types.UID]bool) []Finding {
+	var findings []Finding
+	controlled := map[v1alpha1.ObjectReference]int{}
+	for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+		if !pod.HasSidecar() || moved[pod.UID] || runByArgo(subject, pod) {
+			continue
+		}
+		owner, found := subject.Snapshot.OwnerOf(pod)
+		if !found {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: podReference(pod),
+				Message: "nothing controls the pod, so nothing would replace it by one without a sidecar",
+				Remedy:  "delete it, or run it by a Deployment",
+			})
+			continue
+		}
+		controlled[v1alpha1.ObjectReference{APIVersion: owner.APIVersion, Kind: owner.Kind, Namespace: pod.Namespace, Name: owner.Name}]++
 	}
-	if pod.Controller != nil {
-		finding.Message = fmt.Sprintf("it is run by %s %s, which this version cannot restart", pod.Controller.Kind, pod.Controller.Name)
-		finding.Remedy = "leave the namespace on sidecars"
+	for _, owner := range slices.SortedFunc(maps.Keys(controlled), func(a, b v1alpha1.ObjectReference) int { return cmp.Compare(a.String(), b.String()) }) {
+		findings = append(findings, Finding{
+			Status: v1alpha1.StatusFail, Object: reference(owner),
+			Message: runBy(controlled[owner]) + ", which this version cannot restart",
+			Remedy:  "leave the namespace on sidecars",
+		})
 	}
-	return finding
+	return findings
+}
+
+// runBy counts the pods with sidecars that something runs.
+func runBy(pods int) string {
+	if pods == 1 {
+		return "1 pod with a sidecar is run by it"
+	}
+	return count(pods, "pod") + " with sidecars are run by it"
 }
 
 // injectorLabels are the labels that the injector adds to pods (istio
@@ -114,6 +140,10 @@ var injectorLabels = []string{
 func selectorLabels() Check {
 	return Check{
 		ID: "selector-labels", Category: CategoryWorkloads, Severity: v1alpha1.SeverityError,
+		About: "Selectors of workloads, Services, PodDisruptionBudgets, NetworkPolicies and Istio policies that use a label which pods gain or lose with their sidecar.",
+		Why: "The injector adds labels to pods (istio manifests/charts/istio-control/istio-discovery/files/injection-template.yaml), and moving a workload " +
+			"sets or removes those that ask for injection. Whatever selects pods by one of them silently selects other pods afterwards: a Service loses its " +
+			"endpoints, a policy its pods.",
 		Needs: append(rootNamespaces("MutatingWebhookConfiguration", "Service", "PodDisruptionBudget", "NetworkPolicy",
 			"AuthorizationPolicy", "PeerAuthentication"), workloadKinds()...),
 		Passed: "nothing selects pods by labels that change with the sidecar",
@@ -225,6 +255,9 @@ func selectorKeys(selector *metav1.LabelSelector) []string {
 func liveCapture() Check {
 	return Check{
 		ID: "live-capture", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
+		About: "Running pods without a sidecar that the namespace's label puts into ambient mode at once.",
+		Why: "istio-cni enrols a running pod as soon as its namespace is labelled, unless it has a sidecar or refuses (istio " +
+			"cni/pkg/util/enablement_selector.go). Connections that such a pod holds are redirected while they are open, and break.",
 		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
 		Passed: "no running pod is captured before its workload's turn",
 		Run: func(subject Subject) []Finding {

@@ -1,6 +1,8 @@
 package checks_test
 
 import (
+	"slices"
+
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
@@ -38,7 +40,7 @@ func workloadCases() []testCase {
 	own := fixture.Deployment("shop", "own", fixture.TemplateLabel("service.istio.io/canonical-name", "own"))
 	moved := shop
 	onlyOwn := append(fixture.Installation(), fixture.Namespace("shop", labels{"istio-injection": "enabled"}), own)
-	return []testCase{
+	return append([]testCase{
 		{name: "all can", check: "restartable", objects: shop()},
 		{name: "a paused Deployment", check: "restartable", objects: shop(fixture.Deployment("shop", "idle", func(d *appsv1.Deployment) { d.Spec.Paused = true })), want: []finding{{fail, "Deployment shop/idle", "spec.paused", "it is paused"}}},
 		{name: "a paused Deployment outside the mesh", check: "restartable", objects: []any{fixture.Installation(), fixture.Namespace("shop", nil), fixture.Deployment("shop", "idle", func(d *appsv1.Deployment) { d.Spec.Paused = true })}},
@@ -52,7 +54,7 @@ func workloadCases() []testCase {
 		{name: "a Job that runs", check: "restartable", objects: shop(fixture.Job("shop", "import"), fixture.Pod("shop", "import-x", fixture.Of("Job", "batch/v1", &fixture.Job("shop", "import").ObjectMeta, fixture.Template("import")), fixture.NativeSidecar)), want: []finding{{fail, "Job shop/import", "", "1 pod with a sidecar still running"}}},
 		{name: "a bare pod with a sidecar", check: "restartable", objects: shop(fixture.Pod("shop", "lonely", fixture.Sidecar)), want: []finding{{fail, "Pod shop/lonely", "", "nothing controls the pod"}}},
 		{name: "a bare pod without", check: "restartable", objects: shop(fixture.Pod("shop", "lonely"))},
-		{name: "a pod of a controller that is not known", check: "restartable", objects: shop(argo), want: []finding{{fail, "Pod shop/argo-1", "", "run by Rollout argo, which this version cannot restart"}}},
+		{name: "a pod of a controller that is not known", check: "restartable", objects: shop(argo), want: []finding{{fail, "Rollout shop/argo", "", "1 pod with a sidecar is run by it, which this version cannot restart"}}},
 		{name: "kube-injected names its own", check: "restartable", objects: shop(kubeInjected, fixture.PodsOf(kubeInjected))},
 
 		{name: "none", check: "selector-labels", objects: shop()},
@@ -76,5 +78,5 @@ func workloadCases() []testCase {
 		{name: "pods that are captured already", check: "live-capture", objects: append(enrolled(), fixture.Pod("shop", "a", fixture.Ambient))},
 		{name: "pods on the host's network", check: "live-capture", objects: shop(fixture.Pod("shop", "a", func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }))},
 		{name: "pods that refuse", check: "live-capture", objects: shop(fixture.Pod("shop", "a", fixture.Labelled("istio.io/dataplane-mode", "none")))},
-	}
+	}, slices.Concat(availabilityCases(), argoCases(), autoscalerCases(), limitCases(), commandCases(), outsideCases())...)
 }

@@ -1,0 +1,206 @@
+package checks
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// movedWorkloads are the workloads of the namespace at hand whose pods lose their
+// sidecars.
+func movedWorkloads(subject Subject) []mesh.Workload {
+	return slices.DeleteFunc(subject.Snapshot.Workloads(subject.Namespace.Name), func(workload mesh.Workload) bool {
+		return subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove
+	})
+}
+
+// renewedWorkloads are those of them that make new pods from their changed
+// template, at once or at their next run. Jobs and bare ReplicaSets do not.
+func renewedWorkloads(subject Subject) []mesh.Workload {
+	return slices.DeleteFunc(movedWorkloads(subject), func(workload mesh.Workload) bool {
+		return workload.Reference.Kind == mesh.KindJob || workload.Reference.Kind == mesh.KindReplicaSet
+	})
+}
+
+// moveNeeds are the kinds that tell which workloads are moved, and more.
+func moveNeeds(more ...string) []string {
+	return slices.Concat(workloadKinds(), []string{mesh.KindMutatingWebhookConfiguration}, more)
+}
+
+func restartAvailability() Check {
+	return Check{
+		ID: "restart-availability", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
+		About: "For each workload that is restarted, whether its strategy lets all of its pods be missing at a time.",
+		Why: "Moving a workload restarts it once, by its own strategy. With Recreate, with a single pod that has to go before the next one comes " +
+			"(StatefulSets and DaemonSets, Deployments without surge), or with a maxUnavailable that covers every replica, that restart is an outage, " +
+			"however gently it is done. The numbers are rounded as the controllers do (kubernetes pkg/controller/deployment/util/deployment_util.go, " +
+			"pkg/controller/statefulset/stateful_set_utils.go, pkg/controller/daemon/util/daemonset_util.go). " +
+			"Whether there is room for a surging pod on the nodes is not looked at.",
+		Needs:  moveNeeds(),
+		Passed: "every restart leaves pods to serve",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, workload := range movedWorkloads(subject) {
+				if field, message, remedy := outage(workload); message != "" {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusWarn, Object: reference(workload.Reference), Field: field, Message: message, Remedy: remedy,
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// outage says why nobody serves for a moment while a workload is restarted.
+func outage(workload mesh.Workload) (field, message, remedy string) {
+	const single = "its only pod stops before the new one starts, so the restart is an outage"
+	restart := workload.Restart()
+	switch {
+	case !workload.Rolls() || workload.Replicas == 0 || restart.Unavailable < workload.Replicas:
+		return "", "", ""
+	case workload.Recreate:
+		return "spec.strategy.type", fmt.Sprintf("Recreate stops %s before it starts new ones, so the restart is an outage", all(workload.Replicas)),
+			"set RollingUpdate for the migration, or move it when an outage is acceptable"
+	case workload.Replicas > 1:
+		return strategyField(workload, "maxUnavailable"), fmt.Sprintf("it lets %s be missing at a time, so the restart is an outage", all(workload.Replicas)),
+			"set a lower maxUnavailable for the migration"
+	case workload.Reference.Kind == mesh.KindStatefulSet:
+		return "spec.replicas", single, "run a second replica, if it can, or move it when an outage is acceptable"
+	case workload.Reference.Kind == mesh.KindDaemonSet:
+		return "status.desiredNumberScheduled", single, "set spec.updateStrategy.rollingUpdate to maxSurge: 1 and maxUnavailable: 0, or move it when an outage is acceptable"
+	case restart.Surge == 0:
+		return strategyField(workload, "maxSurge"), single, "set maxSurge: 1, or run a second replica"
+	default:
+		return strategyField(workload, "maxUnavailable"), "its only pod may stop before the new one is ready, so the restart can be an outage",
+			"set maxUnavailable: 0, or run a second replica"
+	}
+}
+
+func all(replicas int32) string {
+	if replicas == 1 {
+		return "its only pod"
+	}
+	return fmt.Sprintf("all of its %d pods", replicas)
+}
+
+// strategyField is where a kind of workload keeps how it is restarted.
+func strategyField(workload mesh.Workload, name string) string {
+	if workload.Reference.Kind == mesh.KindDeployment {
+		return "spec.strategy.rollingUpdate." + name
+	}
+	return "spec.updateStrategy.rollingUpdate." + name
+}
+
+func readinessProbes() Check {
+	return Check{
+		ID: "readiness-probes", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
+		About: "Templates of restarted workloads none of whose containers has a readiness probe.",
+		Why: "Each workload is restarted behind a gate that waits until its new pods are ready. Without a readiness probe a pod is ready as soon as its " +
+			"containers run (kubernetes documentation, Configure Liveness, Readiness and Startup Probes), so neither the rolling restart nor the gate " +
+			"notices an application that does not serve. With a sidecar, the probe of istio-proxy still delayed that moment; afterwards nothing does.",
+		Needs:  moveNeeds(),
+		Passed: "every restarted pod says itself when it is ready",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, workload := range movedWorkloads(subject) {
+				if !workload.Rolls() || workload.Replicas == 0 || saysWhenReady(workload.Template.Spec) {
+					continue
+				}
+				message := "no container has a readiness probe: its pods count as ready at once, and the gate after its restart cannot tell whether they serve"
+				if workload.MinReadySeconds > 0 {
+					message = fmt.Sprintf("no container has a readiness probe: its pods count as available after %d seconds, whether they serve or not",
+						workload.MinReadySeconds)
+				}
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusWarn, Object: reference(workload.Reference), Field: templateField(workload, "spec.containers[].readinessProbe"),
+					Message: message, Remedy: "add a readiness probe",
+				})
+			}
+			return findings
+		},
+	}
+}
+
+// saysWhenReady says whether anything holds a pod's readiness back.
+func saysWhenReady(spec corev1.PodSpec) bool {
+	return len(spec.ReadinessGates) > 0 || slices.ContainsFunc(mesh.LastingContainers(spec), func(container corev1.Container) bool {
+		return container.ReadinessProbe != nil
+	})
+}
+
+func disruptionBudgets() Check {
+	return Check{
+		ID: "disruption-budgets", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
+		About: "PodDisruptionBudgets that allow none of the pods they select to be evicted.",
+		Why: "A rolling restart deletes pods without asking a budget (kubernetes documentation, Disruptions), so the move itself is not stopped. A rollback " +
+			"evicts pods whose template did not change, and whoever drains a node meanwhile evicts them as well: both wait for as long as the budget allows nothing.",
+		Needs:  moveNeeds(mesh.KindPodDisruptionBudget),
+		Passed: "every PodDisruptionBudget lets pods be evicted",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, budget := range subject.Snapshot.Budgets(subject.Namespace.Name) {
+				selected := movedPods(subject, func(pod mesh.Pod) bool { return matches(budget.Spec.Selector, pod.Labels) })
+				if selected == 0 {
+					continue
+				}
+				if field, message := allowsNothing(budget, selected); message != "" {
+					findings = append(findings, Finding{
+						Status:  v1alpha1.StatusWarn,
+						Object:  &v1alpha1.ObjectReference{APIVersion: "policy/v1", Kind: mesh.KindPodDisruptionBudget, Namespace: budget.Namespace, Name: budget.Name},
+						Field:   field,
+						Message: message + ": the restart does not ask it, but a rollback's evictions and node drains wait for it",
+						Remedy:  "let it allow one disruption, or run one more replica",
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+func movedPods(subject Subject, selected func(mesh.Pod) bool) int {
+	n := 0
+	for _, workload := range movedWorkloads(subject) {
+		for _, pod := range subject.Snapshot.PodsOf(workload) {
+			if selected(pod) {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// allowsNothing says why a budget over so many pods lets none be evicted: by what
+// it is, or as things are. Percentages are rounded up (kubernetes
+// pkg/controller/disruption/disruption.go).
+func allowsNothing(budget policyv1.PodDisruptionBudget, pods int) (field, message string) {
+	if expected := int(budget.Status.ExpectedPods); expected > 0 {
+		pods = expected
+	}
+	count := func(value *intstr.IntOrString) int {
+		n, err := intstr.GetScaledValueFromIntOrPercent(value, pods, true)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	spec := budget.Spec
+	switch {
+	case spec.MaxUnavailable != nil && count(spec.MaxUnavailable) == 0:
+		return "spec.maxUnavailable", "it never allows a disruption"
+	case spec.MinAvailable != nil && count(spec.MinAvailable) >= pods:
+		return "spec.minAvailable", fmt.Sprintf("it wants all of its %s, so it never allows a disruption", podCount(pods))
+	case budget.Status.ExpectedPods > 0 && budget.Status.DisruptionsAllowed == 0:
+		return "status.disruptionsAllowed", "it allows no disruption at present"
+	default:
+		return "", ""
+	}
+}
+
+func podCount(n int) string { return count(n, "pod") }
