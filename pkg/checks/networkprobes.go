@@ -16,10 +16,10 @@ import (
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
-// The addresses that the kubelet's probes come from in ambient mode, unless
-// istio-cni is told otherwise by these variables (istio cni/README.md).
+// The address besides probeAddress that the kubelet's probes come from in ambient
+// mode, and the variables by which istio-cni is told others (istio
+// cni/README.md).
 const (
-	probeAddress           = "169.254.7.127"
 	probeAddressIPv6       = "fd16:9254:7127:1337:ffff:ffff:ffff:ffff"
 	probeAddressVariable   = "HOST_PROBE_SNAT_IP"
 	probeAddressVariableV6 = "HOST_PROBE_SNAT_IPV6"
@@ -100,7 +100,7 @@ func probesFrom(subject Subject, workload mesh.Workload) string {
 		}
 	}
 	agent, _ := subject.Snapshot.CNI()
-	configured, _ := mesh.Environment(agent.Spec.Template, variable)
+	configured, _ := mesh.Setting(agent.Spec.Template, variable)
 	return cmp.Or(configured, standard)
 }
 

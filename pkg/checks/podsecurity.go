@@ -9,7 +9,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
-	securityv1beta1 "istio.io/api/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -26,8 +25,7 @@ func podSecurity() Check {
 		Why: "Waypoints run in the namespace itself, unprivileged, without capabilities and as a user other than root, but without a seccomp profile unless the installation sets " +
 			"gateways.seccompProfile (istio manifests/charts/istio-control/istio-discovery/files/waypoint.yaml). The restricted standard demands one since version 1.19 " +
 			"(kubernetes documentation, Pod Security Standards); baseline does not. Pods in ambient mode need nothing that the standard forbids.",
-		Needs: append(rootNamespaces(mesh.KindGateway, mesh.WaypointEndpoints, mesh.KindService, mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication,
-			mesh.KindVirtualService, mesh.KindHTTPRoute, mesh.KindGRPCRoute, mesh.KindTCPRoute, mesh.KindTLSRoute), workloadKinds()...),
+		Needs:  append(needsOfWaypoints(), mesh.WaypointEndpoints),
 		Passed: "the namespace's Pod Security Standard is no obstacle",
 		Run: func(subject Subject) []Finding {
 			if !demandsSeccomp(subject.Namespace.Labels) {
@@ -51,7 +49,7 @@ func podSecurity() Check {
 					})
 				}
 			}
-			if why := waypointMissing(subject); why != "" && !subject.Snapshot.WaypointPods().Seccomp {
+			if why := wantsWaypoint(subject); why != "" && !subject.Snapshot.WaypointPods().Seccomp {
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusWarn, Object: object, Field: field, Remedy: remedy,
 					Message: "it enforces the restricted standard, which would refuse the pods of a waypoint for lack of a seccomp profile: " + why,
@@ -97,9 +95,16 @@ func hasSeccomp(subject Subject, gateway string) bool {
 	return subject.Snapshot.WaypointPods().Seccomp
 }
 
-// waypointMissing says why the namespace will want a waypoint that it does not
+// needsOfWaypoints are what mesh.WaypointNeeds rests on.
+func needsOfWaypoints() []string {
+	return append(rootNamespaces(slices.Concat(targetKinds(), routeKinds(), []string{
+		mesh.KindNamespace, mesh.KindService, mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindGateway, mesh.KindGatewayClass,
+	})...), workloadKinds()...)
+}
+
+// wantsWaypoint says why the namespace will want a waypoint that it does not
 // have; nothing where it has one, or needs none.
-func waypointMissing(subject Subject) string {
+func wantsWaypoint(subject Subject) string {
 	if len(ownWaypoints(subject)) > 0 {
 		return ""
 	}
@@ -112,27 +117,9 @@ func waypointMissing(subject Subject) string {
 			return "its label names waypoint " + waypoint.Name + ", which is not there"
 		}
 	}
-	wanting := func(kind, name string) string { return fmt.Sprintf("%s %s needs one", kind, name) }
-	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-		action := policy.Spec.GetAction()
-		layer7 := len(mesh.Layer7Fields(&policy.Spec)) > 0 || action == securityv1beta1.AuthorizationPolicy_CUSTOM || action == securityv1beta1.AuthorizationPolicy_AUDIT
-		if layer7 && !attached(&policy.Spec) && applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
-			return wanting(mesh.KindAuthorizationPolicy, policy.Name)
-		}
-	}
-	for _, extension := range subject.Snapshot.Extensions() {
-		if extension.Reference.Kind == mesh.KindRequestAuthentication && extension.Reference.Namespace == subject.Namespace.Name && !extension.Targeted() {
-			return wanting(mesh.KindRequestAuthentication, extension.Reference.Name)
-		}
-	}
-	for _, virtualService := range subject.Snapshot.VirtualServices() {
-		if virtualService.Namespace == subject.Namespace.Name && bindsMesh(&virtualService.Spec) {
-			return wanting(mesh.KindVirtualService, virtualService.Name)
-		}
-	}
-	for _, route := range subject.Snapshot.Routes() {
-		if routesServiceOf(route, subject.Namespace.Name) {
-			return wanting(route.Reference.Kind, route.Reference.Name)
+	for _, need := range subject.Snapshot.WaypointNeeds(subject.Namespace) {
+		if !need.OnlyHints() {
+			return fmt.Sprintf("%s %s needs one", need.Service.Kind, need.Service.Name)
 		}
 	}
 	return ""

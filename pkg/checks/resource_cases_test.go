@@ -10,7 +10,7 @@ import (
 )
 
 // resources are written as cpu=100m,memory=1Gi.
-func resources(text string) corev1.ResourceList {
+func podResources(text string) corev1.ResourceList {
 	list := corev1.ResourceList{}
 	for entry := range strings.SplitSeq(text, ",") {
 		if name, quantity, found := strings.Cut(entry, "="); found {
@@ -23,7 +23,7 @@ func resources(text string) corev1.ResourceList {
 // sized is a Deployment whose container asks for resources.
 func sized(requests, limits string, edits ...func(*appsv1.Deployment)) *appsv1.Deployment {
 	return fixture.Deployment("shop", "pay", append([]func(*appsv1.Deployment){func(d *appsv1.Deployment) {
-		d.Spec.Template.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: resources(requests), Limits: resources(limits)}
+		d.Spec.Template.Spec.Containers[0].Resources = corev1.ResourceRequirements{Requests: podResources(requests), Limits: podResources(limits)}
 	}}, edits...)...)
 }
 
@@ -31,7 +31,7 @@ func sized(requests, limits string, edits ...func(*appsv1.Deployment)) *appsv1.D
 func proxied(requests string) func(*corev1.Pod) {
 	return func(pod *corev1.Pod) {
 		fixture.Sidecar(pod)
-		pod.Spec.Containers[len(pod.Spec.Containers)-1].Resources.Requests = resources(requests)
+		pod.Spec.Containers[len(pod.Spec.Containers)-1].Resources.Requests = podResources(requests)
 	}
 }
 
@@ -72,7 +72,7 @@ func autoscalerCases() []testCase {
 		{name: "by utilization, and the application requests nothing", check: "autoscalers", objects: running(sized("memory=1Gi", ""), "cpu=100m", autoscaler(cpu))},
 		{name: "by utilization of what a LimitRange fills in", check: "autoscalers", objects: running(sized("", ""), "cpu=100m", autoscaler(cpu), istio("v1", "LimitRange", "shop", "l", "{limits: [{type: Container, defaultRequest: {cpu: 200m}}]}")), want: of("warn", field, "against 300m a pod now")},
 		{name: "by utilization of what the pod requests as a whole", check: "autoscalers", objects: running(sized("cpu=500m", "", func(d *appsv1.Deployment) {
-			d.Spec.Template.Spec.Resources = &corev1.ResourceRequirements{Requests: resources("cpu=1")}
+			d.Spec.Template.Spec.Resources = &corev1.ResourceRequirements{Requests: podResources("cpu=1")}
 		}), "cpu=100m", autoscaler(cpu))},
 		{name: "by usage", check: "autoscalers", objects: running(pay, "cpu=100m", autoscaler(absolute))},
 		{name: "by the application's container", check: "autoscalers", objects: running(pay, "cpu=100m", autoscaler(container))},
@@ -168,8 +168,8 @@ func quotaCases() []testCase {
 		{name: "no room for some pods", check: "resource-quota", objects: mesh(pay, quota("pods: 1", "pods: 1", ", scopes: [NotTerminating]")), want: warned("spec.hard[pods]", "where it counts those of the restart")},
 		{name: "no room for pods of a class", check: "resource-quota", objects: mesh(pay, quota("pods: 1", "pods: 1", ", scopeSelector: {matchExpressions: [{scopeName: PriorityClass, operator: Exists}]}")), want: warned("spec.hard[pods]", "where it counts those of the restart")},
 		{name: "elsewhere", check: "resource-quota", objects: mesh(pay, strings.Replace(full, "namespace: shop", "namespace: other", 1))},
-		{name: "room for restarts, not for a waypoint", check: "resource-quota", objects: mesh(sized("cpu=10m", "", careful), quota("requests.cpu: 1", "requests.cpu: 901m"), route), want: warned("spec.hard[requests.cpu]", "no room for the waypoint's pod (requests.cpu: 901m of 1 used): VirtualService vs needs one")},
-		{name: "room for restarts and a waypoint", check: "resource-quota", objects: mesh(sized("cpu=10m", "", careful), quota("requests.cpu: 1", "requests.cpu: 900m"), route)},
+		{name: "room for restarts, not for a waypoint", check: "resource-quota", objects: mesh(sized("cpu=10m", "", careful), quota("requests.cpu: 1", "requests.cpu: 901m"), service, route), want: warned("spec.hard[requests.cpu]", "no room for the waypoint's pod (requests.cpu: 901m of 1 used): Service cart needs one")},
+		{name: "room for restarts and a waypoint", check: "resource-quota", objects: mesh(sized("cpu=10m", "", careful), quota("requests.cpu: 1", "requests.cpu: 900m"), service, route)},
 		{name: "no room for a waypoint that nothing needs", check: "resource-quota", objects: mesh(sized("cpu=10m", "", careful), quota("requests.cpu: 1", "requests.cpu: 901m"))},
 	}
 }

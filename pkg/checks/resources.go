@@ -89,9 +89,7 @@ func resourceQuota() Check {
 		Why: "A Deployment that may miss no pod has to start a new one first. Where a quota refuses that one, the rollout stands still, and the migration with it " +
 			"(kubernetes documentation, Resource Quotas and Deployments). Where a pod may be missing the restart goes on at reduced capacity. " +
 			"Afterwards the quota is used less: what sidecars requested is free.",
-		Needs: moveNeeds(mesh.KindResourceQuota, mesh.KindLimitRange, mesh.KindGateway, mesh.WaypointEndpoints, mesh.IstioConfigMaps, mesh.IstiodDeployments,
-			mesh.KindService, mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication, mesh.KindVirtualService,
-			mesh.KindHTTPRoute, mesh.KindGRPCRoute, mesh.KindTCPRoute, mesh.KindTLSRoute),
+		Needs:  append(moveNeeds(mesh.KindResourceQuota, mesh.KindLimitRange, mesh.WaypointEndpoints), needsOfWaypoints()...),
 		Passed: "every ResourceQuota has room for the restarts",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -144,7 +142,7 @@ func quotaFindings(subject Subject, quota corev1.ResourceQuota) []Finding {
 			Remedy: "raise the quota for the migration",
 		})
 	}
-	if why := waypointMissing(subject); why != "" {
+	if why := wantsWaypoint(subject); why != "" {
 		if lacking := lacks(quota, subject.Snapshot.WaypointPods().Resources); lacking != "" {
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusWarn, Object: object, Field: "spec.hard[" + string(lacking) + "]",

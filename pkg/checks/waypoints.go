@@ -237,9 +237,7 @@ func waypointNeeds() Check {
 			"and a choice of endpoint for each request instead of for each connection (docs: Ambient mode, Use waypoint proxies). What needs one " +
 			"for certain is refused by the check that is about it; this one says for which services. Ports of gRPC and HTTP/2 are a hint only: " +
 			"their long connections stay with one endpoint.",
-		Needs: append(rootNamespaces(slices.Concat(targetKinds(), routeKinds(), []string{
-			"Namespace", mesh.KindService, mesh.KindServiceEntry, mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindGateway, mesh.KindGatewayClass,
-		})...), workloadKinds()...),
+		Needs:  needsOfWaypoints(),
 		Passed: "no service of this namespace needs a waypoint that it does not have",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
