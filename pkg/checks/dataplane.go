@@ -13,6 +13,8 @@ import (
 func noSidecars() Check {
 	return Check{
 		ID: "no-sidecars", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether any pod of the namespace runs a sidecar, as a container or as a native sidecar among the init containers.",
+		Why:   "istio-cni leaves a pod with a sidecar alone, so that ztunnel does not capture it (istio cni/pkg/util/podutil.go). It is still carried by its sidecar, whatever the labels say.",
 		Needs: []string{"Pod"}, Passed: "no pod has a sidecar",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -44,6 +46,8 @@ func sidecarField(pod mesh.Pod) string {
 func dataplaneMode() Check {
 	return Check{
 		ID: "dataplane-mode", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether the namespace's labels ask for ambient mode and for no sidecars.",
+		Why:   "A pod that is created while an injection webhook answers for the namespace gets a sidecar, and one that is created without the ambient label gets neither.",
 		Needs: []string{"Namespace", "MutatingWebhookConfiguration"}, Passed: "the namespace is labelled ambient and asks for no sidecars",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -69,6 +73,8 @@ func dataplaneMode() Check {
 func restartsComplete() Check {
 	return Check{
 		ID: "restarts-complete", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether every workload is rolled out, and no pod is one that its next restart would give a sidecar.",
+		Why:   "A rollout that stands still leaves pods of the old template, and a template that asks for injection by itself is injected again at the next restart (istio pkg/kube/inject/inject.go, injectRequired).",
 		Needs: append(workloadKinds(), "MutatingWebhookConfiguration"), Passed: "every workload is rolled out, no restart is due",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -114,6 +120,8 @@ func expected(subject Subject) []mesh.Pod {
 func outsideMesh() Check {
 	return Check{
 		ID: "outside-mesh", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether there are pods that nothing is to capture, although nothing says that they are to stay out.",
+		Why:   "Which pods are captured is configurable in istio-cni's ConfigMap, and a pod that it selects in no way has neither mTLS nor policies (istio cni/pkg/util/enablement_selector.go).",
 		Needs: []string{"Pod", mesh.IstioConfigMaps}, Passed: "every pod is to be captured, or was told to stay out",
 		Run: func(subject Subject) []Finding {
 			rule, err := subject.Snapshot.EnrolmentRule()
@@ -152,6 +160,8 @@ func outsideMesh() Check {
 func redirected() Check {
 	return Check{
 		ID: "redirected", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether istio-cni says of every pod that its traffic is redirected to ztunnel.",
+		Why:   "istio-cni annotates a pod once it has set up the redirection. A pod that is captured late, or not at all, sends plaintext past ztunnel (istio cni/pkg/util/podutil.go).",
 		Needs: []string{"Pod", mesh.IstioConfigMaps}, Passed: "istio-cni redirects every pod to ztunnel",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -176,6 +186,8 @@ func redirected() Check {
 func ztunnelCaptured() Check {
 	return Check{
 		ID: "ztunnel-captured", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether the ztunnel of its node says of every pod that it is proxied.",
+		Why:   "The annotation that istio-cni writes is a claim, and stale once a node has restarted (istio/istio issue 61182). The state of the pod in ztunnel's own dump is what tells.",
 		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel proxies every pod on its node",
 		Run: func(subject Subject) []Finding {
 			return perPod(subject, capturedFinding)
@@ -202,6 +214,8 @@ func capturedFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
 func ztunnelHBONE() Check {
 	return Check{
 		ID: "ztunnel-hbone", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether istiod tells ztunnel to reach every pod by HBONE, through the ztunnel of its node.",
+		Why:   "A sidecar that accepts HBONE shows as HBONE too, with a tunnel of its own; a pod that shows as TCP is sent plaintext (istio pilot/pkg/serviceregistry/ambient/workloads.go).",
 		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel reaches every pod by HBONE, through ztunnel",
 		Run: func(subject Subject) []Finding {
 			return perPod(subject, hboneFinding)
@@ -269,6 +283,8 @@ func evidenceOf(evidence *mesh.Evidence, pod mesh.Pod) (mesh.NodeEvidence, strin
 func optedOut() Check {
 	return Check{
 		ID: "opted-out", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether a pod that refuses ambient mode is captured all the same.",
+		Why:   "The pod's label comes before its namespace's (istio cni/pkg/util/enablement_selector.go). A gateway that ztunnel captures is a proxy behind a proxy.",
 		Needs: []string{"Pod"}, Passed: "no pod that opted out is captured",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding

@@ -20,6 +20,8 @@ func RollbackGates(workloads []mesh.Workload) []Check {
 func injectorPresent(workloads []mesh.Workload) Check {
 	return Check{
 		ID: "injector-present", Category: CategoryPrerequisites, Severity: v1alpha1.SeverityError,
+		About: "Whether the injection webhook that gave the pods their sidecars is still there to give them again.",
+		Why:   "A revision can be uninstalled while its namespaces are in ambient mode. A rollback would then bring up pods without any proxy: no mTLS, and no policy.",
 		Needs: []string{"MutatingWebhookConfiguration"}, Passed: "the injector that gave the sidecars is still there",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
