@@ -24,12 +24,44 @@ func Results(out io.Writer, results []v1alpha1.CheckResult) {
 		if status == v1alpha1.StatusUnknown {
 			writeUnseen(out, results)
 		}
-		for _, result := range results {
-			if result.Status == status && len(result.Unseen) == 0 {
-				writeResult(out, result, width)
-			}
+		for _, group := range alike(results, status) {
+			writeResult(out, group, width)
 		}
 	}
+}
+
+// alike groups the results of a status that say the same of several objects, in
+// the order of the first of each.
+func alike(results []v1alpha1.CheckResult, status v1alpha1.CheckStatus) [][]v1alpha1.CheckResult {
+	var groups [][]v1alpha1.CheckResult
+	for _, result := range results {
+		if result.Status != status || len(result.Unseen) > 0 {
+			continue
+		}
+		i := slices.IndexFunc(groups, func(group []v1alpha1.CheckResult) bool {
+			first := group[0]
+			return first.ID == result.ID && first.Field == result.Field && first.Message == result.Message && first.Remedy == result.Remedy &&
+				(first.Object == nil) == (result.Object == nil)
+		})
+		if i < 0 {
+			groups = append(groups, []v1alpha1.CheckResult{result})
+			continue
+		}
+		groups[i] = append(groups[i], result)
+	}
+	return groups
+}
+
+// subjects names what results are about.
+func subjects(results []v1alpha1.CheckResult) string {
+	if results[0].Object == nil {
+		return "the mesh"
+	}
+	var names []string
+	for _, result := range results {
+		names = append(names, kept(result.Object.String()))
+	}
+	return strings.Join(names, ", ")
 }
 
 // writeUnseen writes the checks that could not be made for what was not read,
@@ -71,23 +103,18 @@ func writeUnseen(out io.Writer, results []v1alpha1.CheckResult) {
 // statusColumn is as wide as the longest status, "unknown", and two spaces.
 const statusColumn = 9
 
-func writeResult(out io.Writer, result v1alpha1.CheckResult, width int) {
+func writeResult(out io.Writer, results []v1alpha1.CheckResult, width int) {
+	result := results[0]
 	head := fmt.Sprintf("%-*s%-*s", statusColumn, result.Status, width+2, result.ID)
 	if result.Status == v1alpha1.StatusPass {
 		fmt.Fprintf(out, "%s%s\n", head, wrapped(result.Message, len(head)))
 		return
 	}
-	subject := "the mesh"
-	if result.Object != nil {
-		subject = result.Object.String()
-	}
-	fmt.Fprintf(out, "%s%s\n", head, subject)
-	if result.Field != "" {
-		fmt.Fprintf(out, "%*s%s\n", statusColumn, "", wrapped("at "+result.Field, statusColumn))
-	}
-	fmt.Fprintf(out, "%*s%s\n", statusColumn, "", wrapped(result.Message, statusColumn))
-	if result.Remedy != "" {
-		fmt.Fprintf(out, "%*s%s\n", statusColumn, "", wrapped("-> "+result.Remedy, statusColumn))
+	fmt.Fprintf(out, "%s%s\n", head, wrapped(subjects(results), len(head)))
+	for _, line := range []struct{ before, text string }{{"at ", result.Field}, {"", result.Message}, {"-> ", result.Remedy}} {
+		if line.text != "" {
+			fmt.Fprintf(out, "%*s%s\n", statusColumn, "", wrapped(line.before+line.text, statusColumn))
+		}
 	}
 }
 

@@ -264,6 +264,21 @@ func TestResultsWriteWhatBlocksFirst(t *testing.T) {
 	}
 }
 
+// What is said of several objects is said once.
+func TestResultsWriteWhatIsAlikeOnce(t *testing.T) {
+	about := func(id, name, message string) v1alpha1.CheckResult {
+		object := v1alpha1.ObjectReference{Kind: "Deployment", Namespace: "shop", Name: name}
+		return v1alpha1.CheckResult{ID: id, Status: v1alpha1.StatusWarn, Object: &object, Field: "spec", Message: message, Remedy: "mend it"}
+	}
+	var out bytes.Buffer
+	render.Results(&out, []v1alpha1.CheckResult{
+		about("readiness-probes", "cart", "no probe"), about("readiness-probes", "search", "no probe"), about("readiness-probes", "db", "another probe"),
+		about("readiness-probes", "a-workload-with-a-long-name", "no probe"), about("udp-ports", "cart", "no probe"), {ID: "udp-ports", Status: v1alpha1.StatusWarn, Message: "no probe"},
+	})
+	golden.Assert(t, "results-alike.txt", out.String())
+	fits(t, out.String())
+}
+
 // One permission that is missing is said once, whatever it keeps from being
 // made.
 func TestResultsWriteWhatCouldNotBeReadOnce(t *testing.T) {
