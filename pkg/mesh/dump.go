@@ -33,7 +33,9 @@ func Dump(content Content) (v1alpha1.MeshSnapshot, error) {
 	objects := slices.Clone(content.Objects)
 	whole := map[types.UID]bool{}
 	for i := range objects {
-		whole[objects[i].GetUID()] = true
+		if objects[i].GetKind() == KindPod {
+			whole[objects[i].GetUID()] = true
+		}
 	}
 	for i := range content.Pods {
 		if whole[content.Pods[i].UID] {

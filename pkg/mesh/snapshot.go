@@ -77,7 +77,8 @@ type Content struct {
 	// Objects are redacted objects of every kind that was read.
 	Objects []unstructured.Unstructured
 	// Originals are the objects that redacting took something from, as far as
-	// they are known: a dump does not hold them.
+	// they are known: a dump does not hold them. What a controller made is not
+	// among them: nobody writes it.
 	Originals map[v1alpha1.ObjectReference]Object
 	// Pods are the live pods of the whole mesh, by metadata only. Those that
 	// are among Objects, too, count once.
@@ -99,12 +100,15 @@ type Content struct {
 func (c *Content) Add(object unstructured.Unstructured) {
 	redacted, lost := redact(object)
 	c.Objects = append(c.Objects, redacted)
-	if lost && Understood(object.GroupVersionKind().GroupKind()) {
+	if lost {
 		c.keepOriginal(object)
 	}
 }
 
 func (c *Content) keepOriginal(object unstructured.Unstructured) {
+	if !Understood(object.GroupVersionKind().GroupKind()) || metav1.GetControllerOf(&object) != nil {
+		return
+	}
 	if c.Originals == nil {
 		c.Originals = map[v1alpha1.ObjectReference]Object{}
 	}

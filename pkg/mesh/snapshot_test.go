@@ -104,30 +104,32 @@ func everything() []unstructured.Unstructured {
 
 func TestNewSnapshotDoesNotDependOnTheOrderOfObjects(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	describe := func(objects []unstructured.Unstructured) string {
-		snapshot := fixture.Snapshot(objects)
-		var text strings.Builder
-		encoder := json.NewEncoder(&text)
-		for _, part := range []any{
-			snapshot.Namespaces(), snapshot.AllPods(), snapshot.Workloads("shop"), snapshot.Workloads("pay"), snapshot.Nodes(), snapshot.Services("shop"),
-			snapshot.Budgets("pay"), snapshot.NetworkPolicies("shop"), snapshot.Istiods(), snapshot.AuthorizationPolicies(), snapshot.PeerAuthentications(),
-			snapshot.VirtualServices(), snapshot.DestinationRules(), snapshot.ServiceEntries(), snapshot.Sidecars(), snapshot.Routes(), snapshot.Extensions(),
-			snapshot.RootNamespaces(), snapshot.Waypoints(mesh.Namespace{Name: "shop"}), snapshot.ZtunnelPods(),
-		} {
-			if err := encoder.Encode(part); err != nil {
-				t.Fatal(err)
-			}
-		}
-		return text.String()
-	}
 	objects := everything()
-	want := describe(objects)
+	want := describe(t, fixture.Snapshot(objects))
 	for range 10 {
 		random.Shuffle(len(objects), func(i, j int) { objects[i], objects[j] = objects[j], objects[i] })
-		if diff := cmp.Diff(want, describe(objects)); diff != "" {
+		if diff := cmp.Diff(want, describe(t, fixture.Snapshot(objects))); diff != "" {
 			t.Fatalf("another order gives another snapshot:\n%s", diff)
 		}
 	}
+}
+
+// describe writes down all that a snapshot tells of.
+func describe(t *testing.T, snapshot *mesh.Snapshot) string {
+	t.Helper()
+	var text strings.Builder
+	encoder := json.NewEncoder(&text)
+	for _, part := range []any{
+		snapshot.Namespaces(), snapshot.AllPods(), snapshot.Workloads("shop"), snapshot.Workloads("pay"), snapshot.Nodes(), snapshot.Services("shop"),
+		snapshot.Budgets("pay"), snapshot.NetworkPolicies("shop"), snapshot.Istiods(), snapshot.AuthorizationPolicies(), snapshot.PeerAuthentications(),
+		snapshot.VirtualServices(), snapshot.DestinationRules(), snapshot.ServiceEntries(), snapshot.Sidecars(), snapshot.Routes(), snapshot.Extensions(),
+		snapshot.RootNamespaces(), snapshot.Waypoints(mesh.Namespace{Name: "shop"}), snapshot.ZtunnelPods(),
+	} {
+		if err := encoder.Encode(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return text.String()
 }
 
 // The injector that stands first must not decide either.
