@@ -7,6 +7,7 @@ import (
 
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
 )
 
@@ -21,11 +22,11 @@ const Redacted = "<redacted>"
 // Gateway API's own objects stay whole: they are what is migrated.
 //
 // The second result says whether something was taken out that a writer of the
-// object would miss.
+// object would miss. Nobody writes objects of which only metadata is kept.
 func redact(object unstructured.Unstructured) (unstructured.Unstructured, bool) {
 	kind := object.GroupVersionKind().GroupKind()
-	if !Understood(kind) {
-		return metadataOf(object), true
+	if !Understood(kind) || kind.Kind == kindCustomResourceDef {
+		return metadataOf(object), false
 	}
 	object = *object.DeepCopy()
 	lost := false
@@ -43,18 +44,20 @@ func redact(object unstructured.Unstructured) (unstructured.Unstructured, bool) 
 		redactWebhooks(object.Object)
 	case KindNode:
 		unstructured.RemoveNestedField(object.Object, "status", "images")
-	case kindCustomResourceDef:
-		return metadataOf(object), true
 	}
 	return object, lost
 }
 
 // metadataOf keeps what identifies an object and what is said of it.
 func metadataOf(object unstructured.Unstructured) unstructured.Unstructured {
-	trimMetadata(&object)
-	return unstructured.Unstructured{Object: map[string]any{
-		"apiVersion": object.GetAPIVersion(), "kind": object.GetKind(), "metadata": object.Object["metadata"],
-	}}
+	kept := unstructured.Unstructured{Object: map[string]any{}}
+	for _, key := range []string{"apiVersion", "kind", "metadata"} {
+		if value, set := object.Object[key]; set {
+			kept.Object[key] = runtime.DeepCopyJSONValue(value)
+		}
+	}
+	trimMetadata(&kept)
+	return kept
 }
 
 // managed are the kinds whose field managers are looked at: those that a
@@ -90,6 +93,7 @@ func redactPodSpec(object map[string]any, path ...string) bool {
 		for _, item := range items {
 			if container, ok := item.(map[string]any); ok {
 				lost = redactContainer(container) || lost
+				lost = redactHeaders(container) || lost
 			}
 		}
 	}
@@ -139,6 +143,25 @@ var commandLines = [][]string{
 	{"livenessProbe", "exec", "command"}, {"readinessProbe", "exec", "command"}, {"startupProbe", "exec", "command"},
 }
 
+// redactHeaders takes out what probes and hooks of a container say who they are.
+func redactHeaders(container map[string]any) bool {
+	lost := false
+	for _, path := range [][]string{
+		{"livenessProbe"}, {"readinessProbe"}, {"startupProbe"}, {"lifecycle", "postStart"}, {"lifecycle", "preStop"},
+	} {
+		field, _, _ := unstructured.NestedFieldNoCopy(container, append(path, "httpGet", "httpHeaders")...)
+		headers, _ := field.([]any)
+		for _, item := range headers {
+			header, _ := item.(map[string]any)
+			if value, set := header["value"]; set && value != Redacted && value != "" {
+				header["value"] = Redacted
+				lost = true
+			}
+		}
+	}
+	return lost
+}
+
 // tellingPart keeps of a command line only what it says about Istio.
 func tellingPart(word string) string {
 	if word == Redacted {
@@ -160,11 +183,11 @@ var Reporter = regexp.MustCompile(`reporter\s*(?:=~|!~|!=|=)\s*\\*"[^"\\]*\\*"`)
 // dashboard it keeps how it asks for the reporter of metrics.
 func redactConfigMap(object map[string]any) bool {
 	data, _ := object["data"].(map[string]any)
+	_, lost := object["binaryData"]
 	delete(object, "binaryData")
 	name, _, _ := unstructured.NestedString(object, "metadata", "name")
 	labels, _, _ := unstructured.NestedStringMap(object, "metadata", "labels")
 	_, dashboard := labels["grafana_dashboard"]
-	lost := false
 	for key := range data {
 		text, _ := data[key].(string)
 		kept := text

@@ -106,7 +106,7 @@ func (c *Content) Add(object unstructured.Unstructured) {
 }
 
 func (c *Content) keepOriginal(object unstructured.Unstructured) {
-	if !Understood(object.GroupVersionKind().GroupKind()) || metav1.GetControllerOf(&object) != nil {
+	if metav1.GetControllerOf(&object) != nil {
 		return
 	}
 	if c.Originals == nil {
@@ -220,19 +220,7 @@ type Target struct {
 // NewSnapshot indexes content. An error names the object that could not be
 // understood.
 func NewSnapshot(content Content) (*Snapshot, error) {
-	s := &Snapshot{
-		kubernetesVersion: content.KubernetesVersion,
-		scope:             content.Scope,
-		coverage:          maps.Clone(content.Coverage),
-		originals:         content.Originals,
-		suppressions:      map[v1alpha1.ObjectReference]string{},
-		unrecognized:      map[schema.GroupVersionKind]int{},
-		others:            map[string][]unstructured.Unstructured{},
-		namespaces:        map[string]Namespace{},
-		pods:              map[string][]Pod{},
-		workloads:         map[string][]Workload{},
-		controllers:       map[types.UID]metav1.OwnerReference{},
-	}
+	s := newSnapshot(content)
 	detailed := map[types.UID]bool{}
 	var webhooks []admissionv1.MutatingWebhookConfiguration
 	var failures []error
@@ -242,7 +230,7 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 	for i := range objects {
 		object := &objects[i]
 		if err := s.add(object, detailed, &webhooks); err != nil {
-			failures = append(failures, &ObjectError{Object: referenceOf(object), Err: err})
+			failures = append(failures, &ObjectError{Object: referenceOf(object), Err: fault(object, err)})
 		}
 	}
 	if len(failures) > 0 {
@@ -261,6 +249,23 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 	s.configurations = configurationsOf(s.configMaps)
 	s.podsOf = s.podsByWorkload()
 	return s, nil
+}
+
+// newSnapshot knows what content says of itself, and no object yet.
+func newSnapshot(content Content) *Snapshot {
+	return &Snapshot{
+		kubernetesVersion: content.KubernetesVersion,
+		scope:             content.Scope,
+		coverage:          maps.Clone(content.Coverage),
+		originals:         content.Originals,
+		suppressions:      map[v1alpha1.ObjectReference]string{},
+		unrecognized:      map[schema.GroupVersionKind]int{},
+		others:            map[string][]unstructured.Unstructured{},
+		namespaces:        map[string]Namespace{},
+		pods:              map[string][]Pod{},
+		workloads:         map[string][]Workload{},
+		controllers:       map[types.UID]metav1.OwnerReference{},
+	}
 }
 
 // ObjectError says which object could not be understood, and why.
