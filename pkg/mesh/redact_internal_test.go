@@ -118,7 +118,7 @@ func TestRedact(t *testing.T) {
 		{
 			"the injector's configuration",
 			"{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-sidecar-injector-x}, data: {config: 'policy: enabled', values: '{\"global\": {\"network\": \"n\", \"imagePullSecrets\": [\"hunter2\"]}, \"pilot\": {}}', other: x}}",
-			"{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-sidecar-injector-x}, data: {config: 'policy: enabled', values: \"global:\\n  network: \\\"n\\\"\\n\", other: <redacted>}}", true,
+			"{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-sidecar-injector-x}, data: {config: 'policy: enabled', values: \"gateways: {}\\nglobal:\\n  network: \\\"n\\\"\\n  waypoint: {}\\n\", other: <redacted>}}", true,
 		},
 		{"values that cannot be read", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-sidecar-injector}, data: {values: '{{'}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-sidecar-injector}, data: {values: <redacted>}}", true},
 		{

@@ -210,7 +210,7 @@ func TestFilesThatAreNotUnderstood(t *testing.T) {
 		{"a template", "kind: Namespace\nmetadata: {name: {{ .Values.name }}}\n", "render templates first"},
 		{"nothing of a mesh", "kind: Kustomization\nresources: [a.yaml]\n", "there is no object that a mesh is made of"},
 		{"a wrong type", "kind: Deployment\napiVersion: apps/v1\nmetadata: {name: cart, namespace: shop}\nspec: {replicas: many}\n", "bad.yaml:1 (document 1): Deployment shop/cart: "},
-		{"no name", "kind: Service\napiVersion: v1\nmetadata: {namespace: shop}\n", "bad.yaml:1 (document 1): Service: metadata.name"},
+		{"no name", "kind: Service\napiVersion: v1\nmetadata: {namespace: shop}\n", "bad.yaml:1 (document 1): Service shop/: metadata.name: the object has no name"},
 		{"twice", "kind: Service\napiVersion: v1\nmetadata: {name: a, namespace: shop}\n---\nkind: Service\napiVersion: v1\nmetadata: {name: a, namespace: shop}\nspec: {type: NodePort}\n", "says something else there"},
 		{"another namespace", "kind: Namespace\napiVersion: v1\nmetadata: {name: pay}\n", "namespace shop is not in the files"},
 	}
