@@ -358,6 +358,9 @@ func metadataOnly(content mesh.Content, namespace string) mesh.Content {
 		if of := object.GetLabels(); of["security.istio.io/tlsMode"] != "" && of["networking.istio.io/tunnel"] != "http" {
 			return false
 		}
+		if onHost, _, _ := unstructured.NestedBool(object.Object, "spec", "hostNetwork"); onHost {
+			content.HostNetwork[object.GetUID()] = true
+		}
 		content.Pods = append(content.Pods, metav1.ObjectMeta{
 			Namespace: object.GetNamespace(), Name: object.GetName(), UID: object.GetUID(), Labels: object.GetLabels(), Annotations: object.GetAnnotations(),
 		})
@@ -366,12 +369,9 @@ func metadataOnly(content mesh.Content, namespace string) mesh.Content {
 	return content
 }
 
-func TestSidecarsElsewhereAreSeenByTheirMetadata(t *testing.T) {
-	for _, test := range sidecarCases() {
-		if test.check != "sidecar-hbone" {
-			continue
-		}
-		t.Run(test.name, func(t *testing.T) {
+func TestWhatIsElsewhereIsSeenByItsMetadata(t *testing.T) {
+	for _, test := range slices.Concat(sidecarCases(), networkCases(), workloadCases(), observabilityCases()) {
+		t.Run(test.check+"/"+test.name, func(t *testing.T) {
 			whole, flat := test.run(t, test.content()), test.run(t, metadataOnly(test.content(), "shop"))
 			if diff := cmp.Diff(whole, flat); diff != "" {
 				t.Errorf("metadata alone tells something else (-whole +metadata):\n%s", diff)

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -149,7 +150,7 @@ func newReachability(subject Subject) *reachability {
 		waypoints[waypoint.Namespace+"/"+waypoint.Name] = true
 	}
 	for _, pod := range snapshot.AllPods() {
-		if known[pod.UID] || pod.HostNetwork || !pod.HasSidecar() && !pod.Redirected() && !pod.IsGateway() {
+		if known[pod.UID] || pod.HostNetwork || !inMesh(pod) {
 			continue
 		}
 		namespace, found := snapshot.Namespace(pod.Namespace)
@@ -167,6 +168,14 @@ func newReachability(subject Subject) *reachability {
 		}
 	}
 	return r
+}
+
+// inMesh says whether a pod sends and receives the traffic of the mesh, by what
+// its metadata tells. The older charts of Istio's own gateways write neither
+// annotation nor label of an injected one, but name themselves as a component
+// (istio manifests/charts/gateways/istio-ingress/templates/deployment.yaml).
+func inMesh(pod mesh.Pod) bool {
+	return pod.HasSidecar() || pod.Redirected() || pod.IsGateway() || strings.HasSuffix(pod.Labels["operator.istio.io/component"], "Gateways")
 }
 
 // shortReference is how messages name a workload of the namespace at hand.

@@ -31,7 +31,7 @@ func networkPolicyProbes() Check {
 		About: "Moved workloads whose probes by HTTP, TCP or gRPC a NetworkPolicy does not let through from the address that they have in ambient mode.",
 		Why: "Network plugins let the kubelet's probes pass because they come from the node. In ambient mode istio-cni gives them the source address " + probeAddress +
 			", so that ztunnel can tell them (istio cni/pkg/iptables/iptables.go). Whether a NetworkPolicy holds for that address depends on the plugin (istio documentation, Ambient and " +
-			"Kubernetes NetworkPolicy): Calico lets it pass, in eBPF mode since 3.29 (istio issue 52765), others do not, so it is a warning. Cilium is known to refuse it (istio " +
+			"Kubernetes NetworkPolicy), which cannot be seen in most cases, so it is a warning; Calico's eBPF mode refused it before 3.29 (istio issue 52765). Cilium is known to refuse it (istio " +
 			"documentation, Platform-Specific Prerequisites; istio issue 49277), so there it fails, unless a CiliumClusterwideNetworkPolicy admits it. A pod whose probes fail is never ready, " +
 			"and is killed by its liveness probe.",
 		Needs:  moveNeeds(mesh.KindNetworkPolicy, mesh.CiliumConfigMap, mesh.KindCiliumClusterPolicy),

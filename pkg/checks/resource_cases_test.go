@@ -67,6 +67,7 @@ func autoscalerCases() []testCase {
 		{name: "none", check: "autoscalers", objects: shop()},
 		{name: "by utilization", check: "autoscalers", objects: running(pay, "cpu=100m", autoscaler(cpu)), want: of("warn", field, "against 600m a pod now, 100m of it the sidecar's, and against 500m afterwards")},
 		{name: "by utilization, before any pod runs", check: "autoscalers", objects: shop(pay, autoscaler(cpu)), want: of("warn", field, "the sidecar's included")},
+		{name: "by utilization, beside a pod that lost its sidecar", check: "autoscalers", objects: shop(pay, fixture.PodsOf(pay), fixture.Pod("shop", "pay-5d8f7-1", fixture.Of("ReplicaSet", "apps/v1", &fixture.ReplicaSet("shop", "pay-5d8f7", nil).ObjectMeta, pay.Spec.Template), proxied("cpu=100m")), autoscaler(cpu)), want: of("warn", field, "against 600m a pod now")},
 		{name: "by utilization in the first version", check: "autoscalers", objects: running(pay, "cpu=100m", istio("autoscaling/v1", "HorizontalPodAutoscaler", "shop", "h", "{scaleTargetRef: {apiVersion: apps/v1, kind: Deployment, name: pay}, targetCPUUtilizationPercentage: 80}")), want: of("warn", field, "against 600m a pod now")},
 		{name: "by utilization, and the sidecar requests nothing", check: "autoscalers", objects: running(pay, "memory=1Gi", autoscaler(cpu))},
 		{name: "by utilization, and the application requests nothing", check: "autoscalers", objects: running(sized("memory=1Gi", ""), "cpu=100m", autoscaler(cpu))},
