@@ -111,7 +111,10 @@ func (r *fileReading) addAgain(object unstructured.Unstructured, key objectKey, 
 			referenceOf(&object), first.at)
 	}
 	order, err := resourceversion.CompareResourceVersion(before.GetResourceVersion(), object.GetResourceVersion())
-	if err != nil || order >= 0 {
+	switch {
+	case err != nil:
+		return at.errorf("%s is in %s, too, and which of the two is newer cannot be told: %w", referenceOf(&object), first.at, err)
+	case order >= 0:
 		return nil
 	}
 	delete(r.content.Originals, referenceOf(&before))

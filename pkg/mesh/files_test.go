@@ -334,7 +334,6 @@ func TestReadFilesTakesTheNewerOfTwoReadings(t *testing.T) {
 		{"the same manifest", versioned("", "", "1"), versioned("", "", "1"), []string{"v1 Service 1"}},
 		{"an older one first", versioned("9", "x", "9"), versioned("10", "x", "10"), []string{"v1 Service 10"}},
 		{"a newer one first", versioned("10", "x", "10"), versioned("9", "x", "9"), []string{"v1 Service 10"}},
-		{"versions that cannot be compared", versioned("x", "x", "first"), versioned("y", "x", "second"), []string{"v1 Service first"}},
 		{"the same in another version", fmt.Sprintf(istio, "v1", 3), fmt.Sprintf(istio, "v1beta1", 3), []string{"security.istio.io/v1 AuthorizationPolicy 3"}},
 		{"a newer one in another version", fmt.Sprintf(istio, "v1", 3), fmt.Sprintf(istio, "v1beta1", 4), []string{"security.istio.io/v1beta1 AuthorizationPolicy 4"}},
 		{"metadata and the whole", fmt.Sprintf(pod, 3, 3, ""), fmt.Sprintf(pod, 2, 2, spec), []string{"v1 Pod 2", "pod 3"}},
@@ -394,5 +393,12 @@ func TestReadFilesTellsObjectsByTheNamespaceThatTheyGet(t *testing.T) {
 	content := read(t, service("a")+"---\napiVersion: v1\nkind: Service\nmetadata: {name: a, namespace: default}\n")
 	if got := held(content); len(got) != 1 {
 		t.Errorf("it holds %v", got)
+	}
+}
+
+func TestReadFilesDoesNotChooseBetweenReadingsThatItCannotOrder(t *testing.T) {
+	_, err := mesh.ReadFiles(t.Context(), mesh.Files{Names: []string{"-"}, Stdin: strings.NewReader(versioned("x", "x", "first") + "---\n" + versioned("y", "x", "second"))})
+	if err == nil || !strings.Contains(err.Error(), "which of the two is newer cannot be told") {
+		t.Errorf("the error is %v", err)
 	}
 }

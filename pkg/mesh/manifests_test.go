@@ -123,7 +123,7 @@ func TestPositionsSayWhereAnObjectStands(t *testing.T) {
 	if explained := content.Positions(other); !errors.Is(explained, other) || explained.Error() != "other" {
 		t.Errorf("another error becomes %v", explained)
 	}
-	if content.Positions(nil) != nil || (mesh.Content{}).Positions(other) != other {
+	if content.Positions(nil) != nil || !errors.Is((mesh.Content{}).Positions(other), other) {
 		t.Error("there is nothing to explain")
 	}
 }

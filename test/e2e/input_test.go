@@ -69,10 +69,10 @@ func (c *cluster) viewer(t *testing.T, user string) {
 	role := &rbacv1.ClusterRole{
 		ObjectMeta: metav1.ObjectMeta{Name: user},
 		Rules: []rbacv1.PolicyRule{
-			{APIGroups: []string{""}, Resources: []string{"namespaces", "nodes", "pods", "services", "configmaps"}, Verbs: []string{"get", "list", "watch"}},
+			{APIGroups: []string{""}, Resources: []string{"namespaces", "nodes", "pods", "services", "configmaps", "limitranges", "resourcequotas"}, Verbs: []string{"get", "list", "watch"}},
 			{
 				APIGroups: []string{
-					"apps", "batch", "policy", "networking.k8s.io", "discovery.k8s.io", "admissionregistration.k8s.io", "gateway.networking.k8s.io",
+					"apps", "batch", "policy", "autoscaling", "apiextensions.k8s.io", "networking.k8s.io", "discovery.k8s.io", "admissionregistration.k8s.io", "gateway.networking.k8s.io",
 					"security.istio.io", "networking.istio.io", "extensions.istio.io", "telemetry.istio.io",
 				},
 				Resources: []string{"*"}, Verbs: []string{"get", "list", "watch"},

@@ -1,21 +1,36 @@
 package e2e
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
 )
 
 // TestReadme runs the examples of the README, in order, on the application of
 // the demo, and wants the output that stands there: line by line in that order,
 // but for times and line numbers, for how columns are padded, and for what "..." leaves out.
 //
-// It does not run beside other tests, whose namespaces status would show too.
+// It runs on a cluster of its own, like that of the demo: status would show the
+// namespaces of other tests, too.
 func TestReadme(t *testing.T) {
-	c := shared
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), 8*time.Minute)
+	defer cancel()
+	c, err := start(ctx, controlplane.Options{Nodes: controlplane.Nodes(3)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.stop)
+	if _, err := c.InstallIstio(ctx, controlplane.IstioOptions{}); err != nil {
+		t.Fatal(err)
+	}
 	const namespace = "bookinfo"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
