@@ -121,7 +121,7 @@ var podNumber = regexp.MustCompile(`0000000`)
 
 func largeYAML(size int) *largeDump {
 	// Written as kubectl does, in block style.
-	text, err := yaml.Marshal(parsed(largePod()))
+	text, err := yaml.Marshal(parsedObject(largePod()))
 	if err != nil {
 		panic(err)
 	}
@@ -130,7 +130,7 @@ func largeYAML(size int) *largeDump {
 }
 
 func largeJSON(size int) *largeDump {
-	text, err := indented(parsed(largePod()))
+	text, err := indented(parsedObject(largePod()))
 	if err != nil {
 		panic(err)
 	}
@@ -152,7 +152,7 @@ func numbered(text string) func(*bytes.Buffer, int) {
 	}
 }
 
-func parsed(text string) map[string]any {
+func parsedObject(text string) map[string]any {
 	var value map[string]any
 	if err := yaml.Unmarshal([]byte(text), &value); err != nil {
 		panic(err)
@@ -168,7 +168,7 @@ func indented(value any) (string, error) {
 
 // largeLine is JSON as the API server itself sends it.
 func largeLine(size int) *largeDump {
-	text, err := json.Marshal(parsed(largePod()))
+	text, err := json.Marshal(parsedObject(largePod()))
 	if err != nil {
 		panic(err)
 	}
