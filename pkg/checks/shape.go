@@ -3,7 +3,6 @@ package checks
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -69,7 +68,7 @@ func suppressor(result v1alpha1.CheckResult, snapshot *mesh.Snapshot, namespace 
 }
 
 func suppressed(result v1alpha1.CheckResult, by string) v1alpha1.CheckResult {
-	result.Message = strings.ToUpper(string(result.Status)) + " is not shown, by " + by
+	result.Message = "its finding (" + string(result.Status) + ") is hidden by " + by
 	result.Status, result.Suppressed, result.Remedy = v1alpha1.StatusSkip, by, ""
 	return result
 }

@@ -239,7 +239,7 @@ func TestTakeSeesWhatTheFixtureHolds(t *testing.T) {
 		t.Fatal(err)
 	}
 	status := snapshot.Status(fixture.Find(snapshot, "shop"))
-	if status.Pods.Sidecar != 1 || status.Injection != "enabled" || status.RestartsDue != 0 {
+	if status.Pods.Sidecar != 1 || status.Injection != "enabled" || status.RestartsDue == nil || *status.RestartsDue != 0 {
 		t.Errorf("the status is %+v", status)
 	}
 	if snapshot.KubernetesVersion() != "v1.36.3" {

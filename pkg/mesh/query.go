@@ -438,7 +438,7 @@ func (s *Snapshot) Waypoints(namespace Namespace) []v1alpha1.WaypointStatus {
 	for _, gateway := range s.gateways {
 		isUsed := set && gateway.Namespace == in && gateway.Name == name
 		if gateway.Namespace == namespace.Name && !isUsed && s.IsWaypoint(gateway) {
-			waypoints = append(waypoints, s.waypoint(gateway, false))
+			waypoints = append(waypoints, s.WaypointState(gateway))
 		}
 	}
 	return waypoints

@@ -226,10 +226,11 @@ func TestStatus(t *testing.T) {
 		fixture.Pod("shop", "lost"),
 	)
 	got := snapshot.Status(fixture.Find(snapshot, "shop"))
+	due := 1
 	want := v1alpha1.NamespaceStatus{
 		Name: "shop", DataPlane: v1alpha1.DataPlaneMixed, Injection: "enabled", DataplaneMode: "ambient",
 		Waypoints: []v1alpha1.WaypointStatus{{Namespace: "shop", Name: "way", Used: true}},
-		Pods:      v1alpha1.PodCounts{Sidecar: 2, Ambient: 1, Gateway: 1, None: 1}, RestartsDue: 1,
+		Pods:      v1alpha1.PodCounts{Sidecar: 2, Ambient: 1, Gateway: 1, None: 1}, RestartsDue: &due,
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -23,8 +23,9 @@ func (s *Snapshot) Status(namespace Namespace) v1alpha1.NamespaceStatus {
 }
 
 // count counts pods by what carries their traffic, and those that a restart
-// would move.
-func (s *Snapshot) count(pods []Pod, namespace Namespace) (counts v1alpha1.PodCounts, restartsDue int) {
+// would move, where the webhooks that inject pods are known.
+func (s *Snapshot) count(pods []Pod, namespace Namespace) (counts v1alpha1.PodCounts, restartsDue *int) {
+	due := 0
 	for _, pod := range pods {
 		switch {
 		case pod.IsGateway():
@@ -37,10 +38,13 @@ func (s *Snapshot) count(pods []Pod, namespace Namespace) (counts v1alpha1.PodCo
 			counts.None++
 		}
 		if s.RestartDue(pod, namespace) {
-			restartsDue++
+			due++
 		}
 	}
-	return counts, restartsDue
+	if !s.Coverage(KindMutatingWebhookConfiguration, namespace.Name).Known() {
+		return counts, nil
+	}
+	return counts, &due
 }
 
 // WorkloadStatuses says where the workloads of a namespace stand.

@@ -152,9 +152,9 @@ func (e enrolment) enableAmbient() ([]v1alpha1.Step, error) {
 func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 	var steps []v1alpha1.Step
 	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
-		if workload.Reference.Kind == mesh.KindJob {
-			// The template of a Job cannot be changed; those still running
-			// with a sidecar block the plan (restartable).
+		if workload.Reference.Kind == mesh.KindJob || workload.Reference.Kind == mesh.KindReplicaSet {
+			// The template of a Job cannot be changed, and that of a ReplicaSet
+			// replaces no pod; those with sidecars block the plan (restartable).
 			continue
 		}
 		if e.unfinished(workload) {

@@ -5,6 +5,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -54,10 +55,7 @@ func manifest(snapshot *mesh.Snapshot, before map[string]any, change v1alpha1.Ch
 		if !whole {
 			return nil, fmt.Errorf("%s: its manifest cannot be written, because parts of it were taken out of the dump: plan from the cluster, or from the manifests themselves", change.Object)
 		}
-		before = Bare(original)
-		for _, field := range []string{"uid", "creationTimestamp", "selfLink", "ownerReferences"} {
-			unstructured.RemoveNestedField(before, "metadata", field)
-		}
+		before = declared(snapshot, change.Object, Bare(original))
 	}
 	after := runtime.DeepCopyJSON(before)
 	for _, field := range change.Fields {
@@ -66,4 +64,27 @@ func manifest(snapshot *mesh.Snapshot, before map[string]any, change v1alpha1.Ch
 		}
 	}
 	return after, nil
+}
+
+// declared leaves of an object what somebody would declare: not what the API
+// server and controllers have added, nor the replicas that an autoscaler decides.
+func declared(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference, object map[string]any) map[string]any {
+	for _, path := range [][]string{
+		{"metadata", "uid"}, {"metadata", "creationTimestamp"}, {"metadata", "selfLink"}, {"metadata", "ownerReferences"},
+		{"metadata", "annotations", corev1.LastAppliedConfigAnnotation},
+	} {
+		unstructured.RemoveNestedField(object, path...)
+	}
+	if annotations, found, err := unstructured.NestedMap(object, "metadata", "annotations"); err == nil && found && len(annotations) == 0 {
+		unstructured.RemoveNestedField(object, "metadata", "annotations")
+	}
+	if reference.Kind == mesh.KindNamespace {
+		unstructured.RemoveNestedField(object, "spec")
+	}
+	for _, autoscaler := range snapshot.Autoscalers(reference.Namespace) {
+		if target := autoscaler.Spec.ScaleTargetRef; target.Kind == reference.Kind && target.Name == reference.Name {
+			unstructured.RemoveNestedField(object, "spec", "replicas")
+		}
+	}
+	return object
 }

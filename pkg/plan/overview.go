@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
@@ -22,8 +23,8 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 			continue
 		}
 		for _, reference := range step.Gate.Workloads {
-			sum.RestartedWorkloads++
-			if workload, found := snapshot.Workload(reference); found {
+			if workload, found := snapshot.Workload(reference); found && workload.Rolls() {
+				sum.RestartedWorkloads++
 				sum.RestartedPods += len(snapshot.PodsOf(workload))
 			}
 		}
@@ -32,8 +33,10 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		switch {
 		case gate.Blocks() && !slices.Contains(sum.Blockers, gate.ID):
 			sum.Blockers = append(sum.Blockers, gate.ID)
-		case announces(gate) && !slices.Contains(sum.Warnings, gate.ID):
-			sum.Warnings = append(sum.Warnings, gate.ID)
+		case announces(gate) && risky(gate.Category) && !slices.Contains(sum.Risks, gate.ID):
+			sum.Risks = append(sum.Risks, gate.ID)
+		case announces(gate) && !risky(gate.Category) && !slices.Contains(sum.Differences, gate.ID):
+			sum.Differences = append(sum.Differences, gate.ID)
 		}
 	}
 	return sum
@@ -42,4 +45,12 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 // announces says whether a gate has something to say that does not block.
 func announces(gate v1alpha1.CheckResult) bool {
 	return !gate.Blocks() && (gate.Status == v1alpha1.StatusWarn || gate.Status == v1alpha1.StatusUnknown)
+}
+
+// risky says whether what the checks of a category announce is about the way to
+// ambient mode, and not about what is different there.
+func risky(category string) bool {
+	return slices.Contains([]string{
+		checks.CategoryPrerequisites, checks.CategoryComponents, checks.CategoryWorkloads, checks.CategoryOwnership,
+	}, category)
 }

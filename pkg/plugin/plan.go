@@ -145,9 +145,9 @@ func (o *planOptions) showShaped(snapshot *mesh.Snapshot, whole, shown v1alpha1.
 	switch hidden := hiddenFindings(shown.Gates); hidden {
 	case 0:
 	case 1:
-		fmt.Fprintln(out, "1 finding is not shown; enroll goes by it all the same.")
+		fmt.Fprintln(out, "1 finding is hidden; enroll goes by it all the same.")
 	default:
-		fmt.Fprintf(out, "%d findings are not shown; enroll goes by them all the same.\n", hidden)
+		fmt.Fprintf(out, "%d findings are hidden; enroll goes by them all the same.\n", hidden)
 	}
 	return render.Steps(out, shown, o.diffs(snapshot, whole))
 }

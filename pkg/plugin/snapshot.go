@@ -21,8 +21,8 @@ func newSnapshotCommand(session *session) *cobra.Command {
 		Use:   "snapshot",
 		Short: "Write what the other commands read, for work without the cluster",
 		Long: `Write everything that status and plan read of the cluster as one document: for
-work without the cluster, or to go with the report of a bug. status -f and plan
--f say of it what they say of the cluster itself.
+work without the cluster, or to go with the report of a bug. plan -f says of it what
+plan says of the cluster itself, and status -f the same but for recorded runs.
 
 Secrets are never read. Values of environment variables, command lines and the
 data of ConfigMaps are taken out, unless they configure Istio or the CNI plugin.

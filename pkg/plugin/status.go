@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
@@ -120,13 +122,13 @@ func (o *statusOptions) collect(ctx context.Context) (v1alpha1.MeshStatus, error
 		}
 		namespaces = []mesh.Namespace{namespace}
 	}
+	status.Unknown = o.unseen(snapshot)
 	records := map[string]v1alpha1.RecordSummary{}
 	if !o.source.fromFiles() {
 		if records, err = record.Newest(ctx, o.kube.CoreV1()); err != nil {
 			status.Unknown = append(status.Unknown, err.Error())
 		}
 	}
-	status.Unknown = append(status.Unknown, o.unseen(snapshot)...)
 	status.Unrecognized = unrecognized(snapshot)
 	for _, namespace := range namespaces {
 		if !o.selected.Matches(labels.Set(namespace.Labels)) {
@@ -195,6 +197,8 @@ func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snap
 			row.Blockers++
 		case result.Status == v1alpha1.StatusWarn, result.Status == v1alpha1.StatusUnknown:
 			row.Warnings++
+		case result.Suppressed != "":
+			row.Hidden++
 		}
 	}
 	return nil
@@ -223,7 +227,7 @@ func (o *statusOptions) print(out io.Writer, status v1alpha1.MeshStatus) error {
 	if !o.output.human() {
 		return render.Document(out, o.output.format, status)
 	}
-	style := render.StatusStyle{Wide: o.output.format == render.FormatWide, NoHeaders: o.noHeaders}
+	style := render.StatusStyle{Wide: o.output.format == render.FormatWide, NoHeaders: o.noHeaders, Nothing: o.nothing(status)}
 	if err := render.Status(out, status, style); err != nil {
 		return err
 	}
@@ -237,6 +241,20 @@ func (o *statusOptions) print(out io.Writer, status v1alpha1.MeshStatus) error {
 	}
 	render.Unrecognized(o.Streams.ErrOut, status.Unrecognized)
 	return nil
+}
+
+// nothing says why the table has no row.
+func (o *statusOptions) nothing(status v1alpha1.MeshStatus) string {
+	switch {
+	case slices.ContainsFunc(status.Unknown, func(text string) bool { return strings.HasPrefix(text, mesh.KindNamespace+": ") }):
+		return "No namespace is known: the files hold none."
+	case o.selector != "" && o.only != "":
+		return "Namespace " + o.only + " does not have these labels."
+	case o.selector != "":
+		return "No namespace of the mesh has these labels."
+	default:
+		return "No namespace has anything to do with the mesh."
+	}
 }
 
 // verdict is the error that --fail-on makes of findings.

@@ -29,7 +29,8 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 		{"changes", changes(overview.Changes)},
 		{"restarts", restarted(overview)},
 		{"blocked by", strings.Join(overview.Blockers, ", ")},
-		{"warnings", strings.Join(overview.Warnings, ", ")},
+		{"at risk", strings.Join(overview.Risks, ", ")},
+		{"afterwards", strings.Join(overview.Differences, ", ")},
 	} {
 		if line.text != "" {
 			fmt.Fprintf(out, "  %-12s%s\n", line.name, wrapped(line.text, 14))
@@ -97,9 +98,13 @@ func passedByCategory(results []v1alpha1.CheckResult) string {
 // Steps writes a plan's steps in order. With diffs each is followed by what it
 // changes; the function given returns an object's diffs for a step.
 func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step) ([]ObjectDiff, error)) error {
-	fmt.Fprintln(out, "\nSTEPS")
+	title := "STEPS"
+	if plan.Blocked {
+		title = "STEPS (blocked: none of them may be taken)"
+	}
+	fmt.Fprintln(out, "\n"+title)
 	if plan.Withheld {
-		fmt.Fprintln(out, "not shown while gates block: --ignore-failures shows them")
+		fmt.Fprintln(out, "not shown: --ignore-failures shows them")
 		return nil
 	}
 	for i, step := range plan.Steps {

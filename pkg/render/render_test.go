@@ -36,11 +36,12 @@ func fits(t *testing.T, text string) {
 }
 
 func TestStatus(t *testing.T) {
+	due := 4
 	status := v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{
 		{Name: "outside", DataPlane: v1alpha1.DataPlaneNone},
-		{Name: "payments", DataPlane: v1alpha1.DataPlaneSidecar, Injection: "rev=canary", Pods: v1alpha1.PodCounts{Sidecar: 12, Gateway: 1}, Blockers: 2, Warnings: 1},
-		{Name: "shop", DataPlane: v1alpha1.DataPlaneMixed, Injection: "enabled", DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Sidecar: 1, Ambient: 2, None: 3}, RestartsDue: 4, Warnings: 3, Phase: v1alpha1.PhaseEnableAmbient, Record: &v1alpha1.RecordSummary{ID: "a", Operation: v1alpha1.OperationEnroll, State: v1alpha1.RunIncomplete}},
-		{Name: "ways", DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Record: &v1alpha1.RecordSummary{State: v1alpha1.RunSucceeded}, Waypoints: []v1alpha1.WaypointStatus{
+		{Name: "payments", RestartsDue: new(int), DataPlane: v1alpha1.DataPlaneSidecar, Injection: "rev=canary", Pods: v1alpha1.PodCounts{Sidecar: 12, Gateway: 1}, Blockers: 2, Warnings: 1},
+		{Name: "shop", DataPlane: v1alpha1.DataPlaneMixed, Injection: "enabled", DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Sidecar: 1, Ambient: 2, None: 3}, RestartsDue: &due, Warnings: 3, Phase: v1alpha1.PhaseEnableAmbient, Record: &v1alpha1.RecordSummary{ID: "a", Operation: v1alpha1.OperationEnroll, State: v1alpha1.RunIncomplete}},
+		{Name: "ways", RestartsDue: new(int), DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Record: &v1alpha1.RecordSummary{State: v1alpha1.RunSucceeded}, Waypoints: []v1alpha1.WaypointStatus{
 			{Name: "good", Exists: true, Programmed: true, ReadyEndpoints: 1, Used: true}, {Name: "spare", Exists: true, Programmed: true, ReadyEndpoints: 1},
 			{Name: "empty", Exists: true, Programmed: true, Used: true}, {Name: "new", Exists: true, Used: true}, {Name: "gone", Used: true},
 		}},
@@ -69,8 +70,8 @@ func TestStatus(t *testing.T) {
 func TestStatusOfAnOrdinaryMesh(t *testing.T) {
 	var out bytes.Buffer
 	if err := render.Status(&out, v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{
-		{Name: "payments", DataPlane: v1alpha1.DataPlaneSidecar, Injection: "enabled", Pods: v1alpha1.PodCounts{Sidecar: 12}},
-		{Name: "shop", DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Ambient: 3}, Phase: v1alpha1.PhaseDisableInjection, Blockers: 1, Warnings: 2, Record: &v1alpha1.RecordSummary{State: v1alpha1.RunRolledBack}},
+		{Name: "payments", RestartsDue: new(int), DataPlane: v1alpha1.DataPlaneSidecar, Injection: "enabled", Pods: v1alpha1.PodCounts{Sidecar: 12}},
+		{Name: "shop", RestartsDue: new(int), DataPlane: v1alpha1.DataPlaneAmbient, DataplaneMode: "ambient", Pods: v1alpha1.PodCounts{Ambient: 3}, Phase: v1alpha1.PhaseDisableInjection, Blockers: 1, Warnings: 2, Record: &v1alpha1.RecordSummary{State: v1alpha1.RunRolledBack}},
 	}}, render.StatusStyle{}); err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +81,7 @@ func TestStatusOfAnOrdinaryMesh(t *testing.T) {
 
 func TestStatusOfNothing(t *testing.T) {
 	var out bytes.Buffer
-	if err := render.Status(&out, v1alpha1.MeshStatus{}, render.StatusStyle{}); err != nil || out.String() != "No namespace has anything to do with the mesh.\n" {
+	if err := render.Status(&out, v1alpha1.MeshStatus{}, render.StatusStyle{Nothing: "Nothing."}); err != nil || out.String() != "Nothing.\n" {
 		t.Errorf("it writes %q, %v", out.String(), err)
 	}
 }
@@ -101,7 +102,7 @@ func samplePlan() v1alpha1.MigrationPlan {
 	plan := v1alpha1.MigrationPlan{
 		Overview: v1alpha1.Overview{
 			Changes: map[string]int{"Deployment": 1, "Namespace": 1, "StatefulSet": 2}, RestartedWorkloads: 3, RestartedPods: 7,
-			Blockers: []string{"layer7-policies", "restartable"}, Warnings: []string{"live-capture"},
+			Blockers: []string{"layer7-policies", "restartable"}, Risks: []string{"live-capture"}, Differences: []string{"dashboards", "outbound-routing"},
 		},
 		Operation: v1alpha1.OperationEnroll, Namespace: "shop", Gates: results(),
 		Steps: []v1alpha1.Step{
@@ -183,8 +184,8 @@ func TestAWithheldPlan(t *testing.T) {
 func TestNamespaceDetails(t *testing.T) {
 	namespace := v1alpha1.NamespaceStatus{
 		Workloads: []v1alpha1.WorkloadStatus{
-			{Object: cart, DataPlane: v1alpha1.DataPlaneSidecar, Pods: v1alpha1.PodCounts{Sidecar: 2}, Enrolment: "move", Rollout: "1 of 2 pods are ready"},
-			{Object: v1alpha1.ObjectReference{Kind: "CronJob", Name: "nightly"}, DataPlane: v1alpha1.DataPlaneNone, Enrolment: "stay"},
+			{Object: cart, DataPlane: v1alpha1.DataPlaneSidecar, Pods: v1alpha1.PodCounts{Sidecar: 2}, Enrolment: "move", RestartsDue: new(int), Rollout: "1 of 2 pods are ready"},
+			{Object: v1alpha1.ObjectReference{Kind: "CronJob", Name: "nightly"}, DataPlane: v1alpha1.DataPlaneNone, RestartsDue: new(int), Enrolment: "stay"},
 		},
 		Services: []v1alpha1.ServiceStatus{
 			{Name: "cart", Type: "ClusterIP", DataPlane: v1alpha1.DataPlaneSidecar, Pods: v1alpha1.PodCounts{Sidecar: 2}, WaypointFrom: "Namespace", Waypoint: &v1alpha1.WaypointStatus{Namespace: "shop", Name: "way", Exists: true, Programmed: true, ReadyEndpoints: 1}},

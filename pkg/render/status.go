@@ -15,6 +15,8 @@ type StatusStyle struct {
 	// Wide shows columns that are empty, too.
 	Wide      bool
 	NoHeaders bool
+	// Nothing is what is said where there is no row.
+	Nothing string
 }
 
 // column is a column of a table: how it is headed, and each row's cell.
@@ -48,7 +50,7 @@ func columns[T any](out io.Writer, rows []T, all []column[T], style StatusStyle)
 // Status writes one row a namespace.
 func Status(out io.Writer, status v1alpha1.MeshStatus, style StatusStyle) error {
 	if len(status.Namespaces) == 0 {
-		_, err := fmt.Fprintln(out, "No namespace has anything to do with the mesh.")
+		_, err := fmt.Fprintln(out, style.Nothing)
 		return err
 	}
 	type row = v1alpha1.NamespaceStatus
@@ -57,7 +59,7 @@ func Status(out io.Writer, status v1alpha1.MeshStatus, style StatusStyle) error 
 		{heading: "DATA PLANE", cell: func(n row) string { return string(n.DataPlane) }},
 		{heading: "INJECTION", cell: func(n row) string { return n.Injection }},
 		{heading: "MODE", cell: func(n row) string { return n.DataplaneMode }},
-		{heading: "WAYPOINT", cell: func(n row) string { return waypoints(n.Waypoints) }, optional: true},
+		{heading: "WAYPOINT", cell: func(n row) string { return waypoints(n.Waypoints, style.Wide) }, optional: true},
 		{heading: "PODS", cell: func(n row) string { return pods(n.Pods) }},
 		{heading: "RESTARTS", cell: func(n row) string { return restarts(n.RestartsDue) }, optional: true},
 		{heading: "PHASE", cell: phase, optional: true},
@@ -82,6 +84,9 @@ func findings(namespace v1alpha1.NamespaceStatus) string {
 	}
 	if namespace.Warnings > 0 {
 		texts = append(texts, fmt.Sprintf("%d warn", namespace.Warnings))
+	}
+	if namespace.Hidden > 0 {
+		texts = append(texts, fmt.Sprintf("%d hidden", namespace.Hidden))
 	}
 	return strings.Join(texts, ", ")
 }
@@ -138,7 +143,18 @@ func Unrecognized(out io.Writer, counts map[string]int) {
 	fmt.Fprintln(out, wrapped(fmt.Sprintf("not looked at: %s of kinds that say nothing of the mesh: %s", count(total, "object"), strings.Join(kinds, ", ")), 0))
 }
 
-func waypoints(waypoints []v1alpha1.WaypointStatus) string {
+// waypoints names each waypoint with its state; where there are several, and not
+// all is to be shown, how many there are and how many of them are in order.
+func waypoints(waypoints []v1alpha1.WaypointStatus, all bool) string {
+	if len(waypoints) > 1 && !all {
+		ready := 0
+		for _, waypoint := range waypoints {
+			if waypoint.Ready() {
+				ready++
+			}
+		}
+		return fmt.Sprintf("%d (%d ready)", len(waypoints), ready)
+	}
 	var texts []string
 	for _, waypoint := range waypoints {
 		state := waypointState(waypoint)
@@ -176,11 +192,15 @@ func pods(counts v1alpha1.PodCounts) string {
 	return strings.Join(texts, ", ")
 }
 
-func restarts(due int) string {
-	if due == 0 {
+func restarts(due *int) string {
+	switch {
+	case due == nil:
+		return "?"
+	case *due == 0:
 		return ""
+	default:
+		return fmt.Sprintf("%d due", *due)
 	}
-	return fmt.Sprintf("%d due", due)
 }
 
 // run is the newest run, as far as it matters: one that is over and done needs

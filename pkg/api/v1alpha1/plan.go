@@ -67,9 +67,10 @@ type Overview struct {
 	RestartedPods      int `json:"restartedPods"`
 	// Blockers are the IDs of the gates that block.
 	Blockers []string `json:"blockers,omitempty"`
-	// Warnings are the IDs of the gates that announce something: what is at risk
-	// on the way, and what behaves differently afterwards.
-	Warnings []string `json:"warnings,omitempty"`
+	// Risks are the IDs of the gates that announce what can go wrong on the way,
+	// Differences of those that announce what behaves differently afterwards.
+	Risks       []string `json:"risks,omitempty"`
+	Differences []string `json:"differences,omitempty"`
 }
 
 // Step is one thing that a run does and waits for.

@@ -38,7 +38,7 @@ type WaypointStatus struct {
 	// ReadyEndpoints counts ready addresses behind the waypoint's Service. A
 	// Programmed waypoint without any makes traffic fail.
 	ReadyEndpoints int `json:"readyEndpoints"`
-	// Used is true where the namespace's own label selects it.
+	// Used is true where a label anywhere in the mesh names it.
 	Used bool `json:"used"`
 }
 
@@ -60,8 +60,8 @@ type NamespaceStatus struct {
 	Waypoints     []WaypointStatus `json:"waypoints,omitempty"`
 	Pods          PodCounts        `json:"pods"`
 	// RestartsDue counts pods that a restart now would move to another mode
-	// than the one they run in.
-	RestartsDue int `json:"restartsDue"`
+	// than the one they run in; nil where it is not known what injects pods.
+	RestartsDue *int `json:"restartsDue"`
 	// Phase is the last phase of an enrolment that leaves nothing to be done;
 	// empty where the namespace is on sidecars or outside the mesh.
 	Phase Phase `json:"phase,omitempty"`
@@ -70,6 +70,9 @@ type NamespaceStatus struct {
 	// namespace has nothing to do with the mesh.
 	Blockers int `json:"blockers"`
 	Warnings int `json:"warnings"`
+	// Hidden counts findings that --skip or their owners' annotations took out
+	// of the other two.
+	Hidden int `json:"hidden,omitempty"`
 	// Workloads and Services are given for a single namespace.
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
 	Services  []ServiceStatus  `json:"services,omitempty"`
@@ -85,7 +88,7 @@ type WorkloadStatus struct {
 	// Enrolment is what enrolling the namespace means for it: move, pin (it is
 	// kept out of ambient mode) or stay.
 	Enrolment   string `json:"enrolment"`
-	RestartsDue int    `json:"restartsDue"`
+	RestartsDue *int   `json:"restartsDue"`
 	// Rollout says what its rollout waits for; empty where it is complete.
 	Rollout string `json:"rollout,omitempty"`
 }

@@ -77,7 +77,7 @@ func TestDocumentsAreWrittenAsPublished(t *testing.T) {
 		`{"checked":0,"warned":0,"failed":0,"skipped":0,"unknown":0}`:               v1alpha1.Summary{},
 		`{"sidecar":1,"ambient":0,"gateway":0,"none":0}`:                            v1alpha1.PodCounts{Sidecar: 1},
 		`{"kind":"none"}`: v1alpha1.Gate{Kind: v1alpha1.GateNone},
-		`{"name":"a","dataPlane":"","pods":{"sidecar":0,"ambient":0,"gateway":0,"none":0},"restartsDue":0,"blockers":0,"warnings":0}`: v1alpha1.NamespaceStatus{Name: "a"},
+		`{"name":"a","dataPlane":"","pods":{"sidecar":0,"ambient":0,"gateway":0,"none":0},"restartsDue":null,"blockers":0,"warnings":0}`: v1alpha1.NamespaceStatus{Name: "a"},
 	} {
 		got, err := json.Marshal(document)
 		if err != nil {
