@@ -231,10 +231,10 @@ func live() uint64 {
 //
 //	go test ./pkg/mesh -run - -bench 200MB/YAML -benchtime 1x
 func BenchmarkReadFiles200MB(b *testing.B) {
-	for name, make := range map[string]func(int) *largeDump{"YAML": largeYAML, "JSON": largeJSON} {
+	for name, write := range map[string]func(int) *largeDump{"YAML": largeYAML, "JSON": largeJSON} {
 		b.Run(name, func(b *testing.B) {
 			for b.Loop() {
-				dump := make(200 << 20)
+				dump := write(200 << 20)
 				content, err := mesh.ReadFiles(b.Context(), mesh.Files{Names: []string{"-"}, Stdin: dump})
 				if err != nil {
 					b.Fatal(err)
