@@ -43,6 +43,10 @@ func chartVersion(version string) func(*appsv1.Deployment) {
 	return func(d *appsv1.Deployment) { d.Labels["app.kubernetes.io/version"] = version }
 }
 
+func operatorVersion(version string) func(*appsv1.Deployment) {
+	return func(d *appsv1.Deployment) { d.Labels["operator.istio.io/version"] = version }
+}
+
 func both(edits ...func(*appsv1.Deployment)) func(*appsv1.Deployment) {
 	return func(d *appsv1.Deployment) {
 		for _, edit := range edits {

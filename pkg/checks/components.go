@@ -11,13 +11,14 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
 	appsv1 "k8s.io/api/apps/v1"
+	"k8s.io/apimachinery/pkg/api/equality"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // componentChecks are about the parts of an installation that ambient mode needs.
 func componentChecks() []Check {
 	return []Check{
-		istiodAmbient(), istiodPolicyFlags(), cniAmbient(), cniNodes(), ztunnelNodes(), ztunnelResources(), trustedNodeAccounts(),
+		istiodReady(), istiodAmbient(), istiodPolicyFlags(), cniAmbient(), cniNodes(), ztunnelNodes(), ztunnelResources(), trustedNodeAccounts(),
 		capturedAfter(), gatewayRevision(), gatewayInjection(),
 	}
 }
@@ -29,6 +30,37 @@ func environmentField(name string) string { return "spec.template.spec.container
 func enabled(value string) bool {
 	on, err := strconv.ParseBool(value)
 	return err == nil && on
+}
+
+func istiodReady() Check {
+	return Check{
+		ID: "istiod-ready", Category: CategoryComponents, Severity: v1alpha1.SeverityError,
+		About: "Whether every istiod has a replica that is available.",
+		Why: "Pods are replaced during the migration, and istiod is needed for each: its webhook is called for new pods, ztunnel learns of them from it, and it signs their certificates " +
+			"(istio architecture/ambient/ztunnel.md). With no istiod to answer, restarted pods do not start or are outside the mesh.",
+		Needs: []string{mesh.IstiodDeployments}, Passed: "every istiod is available",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, istiod := range subject.Snapshot.Istiods() {
+				if istiod.Status.AvailableReplicas > 0 {
+					continue
+				}
+				command := fmt.Sprintf("kubectl -n %s rollout status deployment/%s", istiod.Namespace, istiod.Name)
+				finding := Finding{
+					Status: v1alpha1.StatusFail, Object: deploymentReference(istiod), Field: "status.availableReplicas", Remedy: command,
+					Message: fmt.Sprintf("revision %s has no available replica: nothing injects, configures or signs certificates for pods that are restarted", mesh.RevisionOf(istiod)),
+				}
+				if equality.Semantic.DeepEqual(istiod.Status, appsv1.DeploymentStatus{}) {
+					// The API server writes a status soon; what was never in a cluster has none.
+					finding.Status, finding.Field = v1alpha1.StatusUnknown, "status"
+					finding.Message = fmt.Sprintf("whether revision %s is available cannot be told: the Deployment has no status", mesh.RevisionOf(istiod))
+					finding.Remedy = "take the snapshot from the cluster, or see " + command
+				}
+				findings = append(findings, finding)
+			}
+			return findings
+		},
+	}
 }
 
 func istiodAmbient() Check {
@@ -120,7 +152,10 @@ func ambientOfCNI(cni appsv1.DaemonSet) string {
 }
 
 func cniNodes() Check {
-	return componentNodes("cni-nodes", "istio-cni", partCNI, mesh.CNIPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.CNI() })
+	check := componentNodes("cni-nodes", "istio-cni", partCNI, mesh.CNIPods, func(s *mesh.Snapshot) (appsv1.DaemonSet, bool) { return s.CNI() })
+	// Where istio-cni is not installed, cni-ambient reports it.
+	check.DependsOn = []string{"cni-ambient"}
+	return check
 }
 
 func ztunnelNodes() Check {
@@ -215,7 +250,8 @@ func gatewayRevision() Check {
 					Object:  &v1alpha1.ObjectReference{APIVersion: gatewayv1.GroupVersion.String(), Kind: "Gateway", Namespace: gateway.Namespace, Name: gateway.Name},
 					Field:   "metadata.labels[" + label.IoIstioRev.Name + "]",
 					Message: "only the namespace's revision label says which istiod runs it, and that label goes",
-					Remedy:  "kubectl label it " + label.IoIstioRev.Name + "=" + subject.Namespace.Labels[label.IoIstioRev.Name],
+					Remedy: fmt.Sprintf("kubectl -n %s label gateways.gateway.networking.k8s.io %s %s=%s",
+						gateway.Namespace, gateway.Name, label.IoIstioRev.Name, subject.Namespace.Labels[label.IoIstioRev.Name]),
 				})
 			}
 			return findings

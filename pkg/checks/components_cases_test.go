@@ -39,7 +39,18 @@ func componentCases() []testCase {
 	byVariable := fixture.CNI("istio-system")
 	byVariable[0].(*appsv1.DaemonSet).Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "AMBIENT_ENABLED", Value: "true"}}
 	noSets := fixture.Without("DaemonSet", shop()...)
+	istiodStatus := func(status map[string]any) []any {
+		return edited(shop(), "Deployment", "istiod", set(status, "status"))
+	}
+	const available = "status.availableReplicas"
 	cases := []testCase{
+		{name: "it is", check: "istiod-ready", objects: shop()},
+		{name: "it is not", check: "istiod-ready", objects: istiodStatus(map[string]any{"observedGeneration": int64(1), "replicas": int64(2), "unavailableReplicas": int64(2)}), want: []finding{{fail, istiodObject, available, "revision default has no available replica"}}},
+		{name: "one of two replicas is", check: "istiod-ready", objects: istiodStatus(map[string]any{"replicas": int64(2), "unavailableReplicas": int64(1), "availableReplicas": int64(1)})},
+		{name: "scaled to zero", check: "istiod-ready", objects: istiodStatus(map[string]any{"observedGeneration": int64(1)}), want: []finding{{fail, istiodObject, available, "no available replica"}}},
+		{name: "a manifest", check: "istiod-ready", objects: istiodStatus(map[string]any{}), want: []finding{{unknown, istiodObject, "status", "the Deployment has no status"}}},
+		{name: "one of two revisions is not", check: "istiod-ready", objects: edited(shop(fixture.Istiod("old")), "Deployment", "istiod-old", set(int64(0), "status", "availableReplicas")), want: []finding{{fail, "Deployment istio-system/istiod-old", available, "revision old"}}},
+
 		{name: "it serves", check: "istiod-ambient", objects: shop()},
 		{name: "it does not", check: "istiod-ambient", objects: control(func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Env = nil }), want: []finding{{fail, "Deployment istio-system/istiod", variable, `revision default does not serve ambient mode: PILOT_ENABLE_AMBIENT is ""`}}},
 		{name: "one of two does not", check: "istiod-ambient", objects: shop(fixture.Istiod("old", func(d *appsv1.Deployment) { d.Spec.Template.Spec.Containers[0].Env[0].Value = "false" })), want: []finding{{fail, "Deployment istio-system/istiod-old", variable, `revision old does not serve ambient mode: PILOT_ENABLE_AMBIENT is "false"`}}},

@@ -14,7 +14,7 @@ import (
 // prerequisiteChecks are about what the cluster and the installation must be.
 func prerequisiteChecks() []Check {
 	return []Check{
-		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(), kubernetesVersions(), proxySkew(),
+		protectedNamespace(), namespaceTerminating(), istioInstalled(), istioVersion(), discoverySelectors(), kubernetesVersions(), proxySkew(),
 		cniCompatibility(), multicluster(), virtualMachines(), spire(), gatewayAPI(),
 	}
 }
@@ -137,7 +137,7 @@ func versionFindings(istiod appsv1.Deployment) []Finding {
 		return []Finding{{
 			Status: v1alpha1.StatusUnknown, Object: object, Field: imageOf,
 			Message: "the version of istiod cannot be told: " + err.Error(),
-			Remedy:  "label the Deployment app.kubernetes.io/version with it",
+			Remedy:  fmt.Sprintf("kubectl -n %s label deployment %s operator.istio.io/version=VERSION", istiod.Namespace, istiod.Name),
 		}}
 	}
 	var findings []Finding

@@ -50,7 +50,11 @@ func prerequisiteCases() []testCase {
 		{name: "the image counts, not the chart", check: "istio-version", objects: control(both(image("docker.io/istio/pilot:1.24.0"), chartVersion("1.31.0"))), want: []finding{{fail, "Deployment istio-system/istiod", images, "1.24.0"}}},
 		{name: "too old", check: "istio-version", objects: control(image("docker.io/istio/pilot:1.24.6")), want: []finding{{fail, "Deployment istio-system/istiod", images, "istiod is 1.24.6"}}},
 		{name: "one of two revisions is too old", check: "istio-version", objects: shop(fixture.Istiod("old", image("pilot:1.20.0"))), want: []finding{{fail, "Deployment istio-system/istiod-old", images, "1.20.0"}}},
+		{name: "a digest, and the placeholder of istioctl's charts", check: "istio-version", objects: control(chartOnly("1.0.0")), want: []finding{{unknown, istiodObject, images, "its image has no tag"}}},
+		{name: "latest, and the placeholder of istioctl's charts", check: "istio-version", objects: control(both(image("pilot:latest"), chartVersion("1.0.0"))), want: []finding{{unknown, istiodObject, images, `"latest" is not a version`}}},
+		{name: "a digest, and istioctl's label", check: "istio-version", objects: control(both(chartOnly("1.0.0"), operatorVersion("1.30.1")))},
+		{name: "istioctl's label comes before the chart's", check: "istio-version", objects: control(both(chartOnly("1.31.0"), operatorVersion("1.24.2"))), want: []finding{{fail, istiodObject, images, "istiod is 1.24.2"}}},
 		{name: "no version", check: "istio-version", objects: control(image("docker.io/istio/pilot:latest")), want: []finding{{unknown, "Deployment istio-system/istiod", images, `"latest" is not a version`}}},
 	}
-	return slices.Concat(cases, kubernetesCases(), skewCases(), cniCases(), multiclusterCases(), machineCases(), spireCases(), gatewayAPICases())
+	return slices.Concat(cases, discoveryCases(), kubernetesCases(), skewCases(), cniCases(), multiclusterCases(), machineCases(), spireCases(), gatewayAPICases())
 }

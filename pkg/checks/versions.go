@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/Masterminds/semver/v3"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	appsv1 "k8s.io/api/apps/v1"
 )
 
@@ -106,8 +107,13 @@ func imageRelease(image string) (release, error) {
 	return parseRelease(tag)
 }
 
-// releaseOf reads the version from the tag of istiod's image, or from the label
-// that Istio's charts set: that one is the chart's, which need not be istiod's.
+// versionLabels hold the version of an installation: the first is istioctl's own
+// (istio operator/pkg/manifest/name.go), the second is written by Istio's charts,
+// whose version need not be istiod's.
+var versionLabels = []string{"operator.istio.io/version", "app.kubernetes.io/version"}
+
+// releaseOf reads the version from the tag of istiod's image, or from the labels
+// of its Deployment.
 func releaseOf(istiod appsv1.Deployment) (release, error) {
 	var texts []string
 	for _, container := range istiod.Spec.Template.Spec.Containers {
@@ -115,8 +121,16 @@ func releaseOf(istiod appsv1.Deployment) (release, error) {
 			texts = append(texts, tag)
 		}
 	}
-	texts = append(texts, istiod.Labels["app.kubernetes.io/version"])
-	var failure error
+	for _, key := range versionLabels {
+		// The charts that istioctl holds say nothing but this.
+		if value := istiod.Labels[key]; value != "" && value != mesh.UnreleasedChart {
+			texts = append(texts, value)
+		}
+	}
+	failure := error(nil)
+	if len(texts) == 0 {
+		failure = errors.New("its image has no tag, and no label of the Deployment says it")
+	}
 	for _, text := range texts {
 		version, err := parseRelease(text)
 		if err == nil {

@@ -39,7 +39,7 @@ type Installation struct {
 // install adds is a label (istio operator/pkg/install, getOwnerLabels).
 func InstallationOf(object metav1.ObjectMeta) Installation {
 	installation := Installation{}
-	if match := chartVersion.FindStringSubmatch(object.Labels["helm.sh/chart"]); match != nil && match[1] != unreleasedChart {
+	if match := chartVersion.FindStringSubmatch(object.Labels["helm.sh/chart"]); match != nil && match[1] != UnreleasedChart {
 		installation.Version = match[1]
 	}
 	for _, owner := range object.OwnerReferences {
@@ -57,9 +57,9 @@ func InstallationOf(object metav1.ObjectMeta) Installation {
 	return installation
 }
 
-// unreleasedChart is the version of charts in Istio's source, and of those that
+// UnreleasedChart is the version of charts in Istio's source, and of those that
 // istioctl holds.
-const unreleasedChart = "1.0.0"
+const UnreleasedChart = "1.0.0"
 
 // chartVersion is in the label that every chart sets: its name, a hyphen and its
 // version.

@@ -311,7 +311,12 @@ type Configuration struct {
 	// RootNamespace is the one whose policies apply mesh-wide; istiod's own
 	// where the configuration does not say (istio pkg/config/mesh,
 	// DefaultMeshConfig).
-	RootNamespace         string `json:"rootNamespace"`
+	RootNamespace string `json:"rootNamespace"`
+	// Revision is whose configuration it is.
+	Revision string `json:"-"`
+	// DiscoverySelectors select the namespaces that istiod looks at, by their
+	// labels; where there are none it looks at all of them.
+	DiscoverySelectors    []metav1.LabelSelector `json:"discoverySelectors"`
 	OutboundTrafficPolicy struct {
 		Mode string `json:"mode"`
 	} `json:"outboundTrafficPolicy"`
@@ -344,6 +349,7 @@ func configurationsOf(configMaps []corev1.ConfigMap) []Configuration {
 			continue
 		}
 		configuration.RootNamespace = cmp.Or(configuration.RootNamespace, configMap.Namespace)
+		configuration.Revision = cmp.Or(configMap.Labels[label.IoIstioRev.Name], DefaultRevision)
 		configuration.ConfigMap = v1alpha1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: configMap.Namespace, Name: configMap.Name}
 		configurations = append(configurations, configuration)
 	}
