@@ -13,6 +13,7 @@ import (
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	typev1beta1 "istio.io/api/type/v1beta1"
 	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
@@ -43,22 +44,16 @@ func layer7Policies() Check {
 		Passed: "every AuthorizationPolicy that applies here is layer 4",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
-			var applying []string
+			var applying []*clientsecurityv1.AuthorizationPolicy
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			for _, policy := range subject.Snapshot.AuthorizationPolicies() {
 				if attached(&policy.Spec) || !applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
 					continue
 				}
-				applying = append(applying, policy.Name)
+				applying = append(applying, policy)
 				findings = append(findings, layer7Findings(policy, needs)...)
 			}
-			if user := waypointUser(subject); user != nil && len(applying) > 0 {
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusFail, Object: user, Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
-					Message: "traffic comes through a waypoint, whose identity these policies were not written for: " + some(applying),
-					Remedy:  later,
-				})
-			}
+			findings = append(findings, behindWaypoints(subject, applying)...)
 			return findings
 		},
 	}
@@ -140,22 +135,54 @@ func selectsAny(subject Subject, required map[string]string) bool {
 	})
 }
 
-// waypointUser returns the namespace or the first Service at hand that sends
-// its traffic through a waypoint.
-func waypointUser(subject Subject) *v1alpha1.ObjectReference {
-	uses := func(labels map[string]string) bool {
-		value := labels[label.IoIstioUseWaypoint.Name]
-		return value != "" && value != mesh.DataplaneNone
-	}
-	if uses(subject.Namespace.Labels) {
-		return reference(subject.Namespace.Reference())
-	}
+// behindWaypoints are about the Services that are called through a waypoint, by
+// their own label or the namespace's, and whose pods policies select: these see
+// the waypoint as caller.
+func behindWaypoints(subject Subject, policies []*clientsecurityv1.AuthorizationPolicy) []Finding {
+	var findings []Finding
 	for _, service := range subject.Snapshot.Services(subject.Namespace.Name) {
-		if uses(service.Labels) {
-			return &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: service.Namespace, Name: service.Name}
+		user := waypointUser(subject.Namespace, service)
+		if user == nil || len(service.Spec.Selector) == 0 {
+			continue
+		}
+		var names []string
+		for _, policy := range policies {
+			if selectsPodsOf(subject, service, policy.Spec.GetSelector().GetMatchLabels()) {
+				names = append(names, policy.Name)
+			}
+		}
+		if len(names) > 0 {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: serviceReference(service), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
+				Message: fmt.Sprintf("by the label of %s calls come through a waypoint, whose identity these policies were not written for: %s", user, some(names)),
+				Remedy:  later,
+			})
 		}
 	}
-	return nil
+	return findings
+}
+
+// waypointUser returns whose label sends calls of a Service through a waypoint:
+// its own comes before the namespace's.
+func waypointUser(namespace mesh.Namespace, service corev1.Service) *v1alpha1.ObjectReference {
+	user, value := serviceReference(service), service.Labels[label.IoIstioUseWaypoint.Name]
+	if value == "" {
+		user, value = reference(namespace.Reference()), namespace.Labels[label.IoIstioUseWaypoint.Name]
+	}
+	if value == "" || value == mesh.DataplaneNone {
+		return nil
+	}
+	return user
+}
+
+// selectsPodsOf says whether labels select a pod or a pod template that a Service
+// selects.
+func selectsPodsOf(subject Subject, service corev1.Service, required map[string]string) bool {
+	both := func(set map[string]string) bool {
+		return mesh.SelectsLabels(service.Spec.Selector, set) && mesh.SelectsLabels(required, set)
+	}
+	return slices.ContainsFunc(subject.Snapshot.Workloads(subject.Namespace.Name), func(workload mesh.Workload) bool { return both(workload.Template.Labels) }) ||
+		slices.ContainsFunc(subject.Snapshot.Pods(subject.Namespace.Name), func(pod mesh.Pod) bool { return both(pod.Labels) })
 }
 
 func requestAuthentication() Check {

@@ -29,10 +29,9 @@ func policyCases() []testCase {
 	const layer4 = `{selector: {matchLabels: {app: cart}}, rules: [{from: [{source: {principals: [a]}}], to: [{operation: {ports: ["80"]}}]}]}`
 	zero := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) { s.Spec.Replicas = new(int32) })
 	using := fixture.Namespace("shop", labels{"istio-injection": "enabled", "istio.io/use-waypoint": "way"})
-	usingService := `
-apiVersion: v1
-kind: Service
-metadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}`
+	usingService := func(spec string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}\nspec: " + spec
+	}
 	refusing := fixture.Namespace("shop", labels{"istio-injection": "enabled", "istio.io/use-waypoint": "none"})
 	requests := func(namespace, spec string) string {
 		return istio("security.istio.io/v1", "RequestAuthentication", namespace, "j", spec)
@@ -57,9 +56,12 @@ metadata: {name: pay, namespace: shop, labels: {istio.io/use-waypoint: way}}`
 		{name: "the root namespace's, which selects a pod here", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "HTTP, which ztunnel does not read"}}},
 		{name: "the root namespace's, which selects a pod that runs no more", check: "layer7-policies", objects: shop(zero, policy("istio-system", `{selector: {matchLabels: {app: db}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.hosts", "HTTP, which ztunnel does not read"}}},
 		{name: "the root namespace's, which selects gateways", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {istio: ingressgateway}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`))},
-		{name: "layer 4 behind a waypoint", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), using, policy("shop", layer4)}, want: []finding{{fail, "Namespace shop", "metadata.labels[istio.io/use-waypoint]", "whose identity these policies were not written for: p"}}},
-		{name: "layer 4 behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService, policy("shop", layer4)), want: []finding{{fail, "Service shop/pay", "metadata.labels[istio.io/use-waypoint]", "p"}}},
-		{name: "a waypoint and no policy", check: "layer7-policies", objects: shop(usingService)},
+		{name: "layer 4 behind a waypoint", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), using, policy("shop", layer4)}, want: []finding{{fail, "Service shop/cart", "metadata.labels[istio.io/use-waypoint]", "by the label of Namespace shop calls come through a waypoint, whose identity these policies were not written for: p"}}},
+		{name: "layer 4 behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService("{selector: {app: cart}}"), policy("shop", layer4)), want: []finding{{fail, "Service shop/pay", "metadata.labels[istio.io/use-waypoint]", "by the label of Service shop/pay calls come through a waypoint, whose identity these policies were not written for: p"}}},
+		{name: "layer 4 for all, behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService("{selector: {app: cart}}"), policy("istio-system", "{rules: [{}]}")), want: []finding{{fail, "Service shop/pay", "metadata.labels[istio.io/use-waypoint]", "p"}}},
+		{name: "layer 4 for other pods than those behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService("{selector: {app: pay}}"), zero, policy("shop", layer4))},
+		{name: "layer 4, and a Service without pods of its own", check: "layer7-policies", objects: shop(usingService("{}"), policy("shop", layer4))},
+		{name: "a waypoint and no policy", check: "layer7-policies", objects: shop(usingService("{selector: {app: cart}}"))},
 		{name: "layer 4 and a namespace that refuses waypoints", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), refusing, policy("shop", layer4)}},
 
 		{
