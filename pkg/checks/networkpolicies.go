@@ -25,7 +25,7 @@ func networkPolicies() Check {
 			"NetworkPolicies of other namespaces, and policies of a network plugin's own kinds, are not evaluated: callers elsewhere need port 15008 in their egress as well.",
 		Needs: moveNeeds(mesh.KindNetworkPolicy, mesh.PodsMeshWide, mesh.KindNamespace, mesh.KindService, mesh.KindNode, mesh.KindGateway,
 			mesh.WaypointEndpoints, mesh.CiliumConfigMap, mesh.IstioConfigMaps),
-		Passed: fmt.Sprintf("no NetworkPolicy keeps port %d closed", portHBONE),
+		Passed: fmt.Sprintf("no NetworkPolicy of this namespace keeps port %d closed", portHBONE),
 		Run: func(subject Subject) []Finding {
 			if len(subject.Snapshot.NetworkPolicies(subject.Namespace.Name)) == 0 {
 				return nil
