@@ -97,6 +97,6 @@ func templateCases() []testCase {
 		{name: "a workload's without sidecar", check: "injection-templates", objects: shop(fixture.Deployment("shop", "pay", fixture.TemplateAnnotation("inject.istio.io/templates", "hello"), fixture.TemplateLabel("sidecar.istio.io/inject", "false")))},
 		{name: "a changed sidecar", check: "injection-templates", objects: shop(config("{templates: {sidecar: x}}")), want: []finding{{warn, object, "data.config (templates.sidecar)", "the sidecar's template is not Istio's own: what it adds to pods goes with the sidecars of Deployment/cart"}}},
 		{name: "another revision's", check: "injection-templates", objects: shop(injectorConfig("istio-sidecar-injector-canary", "canary", "{defaultTemplates: [hello]}"))},
-		{name: "a configuration that is none", check: "injection-templates", objects: shop(config("["))},
+		{name: "a configuration that is none", check: "injection-templates", objects: shop(config("[")), want: []finding{{unknown, "", "", "it cannot be told without Istio ConfigMaps: ConfigMap istio-system/"}}},
 	}
 }

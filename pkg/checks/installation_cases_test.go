@@ -246,7 +246,7 @@ spec: {gatewayClassName: istio-east-west, listeners: []}`
 	}
 	return []testCase{
 		{name: "one cluster", check: "multicluster", objects: shop(values(`{"global": {"network": "", "multiCluster": {"clusterName": "a"}}}`))},
-		{name: "values that cannot be read", check: "multicluster", objects: shop(values("<redacted>: ["))},
+		{name: "values that cannot be read", check: "multicluster", objects: shop(values("<redacted>: [")), want: []finding{{unknown, "", "", "it cannot be told without Istio ConfigMaps: ConfigMap istio-system/"}}},
 		{name: "istiod behind a URL, and here", check: "multicluster", objects: append(without("MutatingWebhookConfiguration", "istio-sidecar-injector", shop()), remote)},
 		{name: "no Istio at all", check: "multicluster", objects: []any{fixture.Namespace("shop", nil)}},
 		{name: "istiod elsewhere, by URL", check: "multicluster", objects: []any{fixture.Namespace("shop", nil), remote}, want: []finding{{fail, "", "", "injection webhooks call https://istiod.example.com/inject, and no istiod runs here"}}},
@@ -359,7 +359,7 @@ func spireCases() []testCase {
 		{name: "an application outside the mesh", check: "spire", objects: shop(optedOut)},
 		{name: "every sidecar", check: "spire", objects: shop(config(fmt.Sprintf(template, "sidecar, spire"))), want: []finding{{fail, "ConfigMap istio-system/istio-sidecar-injector", "data.config", "the default injection template"}}},
 		{name: "a template that nobody uses", check: "spire", objects: shop(config(fmt.Sprintf(template, "sidecar")))},
-		{name: "a configuration that cannot be read", check: "spire", objects: shop(config("defaultTemplates: {"))},
+		{name: "a configuration that cannot be read", check: "spire", objects: shop(config("defaultTemplates: {")), want: []finding{{unknown, "", "", "it cannot be told without Istio ConfigMaps: ConfigMap istio-system/"}}},
 		{name: "ztunnel", check: "spire", objects: ztunnel("ztunnel:1.31.1", func(set *appsv1.DaemonSet) { set.Spec.Template.Spec.Volumes = []corev1.Volume{socket} }), want: []finding{{fail, ztunnelObject, "spec.template.spec", "which Istio's ztunnel cannot"}}},
 		{name: "ztunnel, by its environment", check: "spire", objects: ztunnel("ztunnel:1.31.1", byVariable("SPIRE_ENABLED", "true")), want: []finding{{fail, ztunnelObject, "spec.template.spec", "which Istio's ztunnel cannot"}}},
 		{name: "ztunnel, by its CA", check: "spire", objects: ztunnel("ztunnel:1.31.1", byVariable("CA_ADDRESS", "spire-server.spire:443")), want: []finding{{fail, ztunnelObject, "spec.template.spec", "which Istio's ztunnel cannot"}}},

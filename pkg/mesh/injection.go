@@ -56,7 +56,7 @@ const injectionEnabled = "enabled"
 func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, configMaps []corev1.ConfigMap) Injectors {
 	policies := map[string]InjectionPolicy{}
 	for _, configMap := range configMaps {
-		if !strings.HasPrefix(configMap.Name, "istio-sidecar-injector") {
+		if !holdsInjection(configMap) {
 			continue
 		}
 		var policy InjectionPolicy

@@ -135,8 +135,8 @@ type InstallationValues struct {
 // read it either.
 func (s *Snapshot) InstallationValues() []InstallationValues {
 	var all []InstallationValues
-	for _, configMap := range s.configMaps {
-		if !strings.HasPrefix(configMap.Name, "istio-sidecar-injector") || configMap.Data["values"] == "" {
+	for _, configMap := range s.installations {
+		if !holdsInjection(configMap) || configMap.Data["values"] == "" {
 			continue
 		}
 		var values map[string]any

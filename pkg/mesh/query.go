@@ -336,12 +336,12 @@ type Configuration struct {
 	} `json:"defaultConfig"`
 }
 
-// configurationsOf reads the mesh configuration of each revision. One that is
-// not YAML is left out: istiod does not start with it either.
+// configurationsOf reads the mesh configuration of each revision. One that
+// cannot be read is left out: doubtInstallations says so.
 func configurationsOf(configMaps []corev1.ConfigMap) []Configuration {
 	var configurations []Configuration
 	for _, configMap := range configMaps {
-		if configMap.Name != "istio" && !strings.HasPrefix(configMap.Name, "istio-") || configMap.Data["mesh"] == "" {
+		if !holdsConfiguration(configMap) {
 			continue
 		}
 		var configuration Configuration

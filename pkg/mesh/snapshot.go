@@ -140,6 +140,8 @@ type Snapshot struct {
 	netpols    []networkingv1.NetworkPolicy
 	injectors  Injectors
 	configMaps []corev1.ConfigMap
+	// installations are the ConfigMaps that istiods read.
+	installations []corev1.ConfigMap
 	// configurations are what the ConfigMaps say of each revision's mesh.
 	configurations []Configuration
 	istiods        []appsv1.Deployment
@@ -236,7 +238,8 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 	if len(failures) > 0 {
 		return nil, errors.Join(failures...)
 	}
-	s.injectors = InjectorsOf(webhooks, s.configMaps)
+	s.installations = installationsOf(s.configMaps, s.istiods)
+	s.injectors = InjectorsOf(webhooks, s.installations)
 	for _, metadata := range content.Pods {
 		if detailed[metadata.UID] {
 			continue
@@ -246,7 +249,9 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 		s.pods[pod.Namespace] = append(s.pods[pod.Namespace], pod)
 	}
 	s.sort()
-	s.configurations = configurationsOf(s.configMaps)
+	sortNamed(s.installations, func(o *corev1.ConfigMap) metav1.Object { return o })
+	s.configurations = configurationsOf(s.installations)
+	s.doubtInstallations()
 	s.podsOf = s.podsByWorkload()
 	return s, nil
 }

@@ -89,8 +89,8 @@ func asksForSPIRE(annotations map[string]string) bool {
 // mounts it itself.
 func (s *Snapshot) SPIREByDefault() []corev1.ConfigMap {
 	var found []corev1.ConfigMap
-	for _, configMap := range s.configMaps {
-		if !strings.HasPrefix(configMap.Name, "istio-sidecar-injector") {
+	for _, configMap := range s.installations {
+		if !holdsInjection(configMap) {
 			continue
 		}
 		var config struct {

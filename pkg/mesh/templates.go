@@ -28,8 +28,8 @@ type InjectionTemplates struct {
 // not understood is left out: the injector does not understand it either.
 func (s *Snapshot) InjectionTemplates() []InjectionTemplates {
 	var all []InjectionTemplates
-	for _, configMap := range s.configMaps {
-		if !strings.HasPrefix(configMap.Name, "istio-sidecar-injector") {
+	for _, configMap := range s.installations {
+		if !holdsInjection(configMap) {
 			continue
 		}
 		var templates InjectionTemplates

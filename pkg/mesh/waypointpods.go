@@ -1,8 +1,6 @@
 package mesh
 
 import (
-	"strings"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
 	"sigs.k8s.io/yaml"
@@ -23,9 +21,9 @@ type WaypointPods struct {
 func (s *Snapshot) WaypointPods() WaypointPods {
 	pods := WaypointPods{Resources: defaultWaypointResources()}
 	first := true
-	for _, configMap := range s.configMaps {
+	for _, configMap := range s.installations {
 		text := configMap.Data["values"]
-		if text == "" || !strings.HasPrefix(configMap.Name, "istio-sidecar-injector") {
+		if text == "" || !holdsInjection(configMap) {
 			continue
 		}
 		var values struct {

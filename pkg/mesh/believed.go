@@ -1,0 +1,77 @@
+package mesh
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// installationsOf leaves out the ConfigMaps that no istiod reads: it reads those
+// of its own namespace (istio pilot/pkg/bootstrap, initMeshConfiguration and
+// initSidecarInjector), and whoever may write elsewhere can use the same names
+// and labels. Where no istiod is known all count.
+func installationsOf(configMaps []corev1.ConfigMap, istiods []appsv1.Deployment) []corev1.ConfigMap {
+	return slices.DeleteFunc(slices.Clone(configMaps), func(configMap corev1.ConfigMap) bool {
+		return len(istiods) > 0 && !slices.ContainsFunc(istiods, func(istiod appsv1.Deployment) bool { return istiod.Namespace == configMap.Namespace })
+	})
+}
+
+// holdsConfiguration says whether a ConfigMap is one of a revision's mesh
+// configuration.
+func holdsConfiguration(configMap corev1.ConfigMap) bool {
+	return (configMap.Name == "istio" || strings.HasPrefix(configMap.Name, "istio-")) && configMap.Data["mesh"] != ""
+}
+
+// holdsInjection says whether a ConfigMap is an injector's.
+func holdsInjection(configMap corev1.ConfigMap) bool {
+	return strings.HasPrefix(configMap.Name, "istio-sidecar-injector")
+}
+
+// doubtInstallations takes back that the ConfigMaps of installations are known
+// where one of them cannot be read: an istiod that runs has one that it could
+// read, and nobody knows what that said.
+func (s *Snapshot) doubtInstallations() {
+	if !s.coverage[IstioConfigMaps].Known() {
+		return
+	}
+	for _, configMap := range s.installations {
+		if key, err := misread(configMap); err != nil {
+			s.coverage[IstioConfigMaps] = Coverage{
+				State: CoverageFailed, Reason: fmt.Sprintf("ConfigMap %s/%s, data.%s: %v", configMap.Namespace, configMap.Name, key, oneLine(err)),
+			}
+			return
+		}
+	}
+}
+
+// misread returns the key of an installation's ConfigMap that cannot be read.
+func misread(configMap corev1.ConfigMap) (string, error) {
+	if holdsConfiguration(configMap) {
+		if err := yaml.Unmarshal([]byte(configMap.Data["mesh"]), &Configuration{}); err != nil {
+			return "mesh", err
+		}
+	}
+	if !holdsInjection(configMap) {
+		return "", nil
+	}
+	for _, into := range []any{&InjectionPolicy{}, &InjectionTemplates{}} {
+		if err := yaml.Unmarshal([]byte(configMap.Data["config"]), into); err != nil {
+			return "config", err
+		}
+	}
+	values := configMap.Data["values"]
+	if values == Redacted {
+		return "values", errors.New("it is not YAML")
+	}
+	if err := yaml.Unmarshal([]byte(values), &map[string]any{}); err != nil {
+		return "values", err
+	}
+	return "", nil
+}
+
+func oneLine(err error) string { return strings.Join(strings.Fields(err.Error()), " ") }
