@@ -22,7 +22,14 @@ func networkCases() []testCase {
 	gateway := func(name, labels string) string {
 		return "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: " + name + ", namespace: shop, labels: {" + labels + "}}\nspec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}"
 	}
+	definition := func(name string) string {
+		return "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: " + name + "}"
+	}
 	return append([]testCase{
+		{name: "none", check: "plugin-policies", objects: shop(definition("ciliumnodes.cilium.io"))},
+		{name: "Cilium's", check: "plugin-policies", objects: shop(definition("ciliumnetworkpolicies.cilium.io")), want: []finding{{warn, "CustomResourceDefinition ciliumnetworkpolicies.cilium.io", "", "must admit port 15008"}}},
+		{name: "Calico's", check: "plugin-policies", objects: shop(definition("globalnetworkpolicies.crd.projectcalico.org")), want: []finding{{warn, "CustomResourceDefinition globalnetworkpolicies.crd.projectcalico.org", "", "not evaluated"}}},
+
 		{name: "none", check: "headless-strict", objects: shop(strict)},
 		{name: "headless and strict", check: "headless-strict", objects: shop(headless, strict), want: refusedHeadless},
 		{name: "headless and permissive", check: "headless-strict", objects: shop(headless)},
