@@ -89,6 +89,7 @@ func annotationFinding(subject Subject, workload mesh.Workload, key string) *Fin
 	finding := &Finding{
 		Status: v1alpha1.StatusWarn, Object: reference(workload.Reference), Field: templateField(workload, "metadata.annotations["+key+"]"),
 		Message: lostBy(key),
+		Remedy:  "see that the application does without it, and take it off the template once the namespace is moved",
 	}
 	switch key {
 	case annotation.ProxyConfig.Name:

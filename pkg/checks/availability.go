@@ -66,7 +66,7 @@ func outage(workload mesh.Workload) (field, message, remedy string) {
 		return "", "", ""
 	case workload.Recreate:
 		return "spec.strategy.type", fmt.Sprintf("Recreate stops %s before it starts new ones, so the restart is an outage", all(workload.Replicas)),
-			"set RollingUpdate for the migration, or move it when an outage is acceptable"
+			patch(workload.Reference, `{"spec":{"strategy":{"type":"RollingUpdate","rollingUpdate":null}}}`) + ", or move it when an outage is acceptable"
 	case workload.Replicas > 1:
 		return strategyField(workload, "maxUnavailable"), fmt.Sprintf("it lets %s be missing at a time, so the restart is an outage", all(workload.Replicas)),
 			"set a lower maxUnavailable for the migration"

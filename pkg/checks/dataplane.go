@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -82,7 +83,7 @@ func restartsComplete() Check {
 				if rollout := mesh.RolloutOf(workload); !rollout.Complete {
 					findings = append(findings, Finding{
 						Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "status", Message: rollout.Message,
-						Remedy: "kubectl -n " + workload.Reference.Namespace + " describe it",
+						Remedy: fmt.Sprintf("kubectl -n %s describe %s/%s", workload.Reference.Namespace, strings.ToLower(workload.Reference.Kind), workload.Reference.Name),
 					})
 				}
 			}

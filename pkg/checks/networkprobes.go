@@ -67,11 +67,15 @@ func probeFinding(subject Subject, workload mesh.Workload, rules mesh.NetworkRul
 	}
 	slices.Sort(ports)
 	ports = slices.Compact(ports)
+	oneOf := "NetworkPolicy " + policies[0]
+	if len(policies) > 1 {
+		oneOf = "one of them"
+	}
 	finding := Finding{
 		Status: v1alpha1.StatusWarn, Object: reference(workload.Reference), Field: templateField(workload, refused[0].field),
 		Message: fmt.Sprintf("NetworkPolicy %s does not admit its probes, which come from %s in ambient mode, to port %s; whether they pass all the same depends on the network plugin",
 			some(policies), address, strings.Join(ports, ", ")),
-		Remedy: fmt.Sprintf("add the ingress rule {from: [{ipBlock: {cidr: %s/%d}}]} to one of them", address, bits(address)),
+		Remedy: fmt.Sprintf("add the ingress rule {from: [{ipBlock: {cidr: %s/%d}}]} to %s", address, bits(address), oneOf),
 	}
 	if hasCilium(subject.Snapshot) {
 		finding.Status = v1alpha1.StatusFail

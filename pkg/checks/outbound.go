@@ -219,7 +219,7 @@ func sidecarFindings(sidecar *clientnetworkingv1.Sidecar) []Finding {
 		case v1alpha1.StatusFail:
 			say(status, field+part, message, "let the application listen on that port of the pod itself")
 		case v1alpha1.StatusWarn:
-			say(status, field+part, message, "")
+			say(status, field+part, message, "let the application listen on the pod's address")
 		default:
 		}
 	}
@@ -230,7 +230,8 @@ func sidecarFindings(sidecar *clientnetworkingv1.Sidecar) []Finding {
 		}
 	}
 	if len(findings) == 0 {
-		say(v1alpha1.StatusWarn, "spec", "it has no effect in ambient mode", "")
+		say(v1alpha1.StatusWarn, "spec", "it has no effect in ambient mode",
+			fmt.Sprintf("once the namespace is moved: kubectl -n %s delete sidecars.networking.istio.io %s", sidecar.Namespace, sidecar.Name))
 	}
 	return findings
 }

@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -247,7 +248,9 @@ func waypointNeeds() Check {
 				}
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusWarn, Object: reference(need.Service), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
-					Message: needMessage(need), Remedy: "let it go through a waypoint: istioctl waypoint apply, then label it " + label.IoIstioUseWaypoint.Name,
+					Message: needMessage(need),
+					Remedy: fmt.Sprintf("istioctl waypoint apply -n %s --name waypoint, then kubectl -n %s label %s %s %s=waypoint",
+						need.Service.Namespace, need.Service.Namespace, strings.ToLower(need.Service.Kind), need.Service.Name, label.IoIstioUseWaypoint.Name),
 				})
 			}
 			return findings

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -64,20 +65,21 @@ func markMoved(moved map[types.UID]bool, pods []mesh.Pod) {
 // obstacle says why a change of the template would not replace the workload's
 // pods by itself.
 func obstacle(workload mesh.Workload, pods []mesh.Pod) *Finding {
-	finding := Finding{Status: v1alpha1.StatusFail, Object: reference(workload.Reference)}
+	at := workload.Reference
+	finding := Finding{Status: v1alpha1.StatusFail, Object: reference(at)}
 	switch {
 	case workload.Paused:
 		finding.Field = "spec.paused"
 		finding.Message = "it is paused, so a changed template would not roll out"
-		finding.Remedy = "kubectl rollout resume it"
+		finding.Remedy = fmt.Sprintf("kubectl -n %s rollout resume %s/%s", at.Namespace, strings.ToLower(at.Kind), at.Name)
 	case workload.OnDelete:
 		finding.Field = "spec.updateStrategy.type"
 		finding.Message = "OnDelete leaves its pods in place when the template changes"
-		finding.Remedy = "set RollingUpdate for the migration"
+		finding.Remedy = patch(at, `{"spec":{"updateStrategy":{"type":"RollingUpdate"}}}`)
 	case workload.Partition > 0:
 		finding.Field = "spec.updateStrategy.rollingUpdate.partition"
 		finding.Message = fmt.Sprintf("partition %d keeps pods below it from being replaced", workload.Partition)
-		finding.Remedy = "set the partition to 0 for the migration"
+		finding.Remedy = patch(at, `{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}`)
 	case workload.Reference.Kind == mesh.KindReplicaSet && len(pods) > 0:
 		finding.Message = "a ReplicaSet without a Deployment does not replace its pods when the template changes"
 		finding.Remedy = "run it by a Deployment"
@@ -88,6 +90,11 @@ func obstacle(workload mesh.Workload, pods []mesh.Pod) *Finding {
 		return nil
 	}
 	return &finding
+}
+
+// patch is the command that changes a workload's spec.
+func patch(at v1alpha1.ObjectReference, change string) string {
+	return fmt.Sprintf("kubectl -n %s patch %s/%s --type=merge -p '%s'", at.Namespace, strings.ToLower(at.Kind), at.Name, change)
 }
 
 // strayFindings are about pods with sidecars that belong to no workload: one for
@@ -104,7 +111,7 @@ func strayFindings(subject Subject, moved map[types.UID]bool) []Finding {
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusFail, Object: podReference(pod),
 				Message: "nothing controls the pod, so nothing would replace it by one without a sidecar",
-				Remedy:  "delete it, or run it by a Deployment",
+				Remedy:  fmt.Sprintf("run it by a Deployment, or kubectl -n %s delete pod %s", pod.Namespace, pod.Name),
 			})
 			continue
 		}
