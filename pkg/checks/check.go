@@ -137,7 +137,7 @@ func (c Check) unseen(snapshot *mesh.Snapshot, namespace string) []Finding {
 func seeing(unseen []v1alpha1.KindCoverage) string {
 	var remedies []string
 	for _, one := range unseen {
-		remedy := "take the snapshot from the cluster, or a dump that covers it"
+		remedy := "take the snapshot from the cluster or a dump that covers it; for plain files that hold everything, --assume-complete"
 		switch mesh.CoverageState(one.State) {
 		case mesh.CoverageForbidden:
 			remedy = "grant list on it, or run as somebody who may"

@@ -23,8 +23,9 @@ type Files struct {
 	Stdin io.Reader
 	// Namespace is that of objects which do not say theirs.
 	Namespace string
-	// Complete takes the files for all there is: of a kind that they hold none
-	// of, there is none. Otherwise such a kind is not known.
+	// Complete takes the files for all there is: what they do not hold is not
+	// there. Otherwise plain files make no namespaced kind known, and of the
+	// others those that they hold any of. A dump says itself what it covers.
 	Complete bool
 }
 

@@ -26,50 +26,26 @@ func manifests(t *testing.T, parts ...any) string {
 	return strings.Join(documents, "---\n")
 }
 
-func configMap(namespace, name string, of labels) string {
-	text := "apiVersion: v1\nkind: ConfigMap\nmetadata: {namespace: " + namespace + ", name: " + name
-	for key, value := range of {
-		text += ", labels: {" + key + ": \"" + value + "\"}"
-	}
-	return text + "}\ndata: {}"
-}
-
-// Files tell of the kinds that they hold any of. What is a part of a kind is known
-// where every mesh has it and it is there, or where they hold a whole cluster.
-func TestFilesCoverWhatTheyHold(t *testing.T) {
+// Files that hold an object of a namespaced kind do not say that they hold all of
+// that kind.
+func TestFilesCoverWhatIsInNoNamespace(t *testing.T) {
 	istiod := fixture.Pod(fixture.System, "istiod-x", fixture.Labelled("app", "istiod"))
-	system := fixture.Pod("kube-system", "coredns")
-	pods := []string{"Pod", mesh.PodsMeshWide, mesh.SidecarsWithoutTunnel, mesh.ZtunnelPods, mesh.CNIPods}
 	tests := []struct {
 		name  string
 		parts []any
 		want  []string
 	}{
-		{"a Service", []any{service("a")}, []string{"Service"}},
-		{"a Service of another group", []any{service("a"), "apiVersion: serving.knative.dev/v1\nkind: Configuration\nmetadata: {name: a}"}, []string{"Service"}},
-		{"Istio's Gateway", []any{service("a"), "apiVersion: networking.istio.io/v1\nkind: Gateway\nmetadata: {name: a}"}, []string{"Service"}},
-		{"a Gateway", []any{"apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}"}, []string{"Gateway"}},
-		{"an older version", []any{"apiVersion: networking.istio.io/v1alpha3\nkind: Sidecar\nmetadata: {name: a}"}, []string{"Sidecar"}},
-		{"a Deployment", []any{fixture.Deployment("shop", "cart")}, []string{"Deployment"}},
-		{"istiod", []any{fixture.Istiod("")}, []string{"Deployment", mesh.IstiodDeployments}},
-		{"an EndpointSlice", []any{"apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: a}"}, []string{mesh.WaypointEndpoints}},
+		{"a Service", []any{service("a")}, nil},
+		{"what every mesh has", []any{fixture.Istiod(""), fixture.MeshConfig(""), istiod, fixture.Pod("kube-system", "coredns")}, nil},
+		{"a policy of another namespace", []any{"apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: a, namespace: other}"}, nil},
+		{"a Gateway", []any{"apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: a}"}, nil},
+		{"a Node", []any{fixture.KubernetesNode("one")}, []string{"Node"}},
+		{"a Namespace", []any{fixture.Namespace("shop", nil), service("a")}, []string{"Namespace"}},
+		{"webhooks", []any{fixture.Injector("", false)}, []string{"MutatingWebhookConfiguration"}},
+		{"a GatewayClass", []any{"apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: a}"}, []string{"GatewayClass"}},
+		{"an older version", []any{"apiVersion: gateway.networking.k8s.io/v1beta1\nkind: GatewayClass\nmetadata: {name: a}"}, []string{"GatewayClass"}},
+		{"a GatewayClass of another group", []any{service("a"), "apiVersion: example.com/v1\nkind: GatewayClass\nmetadata: {name: a}"}, nil},
 		{"a CustomResourceDefinition", []any{"apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: a}"}, []string{mesh.CustomResourceDefinitions}},
-
-		{"a ConfigMap", []any{configMap("shop", "a", nil)}, nil},
-		{"a dashboard", []any{configMap("shop", "a", labels{"grafana_dashboard": "1"})}, []string{mesh.Dashboards}},
-		{"Cilium's ConfigMap", []any{configMap("cilium", "cilium-config", nil)}, []string{mesh.CiliumConfigMap}},
-		{"Istio's ConfigMap", []any{fixture.MeshConfig("")}, []string{mesh.IstioConfigMaps}},
-		{"ConfigMaps of kube-system", []any{configMap("kube-system", "kube-root-ca.crt", nil)}, nil},
-		{"all ConfigMaps", []any{fixture.MeshConfig(""), configMap("kube-system", "kube-root-ca.crt", nil)}, []string{mesh.IstioConfigMaps, mesh.CiliumConfigMap, mesh.Dashboards}},
-
-		{"pods of a namespace", []any{fixture.Pod("shop", "cart")}, []string{"Pod"}},
-		{"pods of ztunnel", []any{fixture.Pod(fixture.System, "ztunnel-x", fixture.Labelled("app", "ztunnel"))}, []string{"Pod", mesh.ZtunnelPods}},
-		{"pods of istio-cni", []any{fixture.Pod(fixture.System, "cni-x", fixture.Labelled("k8s-app", "istio-cni-node"))}, []string{"Pod", mesh.CNIPods}},
-		{"a sidecar that predates HBONE", []any{fixture.Pod("shop", "cart", fixture.Labelled("security.istio.io/tlsMode", "istio"))}, []string{"Pod"}},
-		{"pods of Istio", []any{istiod, fixture.Pod("shop", "cart")}, []string{"Pod"}},
-		{"pods of kube-system", []any{system, fixture.Pod("shop", "cart")}, []string{"Pod"}},
-		{"all pods", []any{istiod, system}, pods},
-		{"metadata of pods", []any{service("a"), "apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: x, labels: {app: istiod}}"}, []string{"Service"}},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -80,7 +56,7 @@ func TestFilesCoverWhatTheyHold(t *testing.T) {
 				case mesh.CoverageRead:
 					got = append(got, key)
 				case mesh.CoverageUnasked:
-					if coverage.Reason != "the files hold none" {
+					if coverage.Reason != "plain files do not say what they leave out" {
 						t.Errorf("%s is unasked since %q", key, coverage.Reason)
 					}
 				default:
@@ -165,8 +141,8 @@ func TestADumpIsOfThisVersion(t *testing.T) {
 			}
 		})
 	}
-	content := read(t, service("a")+"---\napiVersion: example.com/v1\nkind: MeshSnapshot\nmetadata: {name: x}\nitems: []\n")
-	if content.Coverage["Service"].State != mesh.CoverageRead || content.Coverage["Node"].Known() {
+	content := read(t, "apiVersion: v1\nkind: Namespace\nmetadata: {name: a}\n---\napiVersion: example.com/v1\nkind: MeshSnapshot\nmetadata: {name: x}\nitems: []\n")
+	if content.Coverage["Namespace"].State != mesh.CoverageRead || content.Coverage["Node"].Known() {
 		t.Errorf("a MeshSnapshot of somebody else's counts: %v", content.Coverage)
 	}
 }

@@ -18,7 +18,7 @@ func (s *source) addFlags(command *cobra.Command) {
 	command.Flags().StringSliceVarP(&s.files, "filename", "f", nil,
 		"Read the mesh from files, directories or - (stdin) instead of a cluster: what snapshot wrote, kubectl get -o yaml, manifests")
 	command.Flags().BoolVar(&s.complete, "assume-complete", false,
-		"With -f: take the files for all there is, so that a kind they hold none of counts as absent, not as unknown")
+		"With -f: take plain files for all there is, so that what they do not hold counts as absent, not as unknown")
 }
 
 // fromFiles says whether no cluster is asked.
