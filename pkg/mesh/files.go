@@ -103,7 +103,9 @@ func (r *fileReading) path(ctx context.Context, name string) error {
 		if r.files.Stdin == nil {
 			return errors.New("there is no standard input to read")
 		}
-		return readDocuments("stdin", reader{ctx, r.files.Stdin}, r.add)
+		from, stop := interruptible(ctx, r.files.Stdin)
+		defer stop()
+		return readDocuments("stdin", reader{ctx, from}, r.add)
 	}
 	info, err := os.Stat(name)
 	if err != nil {
@@ -169,6 +171,23 @@ func (r reader) Read(into []byte) (int, error) {
 		return 0, err
 	}
 	return r.from.Read(into)
+}
+
+// interruptible reads on behalf of somebody who stops waiting once the context
+// ends: a read of a terminal, or of a pipe that nobody writes to, does not end by
+// itself. What is left behind then is one goroutine in that read.
+func interruptible(ctx context.Context, from io.Reader) (piped io.Reader, stop func()) {
+	read, write := io.Pipe()
+	done := context.AfterFunc(ctx, func() { _ = write.CloseWithError(ctx.Err()) })
+	go func() {
+		_, err := io.Copy(write, from)
+		// No error is the end of what there is to read.
+		_ = write.CloseWithError(err)
+	}()
+	return read, func() {
+		done()
+		_ = read.Close()
+	}
 }
 
 func (r *fileReading) finish() (Content, error) {

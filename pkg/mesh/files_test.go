@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -158,6 +160,37 @@ func TestReadFilesEndsWithItsContext(t *testing.T) {
 				t.Errorf("%s: the error is %v", name, err)
 			}
 		}
+	}
+}
+
+// blocking is a terminal that nobody types at.
+type blocking struct{ asked, release chan struct{} }
+
+func (b blocking) Read([]byte) (int, error) {
+	close(b.asked)
+	<-b.release
+	return 0, io.EOF
+}
+
+func TestReadFilesDoesNotWaitForAnInterruptedReader(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	stdin := blocking{make(chan struct{}), make(chan struct{})}
+	defer close(stdin.release)
+	go func() {
+		<-stdin.asked
+		cancel()
+	}()
+	if _, err := mesh.ReadFiles(ctx, mesh.Files{Names: []string{"-"}, Stdin: stdin}); !errors.Is(err, context.Canceled) {
+		t.Errorf("the error is %v", err)
+	}
+}
+
+// A reader's own error is not taken for the end of what it reads.
+func TestReadFilesSaysThatStdinFailed(t *testing.T) {
+	broken := errors.New("broken pipe")
+	stdin := io.MultiReader(strings.NewReader(service("a")), iotest.ErrReader(broken))
+	if _, err := mesh.ReadFiles(t.Context(), mesh.Files{Names: []string{"-"}, Stdin: stdin}); !errors.Is(err, broken) {
+		t.Errorf("the error is %v", err)
 	}
 }
 
