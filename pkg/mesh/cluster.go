@@ -174,6 +174,11 @@ func (r *reading) list(ctx context.Context, collection collection) error {
 	if err != nil {
 		return err
 	}
+	if collection.key == KindNamespace && coverage.State == CoverageForbidden {
+		if objects, err = r.namespaceAtHand(ctx, collection); err != nil {
+			return err
+		}
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.content.Coverage[collection.key] = coverage
@@ -184,6 +189,24 @@ func (r *reading) list(ctx context.Context, collection collection) error {
 		}
 	}
 	return nil
+}
+
+// namespaceAtHand reads the one namespace at hand for somebody who may not list
+// them all, so that a plan has something to say what it does not know about. One
+// that may not be read either, or is not there, is none.
+func (r *reading) namespaceAtHand(ctx context.Context, collection collection) ([]unstructured.Unstructured, error) {
+	name := r.content.Scope.Namespace
+	if name == "" {
+		return nil, nil
+	}
+	object, err := r.cluster.Dynamic.Resource(collection.resource).Get(ctx, name, metav1.GetOptions{})
+	switch {
+	case apierrors.IsForbidden(err) || apierrors.IsNotFound(err):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("get Namespace %s: %w", name, err)
+	}
+	return []unstructured.Unstructured{*object}, nil
 }
 
 func (r *reading) listWhole(ctx context.Context, collection collection, namespace string) ([]unstructured.Unstructured, error) {

@@ -143,6 +143,52 @@ func TestReadRecordsWhatIsForbidden(t *testing.T) {
 	}
 }
 
+// Who may not list namespaces may often get the one at hand.
+func TestReadGetsTheNamespaceAtHandOfWhoMayNotListThem(t *testing.T) {
+	namespaces := schema.GroupResource{Resource: "namespaces"}
+	refused := apierrors.NewForbidden(namespaces, "", errors.New("not you"))
+	read := func(scope mesh.Scope, get error) (mesh.Content, error) {
+		cluster := cluster(nil, fixture.Namespace("shop", nil), fixture.Namespace("pay", nil))
+		cluster.Dynamic.PrependReactor("list", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) { return true, nil, refused })
+		cluster.Dynamic.PrependReactor("get", "namespaces", func(clienttesting.Action) (bool, runtime.Object, error) { return get != nil, nil, get })
+		return mesh.Read(t.Context(), cluster.Mesh(), scope)
+	}
+	broken := apierrors.NewInternalError(errors.New("etcd"))
+	tests := []struct {
+		name  string
+		scope mesh.Scope
+		get   error
+		want  []string
+	}{
+		{"may get it", mesh.Scope{Namespace: "shop"}, nil, []string{"shop"}},
+		{"may not", mesh.Scope{Namespace: "shop"}, refused, nil},
+		{"it is not there", mesh.Scope{Namespace: "none"}, nil, nil},
+		{"none is at hand", mesh.Scope{}, broken, nil},
+		{"all are", mesh.Scope{All: true}, broken, nil},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			content, err := read(test.scope, test.get)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var names []string
+			for _, namespace := range snapshot(t, content).Namespaces() {
+				names = append(names, namespace.Name)
+			}
+			if diff := cmp.Diff(test.want, names); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if coverage := content.Coverage[mesh.KindNamespace]; coverage.State != mesh.CoverageForbidden || !strings.Contains(coverage.Reason, "not you") {
+				t.Errorf("namespaces are %v", coverage)
+			}
+		})
+	}
+	if _, err := read(mesh.Scope{Namespace: "shop"}, broken); !errors.Is(err, broken) || !strings.HasPrefix(err.Error(), "get Namespace shop: ") {
+		t.Errorf("the error is %v", err)
+	}
+}
+
 func TestReadReturnsOtherErrorsWithTheKind(t *testing.T) {
 	failures := map[string]error{
 		"gone": apierrors.NewNotFound(schema.GroupResource{Resource: "sidecars"}, ""), "broken": apierrors.NewInternalError(errors.New("etcd")),
