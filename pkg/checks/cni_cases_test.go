@@ -32,6 +32,7 @@ func cniCases() []testCase {
 	const byDefault, connectTime, environment = "FelixConfiguration default", "spec.bpfConnectTimeLoadBalancing", "spec.template.spec.containers[].env[FELIX_BPFCONNECTTIMELOADBALANCING]"
 	aws := func(cni string, variables ...string) []any {
 		set := plugin("aws-node")
+		set.Spec.Template.Spec.Containers[0].Name = "aws-node"
 		for i := 0; i < len(variables); i += 2 {
 			setVariable(&set.Spec.Template, corev1.EnvVar{Name: variables[i], Value: variables[i+1]})
 		}

@@ -183,6 +183,7 @@ func networkProbeCases() []testCase {
 	}
 	configured := []any{fixture.Without("DaemonSet", shop()...), fixture.DaemonSet("istio-system", "istio-cni-node", func(d *appsv1.DaemonSet) {
 		d.Spec.Template.Labels = labels{"k8s-app": "istio-cni-node"}
+		d.Spec.Template.Spec.Containers[0].Name = "install-cni"
 		d.Spec.Template.Spec.Containers[0].Env = []corev1.EnvVar{{Name: "HOST_PROBE_SNAT_IP", Value: "169.254.1.1"}}
 	})}
 	return []testCase{

@@ -287,6 +287,9 @@ func (r *reading) podMetadata(ctx context.Context, fieldSelector string) ([]meta
 		metadata := object.(*metav1.PartialObjectMetadata).ObjectMeta
 		metadata.ManagedFields = nil
 		delete(metadata.Annotations, corev1.LastAppliedConfigAnnotation)
+		for key, value := range metadata.Annotations {
+			metadata.Annotations[key] = tellingAnnotation(key, value)
+		}
 		pods = append(pods, metadata)
 		return nil
 	})

@@ -153,7 +153,7 @@ func TestADumpIsReadAsItWasWritten(t *testing.T) {
 	deployment := fixture.Deployment("shop", "cart")
 	hosted := fixture.Pod("pay", "hosted", func(pod *corev1.Pod) { pod.Spec.HostNetwork = true })
 	live := fixture.NewCluster([]string{"wasmplugins"}, everything(), fixture.Namespace("other", labels{"istio-injection": "enabled"}), deployment, fixture.PodsOf(deployment, fixture.Sidecar), hosted,
-		fixture.Pod("pay", "other", fixture.Sidecar, fixture.Annotated(corev1.LastAppliedConfigAnnotation, "{}")),
+		fixture.Pod("pay", "other", fixture.Sidecar, fixture.Annotated(corev1.LastAppliedConfigAnnotation, "{}"), fixture.Annotated("example.com/token", "hunter2")),
 		"apiVersion: v1\nkind: Pod\nmetadata: {name: old, namespace: pay, labels: {security.istio.io/tlsMode: istio}}\nspec: {containers: [{name: istio-proxy, env: [{name: SECRET, value: hunter2}]}]}")
 	for name, scope := range map[string]mesh.Scope{"one namespace": {Namespace: "shop"}, "all": {All: true}, "none": {}} {
 		t.Run(name, func(t *testing.T) {

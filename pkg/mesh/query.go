@@ -122,7 +122,7 @@ func (s *Snapshot) Original(reference v1alpha1.ObjectReference) (Object, bool) {
 func holdsRedacted(value any) bool {
 	switch value := value.(type) {
 	case string:
-		return value == Redacted
+		return strings.Contains(value, Redacted)
 	case []any:
 		return slices.ContainsFunc(value, holdsRedacted)
 	case map[string]any:

@@ -16,8 +16,8 @@ const Redacted = "<redacted>"
 
 // redact returns an object without what decisions do not need and nobody should
 // find in a bug report: values of environment variables, command lines, ConfigMaps'
-// data, certificates of webhooks, what kubectl apply last applied. It is made of
-// every object that is read, from a cluster and from files alike, so that both
+// data, annotations, certificates of webhooks, what kubectl apply last applied. It
+// is made of every object that is read, from a cluster and from files alike, so that both
 // lead to the same decisions; redacting twice changes nothing. Istio's and
 // Gateway API's own objects stay whole: they are what is migrated.
 //
@@ -33,11 +33,13 @@ func redact(object unstructured.Unstructured) (unstructured.Unstructured, bool) 
 	trimMetadata(&object)
 	switch object.GetKind() {
 	case KindPod:
-		lost = redactPodSpec(object.Object, "spec")
+		lost = redactPod(object.Object)
+		redactStatuses(object.Object)
 	case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindJob, KindRollout:
-		lost = redactPodSpec(object.Object, "spec", "template", "spec")
+		lost = redactPod(object.Object, "spec", "template")
 	case KindCronJob:
-		lost = redactPodSpec(object.Object, "spec", "jobTemplate", "spec", "template", "spec")
+		lost = redactAnnotations(object.Object, "spec", "jobTemplate", "metadata")
+		lost = redactPod(object.Object, "spec", "jobTemplate", "spec", "template") || lost
 	case KindConfigMap:
 		lost = redactConfigMap(object.Object)
 	case KindMutatingWebhookConfiguration:
@@ -82,6 +84,15 @@ func trimMetadata(object *unstructured.Unstructured) {
 	}
 }
 
+// redactPod redacts an object and the pod in it, which may be the object itself.
+func redactPod(object map[string]any, path ...string) bool {
+	lost := redactAnnotations(object, "metadata")
+	lost = redactAnnotations(object, append(slices.Clone(path), "metadata")...) || lost
+	spec := append(slices.Clone(path), "spec")
+	lost = redactVolumes(object, spec...) || lost
+	return redactPodSpec(object, spec...) || lost
+}
+
 func redactPodSpec(object map[string]any, path ...string) bool {
 	lost := false
 	for _, list := range []string{"containers", "initContainers", "ephemeralContainers"} {
@@ -100,8 +111,8 @@ func redactPodSpec(object map[string]any, path ...string) bool {
 	return lost
 }
 
-// tellingVariables are the environment variables of Istio's, CNI plugins' and
-// Istio's own containers that say how they are configured.
+// tellingVariables are the environment variables of Istio's and CNI plugins'
+// containers that say how they are configured.
 var tellingVariables = regexp.MustCompile(`^(PILOT_|ENABLE_|AMBIENT_|ISTIO_META_|CA_TRUSTED_NODE_ACCOUNTS$|CA_ADDR(ESS)?$|XDS_ADDRESS$|EXTERNAL_ISTIOD$|` +
 	`CLUSTER_ID$|NETWORK$|HOST_PROBE_SNAT_IP(?:V6)?$|REVISION$|PLATFORM$|CLOUD_PLATFORM$|EXCLUDE_NAMESPACES$|POD_SECURITY_GROUP_ENFORCING_MODE$|FELIX_BPF|SPIRE_)`)
 
@@ -110,16 +121,18 @@ var tellingWords = regexp.MustCompile(`quitquitquit|healthz/ready|pilot-agent|\b
 
 func redactContainer(container map[string]any) bool {
 	lost := false
+	of, _ := container["name"].(string)
+	telling := configured[of]
 	variables, _ := container["env"].([]any)
 	for _, item := range variables {
 		variable, _ := item.(map[string]any)
 		name, _ := variable["name"].(string)
-		if value, set := variable["value"]; set && value != Redacted && value != "" && !tellingVariables.MatchString(name) {
+		if value, set := variable["value"]; set && value != Redacted && value != "" && !(telling && tellingVariables.MatchString(name)) {
 			variable["value"] = Redacted
 			lost = true
 		}
 	}
-	if container["name"] == ProxyContainer {
+	if of == ProxyContainer {
 		return lost
 	}
 	for _, path := range commandLines {
@@ -143,14 +156,20 @@ var commandLines = [][]string{
 	{"livenessProbe", "exec", "command"}, {"readinessProbe", "exec", "command"}, {"startupProbe", "exec", "command"},
 }
 
-// redactHeaders takes out what probes and hooks of a container say who they are.
+// redactHeaders takes out what probes and hooks of a container say who they are:
+// headers, and queries.
 func redactHeaders(container map[string]any) bool {
 	lost := false
 	for _, path := range [][]string{
 		{"livenessProbe"}, {"readinessProbe"}, {"startupProbe"}, {"lifecycle", "postStart"}, {"lifecycle", "preStop"},
 	} {
-		field, _, _ := unstructured.NestedFieldNoCopy(container, append(path, "httpGet", "httpHeaders")...)
-		headers, _ := field.([]any)
+		field, _, _ := unstructured.NestedFieldNoCopy(container, append(path, "httpGet")...)
+		request, _ := field.(map[string]any)
+		if text, isText := request["path"].(string); isText && withoutQuery(text) != text {
+			request["path"] = withoutQuery(text)
+			lost = true
+		}
+		headers, _ := request["httpHeaders"].([]any)
 		for _, item := range headers {
 			header, _ := item.(map[string]any)
 			if value, set := header["value"]; set && value != Redacted && value != "" {
@@ -194,6 +213,7 @@ func redactConfigMap(object map[string]any) bool {
 		switch {
 		case name == "istio-cni-config" || name == "cilium-config":
 		case (name == "istio" || strings.HasPrefix(name, "istio-")) && key == "mesh":
+			kept = meshConfiguration(text)
 		case strings.HasPrefix(name, "istio-sidecar-injector") && key == "config":
 		case strings.HasPrefix(name, "istio-sidecar-injector") && key == "values":
 			kept = installationValues(text)

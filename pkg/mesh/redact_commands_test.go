@@ -25,7 +25,8 @@ func TestOfEveryCommandOnlyItsWordsAboutIstioAreKept(t *testing.T) {
 		container.ReadinessProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: executes()}}
 		container.StartupProbe = &corev1.Probe{ProbeHandler: corev1.ProbeHandler{Exec: executes()}}
 		container.Command, container.Args = executes().Command, executes().Command
-		container.Env = []corev1.EnvVar{{Name: "HOST_PROBE_SNAT_IP", Value: "169.254.1.1"}, {Name: "HOST_PROBE_SNAT_IPV6", Value: "fd00::1"}, {Name: "HOST_PROBE_SNAT_IPX", Value: secret}}
+		d.Spec.Template.Spec.Containers = append(d.Spec.Template.Spec.Containers, corev1.Container{Name: "install-cni"})
+		d.Spec.Template.Spec.Containers[1].Env = []corev1.EnvVar{{Name: "HOST_PROBE_SNAT_IP", Value: "169.254.1.1"}, {Name: "HOST_PROBE_SNAT_IPV6", Value: "fd00::1"}, {Name: "HOST_PROBE_SNAT_IPX", Value: secret}}
 	})
 	snapshot := fixture.Snapshot(deployment)
 	workload := snapshot.Workloads("shop")[0]

@@ -86,8 +86,8 @@ func TestRedact(t *testing.T) {
 			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: istio-proxy, args: [proxy, router], env: [{name: ISTIO_META_ENABLE_HBONE, value: 'true'}, {name: PROXY_CONFIG, value: <redacted>}]}]}}", true,
 		},
 		{
-			"nothing to redact", "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: main, image: x, env: [{name: PILOT_ENABLE_AMBIENT, value: 'true'}]}]}, status: {phase: Running}}",
-			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: main, image: x, env: [{name: PILOT_ENABLE_AMBIENT, value: 'true'}]}]}, status: {phase: Running}}", false,
+			"nothing to redact", "{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: discovery, image: x, env: [{name: PILOT_ENABLE_AMBIENT, value: 'true'}]}]}, status: {phase: Running}}",
+			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: discovery, image: x, env: [{name: PILOT_ENABLE_AMBIENT, value: 'true'}]}]}, status: {phase: Running}}", false,
 		},
 		{
 			"headers of probes and hooks",
@@ -112,8 +112,8 @@ func TestRedact(t *testing.T) {
 		{"an empty ConfigMap", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}", false},
 		{"istio-cni's configuration", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-cni-config}, data: {A: b}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-cni-config}, data: {A: b}}", false},
 		{"Cilium's configuration", "{apiVersion: v1, kind: ConfigMap, metadata: {name: cilium-config}, data: {a: b}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: cilium-config}, data: {a: b}}", false},
-		{"the mesh's configuration", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio}, data: {mesh: 'a: b', other: x}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio}, data: {mesh: 'a: b', other: <redacted>}}", true},
-		{"that of a revision", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-canary}, data: {mesh: 'a: b'}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-canary}, data: {mesh: 'a: b'}}", false},
+		{"the mesh's configuration", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio}, data: {mesh: 'trustDomain: b', other: x}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio}, data: {mesh: 'trustDomain: b', other: <redacted>}}", true},
+		{"that of a revision", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-canary}, data: {mesh: 'rootNamespace: b'}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istio-canary}, data: {mesh: 'rootNamespace: b'}}", false},
 		{"what another ConfigMap says of a mesh", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istiography}, data: {mesh: 'a: b'}}", "{apiVersion: v1, kind: ConfigMap, metadata: {name: istiography}, data: {mesh: <redacted>}}", true},
 		{
 			"the injector's configuration",
