@@ -85,6 +85,7 @@ func outboundRouting() Check {
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusWarn, Object: istioReference(networkingVersion, "VirtualService", virtualService), Field: "spec.hosts",
 					Message: "callers in this namespace no longer follow it, unless the service has a waypoint",
+					Remedy:  "give the service a waypoint in its own namespace: istioctl waypoint apply -n NAMESPACE, then kubectl -n NAMESPACE label service NAME istio.io/use-waypoint=waypoint",
 				})
 			}
 			for _, rule := range subject.Snapshot.DestinationRules() {
@@ -96,6 +97,7 @@ func outboundRouting() Check {
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusWarn, Object: istioReference(networkingVersion, "DestinationRule", rule), Field: field,
 					Message: "callers in this namespace no longer follow it, unless the service has a waypoint",
+					Remedy:  "give the service a waypoint in its own namespace: istioctl waypoint apply -n NAMESPACE, then kubectl -n NAMESPACE label service NAME istio.io/use-waypoint=waypoint",
 				})
 			}
 			return findings
