@@ -142,7 +142,10 @@ func seeing(unseen []v1alpha1.KindCoverage) string {
 		case mesh.CoverageForbidden:
 			remedy = "grant list on it, or run as somebody who may"
 		case mesh.CoverageFailed:
-			remedy = "kubectl get apiservices shows which does not answer"
+			remedy = "correct what is named"
+			if one.Key != mesh.IstioConfigMaps {
+				remedy = "kubectl get apiservices shows which does not answer"
+			}
 		case mesh.CoverageUnasked, mesh.CoverageRead, mesh.CoverageAbsent:
 		}
 		if !slices.Contains(remedies, remedy) {

@@ -302,8 +302,15 @@ func calicoVersionFindings(set appsv1.DaemonSet) []Finding {
 func awsFindings(subject Subject, set appsv1.DaemonSet) []Finding {
 	const enforcing = "POD_SECURITY_GROUP_ENFORCING_MODE"
 	template := set.Spec.Template
-	ownInterfaces, _ := mesh.Setting(template, "ENABLE_POD_ENI")
+	ownInterfaces, state := mesh.Setting(template, "ENABLE_POD_ENI")
 	mode, _ := mesh.Setting(template, enforcing)
+	if state == mesh.SettingHidden {
+		return []Finding{{
+			Status: v1alpha1.StatusWarn, Object: daemonSetReference(set), Field: environmentField("ENABLE_POD_ENI"),
+			Message: "whether the VPC CNI gives pods security groups of their own cannot be seen; their probes would need " + enforcing + "=standard",
+			Remedy:  fmt.Sprintf("kubectl -n %s set env daemonset/%s --list shows it", set.Namespace, set.Name),
+		}}
+	}
 	if !enabled(ownInterfaces) || mode == "standard" || branchProbes(subject.Snapshot) {
 		return nil
 	}

@@ -104,6 +104,7 @@ func cniCases() []testCase {
 
 		{name: "the VPC CNI", check: "cni-compatibility", objects: aws("1.29.0")},
 		{name: "the VPC CNI, not strict", check: "cni-compatibility", objects: append(aws("1.29.0", "ENABLE_POD_ENI", "true", "POD_SECURITY_GROUP_ENFORCING_MODE", "standard"), interfaces)},
+		{name: "the VPC CNI, configured elsewhere", check: "cni-compatibility", objects: aws("1.29.0", "ENABLE_POD_ENI", "<redacted>"), want: []finding{{warn, "DaemonSet kube-system/aws-node", "spec.template.spec.containers[].env[ENABLE_POD_ENI]", "cannot be seen"}}},
 		{name: "the VPC CNI, strict by default", check: "cni-compatibility", objects: aws("1.29.0", "ENABLE_POD_ENI", "true"), want: []finding{{warn, "DaemonSet kube-system/aws-node", enforcing, "an ambient pod that has one fails"}}},
 		{name: "the VPC CNI, strict for pods of the namespace", check: "cni-compatibility", objects: append(aws("1.29.0", "ENABLE_POD_ENI", "true", "POD_SECURITY_GROUP_ENFORCING_MODE", "strict"), interfaces), want: []finding{{fail, "DaemonSet kube-system/aws-node", enforcing, "would fail their probes from 169.254.7.127 once they are ambient (1 pod: secured-5d8f7-0)"}}},
 		{name: "the VPC CNI, strict, and a new istio-cni", check: "cni-compatibility", objects: append(aws("1.30.0", "ENABLE_POD_ENI", "true"), interfaces)},

@@ -127,7 +127,10 @@ func redactContainer(container map[string]any) bool {
 	for _, item := range variables {
 		variable, _ := item.(map[string]any)
 		name, _ := variable["name"].(string)
-		if value, set := variable["value"]; set && value != Redacted && value != "" && !(telling && tellingVariables.MatchString(name)) {
+		if telling && tellingVariables.MatchString(name) {
+			continue
+		}
+		if value, set := variable["value"]; set && value != Redacted && value != "" {
 			variable["value"] = Redacted
 			lost = true
 		}
