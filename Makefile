@@ -12,7 +12,7 @@ GOLANGCI         := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-li
 
 MODULES := . test/controlplane test/e2e
 
-.PHONY: help build install test unit e2e soak demo up down lint fmt dist clean
+.PHONY: help build install test unit fuzz e2e soak demo up down lint fmt dist clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,16 @@ test: unit e2e ## Run all tests: unit tests, then those on a real control plane
 
 unit:
 	go test ./...
+
+# How long each of the fuzz tests looks for inputs. Those that it starts from are
+# ordinary tests, too, and run with unit.
+FUZZTIME ?= 30s
+FUZZ     := mesh/FuzzReadFiles mesh/FuzzRedact mesh/FuzzNewSnapshot checks/FuzzChecks
+
+fuzz: ## Look for input that breaks what reads and judges a mesh
+	@for target in $(FUZZ); do \
+		go test ./pkg/$${target%/*} -run '^$$' -fuzz "^$${target#*/}\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 10x || exit 1; \
+	done
 
 # One after the other: each starts control planes of its own, on two cores.
 e2e:

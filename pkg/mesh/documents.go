@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
+	"unicode"
 )
 
 // document is one object in a file: a document of its own, an item of a list,
@@ -33,7 +35,15 @@ type SyntaxError struct {
 	err error
 }
 
-func (e *SyntaxError) Error() string { return e.at.String() + ": " + e.err.Error() }
+// Error is a line of text, whatever the file holds that it quotes.
+func (e *SyntaxError) Error() string {
+	return strings.Map(func(r rune) rune {
+		if unicode.IsControl(r) {
+			return ' '
+		}
+		return r
+	}, e.at.String()+": "+e.err.Error())
+}
 
 func (e *SyntaxError) Unwrap() error { return e.err }
 

@@ -53,6 +53,8 @@ func TestReadDocuments(t *testing.T) {
 		{"line ends of Windows", "kind: Pod\r\np: a\r\n---\r\nkind: Pod\r\np: b\r\n", []string{"1/1 " + podA, "4/2 " + podB}},
 		{"a byte order mark", "\ufeffkind: Pod\np: a\n", []string{"1/1 " + podA}},
 		{"a byte order mark after a mark", "\ufeff---\n\ufeffkind: Pod\np: a\n", []string{"2/1 " + podA}},
+		{"nothing but byte order marks", "\ufeff\ufeff", nil},
+		{"nothing of UTF-16", utf16Of("\ufeff"), nil},
 		{"UTF-16", utf16Of("kind: Pod\np: a\n---\nkind: Pod\np: b\n"), []string{"1/1 " + podA, "4/2 " + podB}},
 		{"comments before and between", "# about\n\nkind: Pod\n# more\np: a\n---\n# about b\nkind: Pod\np: b\n# end\n", []string{"3/1 " + podA, "8/2 " + podB}},
 		{"marks around", "---\nkind: Pod\np: a\n---\n---\n# nothing\n---\nkind: Pod\np: b\n---\n", []string{"2/1 " + podA, "8/2 " + podB}},

@@ -116,6 +116,8 @@ func (r *lineReader) nextDocument() (isJSON bool, err error) {
 		case separates && len(content) > 0:
 			// "--- {kind: Pod}", of which the mark is read.
 			r.unread(content)
+		case len(piece) == 0:
+			// Nothing but a byte order mark, at the end.
 		case len(text) == 0 && !r.begins:
 			// Nothing but blanks, and more to come.
 			r.unread(piece)

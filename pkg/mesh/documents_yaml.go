@@ -103,7 +103,8 @@ var otherBreak = regexp.MustCompile("^[\u0085\u2028\u2029]")
 
 // dashed says whether a line begins an entry of a list.
 func dashed(text []byte) bool {
-	return text[0] == '-' && (len(text) == 1 || bytes.ContainsAny(text[1:2], " \t\r\n"))
+	rest, found := bytes.CutPrefix(text, []byte("-"))
+	return found && (len(rest) == 0 || bytes.ContainsAny(rest[:1], " \t\r\n"))
 }
 
 func (d *yamlDocument) endItem() error {

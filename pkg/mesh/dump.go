@@ -49,7 +49,10 @@ func Dump(content Content) (v1alpha1.MeshSnapshot, error) {
 	}
 	sortObjects(objects)
 	for _, object := range objects {
-		dump.Items = append(dump.Items, object.Object)
+		// What says no kind is not an object, and nobody asks for it again.
+		if object.GetKind() != "" {
+			dump.Items = append(dump.Items, object.Object)
+		}
 	}
 	return dump, nil
 }

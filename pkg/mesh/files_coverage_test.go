@@ -204,6 +204,14 @@ func snapshot(t *testing.T, content mesh.Content) *mesh.Snapshot {
 	return snapshot
 }
 
+func TestADumpHoldsObjectsOnly(t *testing.T) {
+	content := read(t, service("a")+"---\nreplicas: 3\n---\napiVersion: example.com/v1\nkind: Basket\n")
+	again := read(t, dumped(t, content))
+	if diff := cmp.Diff([]string{"example.com/v1 Basket /", "v1 Service default/a"}, held(again)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 // A pod is not taken for read whole because another object has no UID either.
 func TestADumpHoldsEveryPod(t *testing.T) {
 	content := read(t, service("a")+"---\napiVersion: v1\nkind: Pod\nmetadata: {name: whole}\nspec: {}\n---\napiVersion: v1\nkind: Pod\nmetadata: {name: flat, uid: x}\n")

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"unicode"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -58,10 +59,15 @@ func checkMetadata(content map[string]any) error {
 		return errors.New("metadata: it is missing, or not a map")
 	}
 	for _, field := range []string{"name", "generateName", "namespace", "uid", "resourceVersion"} {
-		if value, set := metadata[field]; set && value != nil {
-			if _, isText := value.(string); !isText {
-				return fmt.Errorf("metadata.%s: it is not a text", field)
-			}
+		if metadata[field] == nil {
+			continue
+		}
+		text, isText := metadata[field].(string)
+		if !isText {
+			return fmt.Errorf("metadata.%s: it is not a text", field)
+		}
+		if strings.ContainsFunc(text, unnameable) {
+			return fmt.Errorf("metadata.%s: %q cannot be one", field, text)
 		}
 	}
 	if !named(content) && (metadata["generateName"] == nil || metadata["generateName"] == "") {
@@ -74,6 +80,9 @@ func checkMetadata(content map[string]any) error {
 	}
 	return nil
 }
+
+// unnameable says which characters no object can have in its name or namespace.
+func unnameable(r rune) bool { return r == '/' || unicode.IsSpace(r) || unicode.IsControl(r) }
 
 // checkTexts wants a map of texts. A key without a value has the empty one, as
 // the API server reads it.

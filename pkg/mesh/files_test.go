@@ -325,6 +325,8 @@ func TestReadFilesWantsObjectsThatItCanRead(t *testing.T) {
 		{"no name", "apiVersion: v1\nkind: Pod\nmetadata: {namespace: shop}\n", "stdin:1 (document 1): Pod shop/: metadata.name: the object has no name"},
 		{"an empty name", "apiVersion: v1\nkind: Pod\nmetadata: {name: \"\", generateName: \"\"}\n", "stdin:1 (document 1): Pod: metadata.name: the object has no name"},
 		{"a name that is a number", "apiVersion: v1\nkind: Pod\nmetadata: {name: 7}\n", "stdin:1 (document 1): Pod: metadata.name: it is not a text"},
+		{"a name that spans lines", "apiVersion: v1\nkind: Pod\nmetadata: {name: \"a\\nb\"}\n", "stdin:1 (document 1): Pod a b: metadata.name: \"a\\nb\" cannot be one"},
+		{"a namespace with a slash", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: a/b}\n", "stdin:1 (document 1): Pod a/b/a: metadata.namespace: \"a/b\" cannot be one"},
 		{"a namespace that is a list", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, namespace: [b]}\n", "stdin:1 (document 1): Pod a: metadata.namespace: it is not a text"},
 		{"a UID that is a number", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: 7}\n", "stdin:1 (document 1): Pod a: metadata.uid: it is not a text"},
 		{"labels that are a list", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: [b]}\n", "stdin:1 (document 1): Pod a: metadata.labels: it is not a map"},
