@@ -16,9 +16,9 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-func readFiles(t *testing.T, text string, complete bool) (mesh.Content, error) {
+func readFiles(t testing.TB, text string, complete bool) (mesh.Content, error) {
 	t.Helper()
-	return mesh.ReadFiles(t.Context(), mesh.Files{Names: []string{"-"}, Stdin: strings.NewReader(text), Complete: complete})
+	return mesh.ReadFiles(t.Context(), mesh.Files{Names: []string{"-"}, Stdin: strings.NewReader(text), Namespace: "shop", Complete: complete})
 }
 
 // What checks say of a mesh, they say of its dump and of what kubectl lists of it,
@@ -98,11 +98,10 @@ func TestFindingsAreLines(t *testing.T) {
 	}
 }
 
-// seeds are meshes as files hold them.
+// seeds are meshes as files hold them: samples by themselves, and in a mesh.
 func seeds(f *testing.F) []string {
 	f.Helper()
-	mesh, moved := fixture.List(fixture.Objects(shop()...)), fixture.List(fixture.Objects(enrolled()...))
-	texts := []string{mesh, moved}
+	texts := []string{fixture.List(fixture.Objects(shop()...)), fixture.List(fixture.Objects(enrolled()...))}
 	for _, pattern := range []string{"../../testdata/apps/*.yaml", "../mesh/testdata/*.yaml"} {
 		names, err := filepath.Glob(pattern)
 		if err != nil || len(names) == 0 {
@@ -113,11 +112,28 @@ func seeds(f *testing.F) []string {
 			if err != nil {
 				f.Fatal(err)
 			}
-			// By themselves, and in a mesh.
-			texts = append(texts, string(text), mesh+"\n---\n"+strings.ReplaceAll(string(text), "namespace: shop", "namespace: pay"))
+			content, err := readFiles(f, string(text), true)
+			if err != nil {
+				f.Fatal(err)
+			}
+			texts = append(texts, string(text))
+			for _, around := range [][]any{shop(), enrolled()} {
+				texts = append(texts, fixture.List(distinct(append(fixture.Objects(around...), content.Objects...))))
+			}
 		}
 	}
 	return texts
+}
+
+// distinct leaves out what another object is named like.
+func distinct(objects []unstructured.Unstructured) []unstructured.Unstructured {
+	seen := map[string]bool{}
+	return slices.DeleteFunc(objects, func(object unstructured.Unstructured) bool {
+		key := strings.Join([]string{object.GetKind(), object.GetNamespace(), object.GetName()}, "/")
+		again := seen[key]
+		seen[key] = true
+		return again
+	})
 }
 
 // Whatever a mesh looks like, each check has something to say of it, in a line.
@@ -129,11 +145,15 @@ func FuzzChecks(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, text string, seed uint64) {
 		if seed != 0 {
-			text = fixture.List(understood(t, fixture.Mutate(seed, fixture.Loose(text))))
+			text = fixture.List(understood(t, distinct(fixture.Mutate(seed, fixture.Loose(text)))))
 		}
 		content, err := readFiles(t, text, true)
 		if err != nil {
 			return
+		}
+		content.KubernetesVersion = "v1.36.3"
+		if seed%2 == 1 {
+			content = metadataOnly(content, "shop")
 		}
 		snapshot, err := mesh.NewSnapshot(content)
 		if err != nil {

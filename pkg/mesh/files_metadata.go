@@ -78,6 +78,27 @@ func checkMetadata(content map[string]any) error {
 			return err
 		}
 	}
+	return checkOwners(metadata)
+}
+
+// checkOwners wants references that name an object. In a manifest they may lack
+// the UID.
+func checkOwners(metadata map[string]any) error {
+	if metadata["ownerReferences"] == nil {
+		return nil
+	}
+	owners, isList := metadata["ownerReferences"].([]any)
+	if !isList {
+		return errors.New("metadata.ownerReferences: it is not a list")
+	}
+	for i := range owners {
+		owner, _ := owners[i].(map[string]any)
+		for _, field := range []string{"apiVersion", "kind", "name"} {
+			if text, _ := owner[field].(string); text == "" {
+				return fmt.Errorf("metadata.ownerReferences[%d].%s: it is missing, or not a text", i, field)
+			}
+		}
+	}
 	return nil
 }
 

@@ -332,6 +332,8 @@ func TestReadFilesWantsObjectsThatItCanRead(t *testing.T) {
 		{"labels that are a list", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: [b]}\n", "stdin:1 (document 1): Pod a: metadata.labels: it is not a map"},
 		{"a label that is a number", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, labels: {b: 7}}\n", "stdin:1 (document 1): Pod a: metadata.labels[b]: it is not a text: put it in quotes"},
 		{"an annotation that is a truth", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, annotations: {b: true}}\n", "stdin:1 (document 1): Pod a: metadata.annotations[b]: it is not a text: put it in quotes"},
+		{"owners that are none", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, ownerReferences: x}\n", "stdin:1 (document 1): Pod a: metadata.ownerReferences: it is not a list"},
+		{"an owner of no kind", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, ownerReferences: [{apiVersion: v1, kind: A, name: b}, {apiVersion: v1, name: b}]}\n", "stdin:1 (document 1): Pod a: metadata.ownerReferences[1].kind: it is missing, or not a text"},
 		{"a pod without a spec", "apiVersion: v1\nkind: Pod\nmetadata: {name: a}\n", "stdin:1 (document 1): Pod default/a: spec: it is missing"},
 		{"metadata of a pod", "apiVersion: v1\nkind: Pod\nmetadata: {name: a, uid: x, creationTimestamp: never}\n", "stdin:1 (document 1): Pod default/a: metadata: parsing time \"never\""},
 		{"in an item", "kind: List\nitems:\n- apiVersion: v1\n  kind: Service\n  metadata:\n    name: a\n- apiVersion: v1\n  kind: Service\n  metadata: {}\n", "stdin:7 (document 1): Service: metadata.name: the object has no name"},
