@@ -88,8 +88,8 @@ func (s *Snapshot) Workloads(namespace string) []Workload {
 // by labels: two workloads may share those.
 func (s *Snapshot) PodsOf(workload Workload) []Pod { return slices.Clone(s.podsOf[workload.UID]) }
 
-// Object returns the whole object of a namespace, workload or pod that was
-// read in detail.
+// Object returns the whole object of a namespace, workload, Service, Gateway or
+// policy, or of a pod that was read in detail.
 func (s *Snapshot) Object(reference v1alpha1.ObjectReference) (Object, bool) {
 	switch reference.Kind {
 	case "Namespace":
@@ -105,6 +105,8 @@ func (s *Snapshot) Object(reference v1alpha1.ObjectReference) (Object, bool) {
 		if workload, found := s.Workload(reference); found {
 			return workload.Object, true
 		}
+		object, found := s.whole[unversioned(reference)]
+		return object, found
 	}
 	return nil, false
 }

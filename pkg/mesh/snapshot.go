@@ -152,6 +152,9 @@ type Snapshot struct {
 	quotas         []corev1.ResourceQuota
 	// definitions are the CustomResourceDefinitions, by metadata only.
 	definitions []metav1.ObjectMeta
+	// whole are the objects, as they were read, of kinds that plans change and
+	// that are held in another form besides.
+	whole map[v1alpha1.ObjectReference]Object
 	// others are the objects of kinds that few checks look at.
 	others map[string][]unstructured.Unstructured
 
@@ -270,6 +273,7 @@ func newSnapshot(content Content) *Snapshot {
 		pods:              map[string][]Pod{},
 		workloads:         map[string][]Workload{},
 		controllers:       map[types.UID]metav1.OwnerReference{},
+		whole:             map[v1alpha1.ObjectReference]Object{},
 	}
 }
 
@@ -355,6 +359,7 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 	case KindNode:
 		return appendDecoded(object, &s.nodes)
 	case KindService:
+		s.keepWhole(object)
 		return appendDecoded(object, &s.services)
 	case KindEndpointSlice:
 		return appendDecoded(object, &s.slices)
@@ -375,8 +380,10 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 	case kindCustomResourceDef:
 		return s.addDefinition(object)
 	case KindGateway:
+		s.keepWhole(object)
 		return appendDecoded(object, &s.gateways)
 	case KindAuthorizationPolicy:
+		s.keepWhole(object)
 		return appendPointer(object, &s.authorizationPolicies)
 	case KindPeerAuthentication:
 		return appendPointer(object, &s.peerAuthentications)
@@ -385,6 +392,7 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 	case KindDestinationRule:
 		return appendPointer(object, &s.destinationRules)
 	case KindServiceEntry:
+		s.keepWhole(object)
 		return appendPointer(object, &s.serviceEntries)
 	case KindSidecar:
 		return appendPointer(object, &s.sidecars)
@@ -415,6 +423,10 @@ func (s *Snapshot) asRead(object *unstructured.Unstructured) Object {
 	plain := object.DeepCopy()
 	unstructured.RemoveNestedField(plain.Object, "metadata", "uid")
 	return plain.Object
+}
+
+func (s *Snapshot) keepWhole(object *unstructured.Unstructured) {
+	s.whole[unversioned(referenceOf(object))] = s.asRead(object)
 }
 
 // addAutoscaler reads version 1, too, which knows one metric only.
@@ -543,6 +555,7 @@ func (s *Snapshot) addExtension(object *unstructured.Unstructured) error {
 		return err
 	}
 	spec := extension.Spec
+	s.keepWhole(object)
 	added := Extension{Reference: referenceOf(object), Targets: spec.TargetRefs, Object: object.Object}
 	for _, selector := range []map[string]string{spec.Selector.MatchLabels, spec.WorkloadSelector.Labels, spec.WorkloadSelector.MatchLabels} {
 		if len(selector) > 0 {
@@ -564,9 +577,7 @@ func (s *Snapshot) sort() {
 		slices.SortFunc(pods, func(a, b Pod) int { return cmp.Compare(a.Name, b.Name) })
 	}
 	for _, workloads := range s.workloads {
-		slices.SortFunc(workloads, func(a, b Workload) int {
-			return cmp.Or(cmp.Compare(a.Reference.Kind, b.Reference.Kind), cmp.Compare(a.Reference.Name, b.Reference.Name))
-		})
+		sortWorkloads(workloads)
 	}
 	sortNamed(s.nodes, func(o *corev1.Node) metav1.Object { return o })
 	sortNamed(s.services, func(o *corev1.Service) metav1.Object { return o })
@@ -593,7 +604,17 @@ func (s *Snapshot) sort() {
 		sortNamed(others, func(o *unstructured.Unstructured) metav1.Object { return o })
 	}
 	slices.SortFunc(s.routes, func(a, b Route) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
-	slices.SortFunc(s.extensions, func(a, b Extension) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
+	sortExtensions(s.extensions)
+}
+
+func sortWorkloads(workloads []Workload) {
+	slices.SortFunc(workloads, func(a, b Workload) int {
+		return cmp.Or(cmp.Compare(a.Reference.Kind, b.Reference.Kind), cmp.Compare(a.Reference.Name, b.Reference.Name))
+	})
+}
+
+func sortExtensions(extensions []Extension) {
+	slices.SortFunc(extensions, func(a, b Extension) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
 }
 
 func sortNamed[T any](objects []T, metadata func(*T) metav1.Object) {
