@@ -13,9 +13,9 @@ import (
 var layer4Keys = []string{"source.ip", "source.namespace", "source.principal", "destination.ip", "destination.port"}
 
 // Layer7Fields returns the paths of the fields of an AuthorizationPolicy that
-// need HTTP and so cannot be enforced by ztunnel. The layer 4 fields are
-// those that istiod translates for it (same file); everything else is layer
-// 7, `methods: ["*"]` included.
+// cannot be enforced by ztunnel: those that need HTTP, and trust domains, which
+// istiod does not send it. The layer 4 fields are those that istiod translates for
+// it (same file); everything else is layer 7, `methods: ["*"]` included.
 func Layer7Fields(spec *securityv1beta1.AuthorizationPolicy) []string {
 	var fields []string
 	for i, rule := range spec.GetRules() {
@@ -27,6 +27,8 @@ func Layer7Fields(spec *securityv1beta1.AuthorizationPolicy) []string {
 				{"notRequestPrincipals", source.GetNotRequestPrincipals()},
 				{"remoteIpBlocks", source.GetRemoteIpBlocks()},
 				{"notRemoteIpBlocks", source.GetNotRemoteIpBlocks()},
+				{"trustDomains", source.GetTrustDomains()},
+				{"notTrustDomains", source.GetNotTrustDomains()},
 			})
 		}
 		for j, to := range rule.GetTo() {

@@ -100,7 +100,7 @@ func (s *Snapshot) candidates(namespace Namespace) []*candidate {
 		// An external name is an alias in the DNS: no traffic is for it. Gateways
 		// and waypoints need no waypoint.
 		if service.Spec.Type != corev1.ServiceTypeExternalName && service.Labels[label.GatewayManaged.Name] == "" {
-			add(&candidate{reference: serviceReference(service.Namespace, service.Name), labels: service.Labels, service: &service}, service.Spec.Selector)
+			add(&candidate{reference: ServiceReference(service.Namespace, service.Name), labels: service.Labels, service: &service}, service.Spec.Selector)
 		}
 	}
 	for _, entry := range s.serviceEntries {

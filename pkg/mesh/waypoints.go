@@ -71,7 +71,7 @@ func (s *Snapshot) WaypointUsers(namespace Namespace) []WaypointUser {
 	const path = "metadata.labels"
 	users := usersOf(namespace.Reference(), path, "", namespace.Name, namespace.Labels)
 	for _, service := range s.Services(namespace.Name) {
-		users = append(users, usersOf(serviceReference(service.Namespace, service.Name), path, TrafficService, namespace.Name, service.Labels)...)
+		users = append(users, usersOf(ServiceReference(service.Namespace, service.Name), path, TrafficService, namespace.Name, service.Labels)...)
 	}
 	for _, entry := range s.serviceEntries {
 		if entry.Namespace == namespace.Name {
@@ -89,12 +89,13 @@ func (s *Snapshot) WaypointUsers(namespace Namespace) []WaypointUser {
 		users = append(users, usersOf(workload.Reference, template, TrafficWorkload, namespace.Name, workload.Template.Labels)...)
 	}
 	for _, pod := range s.BarePods(namespace.Name) {
-		users = append(users, usersOf(podReference(pod), path, TrafficWorkload, namespace.Name, pod.Labels)...)
+		users = append(users, usersOf(pod.Reference(), path, TrafficWorkload, namespace.Name, pod.Labels)...)
 	}
 	return users
 }
 
-func serviceReference(namespace, name string) v1alpha1.ObjectReference {
+// ServiceReference names a Service as an object.
+func ServiceReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindService, Namespace: namespace, Name: name}
 }
 
@@ -102,8 +103,9 @@ func serviceEntryReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindServiceEntry, Namespace: namespace, Name: name}
 }
 
-func podReference(pod Pod) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindPod, Namespace: pod.Namespace, Name: pod.Name}
+// Reference names the pod as an object.
+func (p Pod) Reference() v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindPod, Namespace: p.Namespace, Name: p.Name}
 }
 
 // WaypointUsed says whether anything in the mesh names a waypoint. Pod templates

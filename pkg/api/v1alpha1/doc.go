@@ -49,3 +49,8 @@ func (r ObjectReference) String() string {
 	}
 	return r.Kind + " " + r.Namespace + "/" + r.Name
 }
+
+// OriginLabel is on every object that a run creates: the name of what it carries
+// over. The annotation of the same key says which object that is. An object without
+// it is somebody else's, and never overwritten.
+const OriginLabel = Group + "/origin"

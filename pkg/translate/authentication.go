@@ -1,0 +1,110 @@
+package translate
+
+import (
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"google.golang.org/protobuf/proto"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	typev1beta1 "istio.io/api/type/v1beta1"
+)
+
+// authentication carries RequestAuthentications over: at a waypoint only those with
+// targetRefs count.
+func (t *translator) authentication() {
+	for _, extension := range t.snapshot.Extensions() {
+		if extension.Reference.Kind != mesh.KindRequestAuthentication || extension.Targeted() || !t.inReach(extension.Reference.Namespace) ||
+			isOurs(extension) || !selectsAny(extension.Selector, t.pods) {
+			continue
+		}
+		var spec securityv1beta1.RequestAuthentication
+		fields, _ := extension.Object["spec"].(map[string]any)
+		if err := mesh.Decode(fields, &spec); err != nil {
+			t.problem(extension.Reference, "spec", "it cannot be understood: "+err.Error(), "correct it")
+			continue
+		}
+		if len(spec.GetJwtRules()) == 0 {
+			continue
+		}
+		t.copyAuthentication(extension, &spec)
+		if t.options.MixedCallers != MixedCallersLayer4 {
+			t.guardTokens(extension)
+		}
+	}
+}
+
+func isOurs(extension mesh.Extension) bool {
+	fields, _ := extension.Object["metadata"].(map[string]any)
+	labels, _ := fields["labels"].(map[string]any)
+	return labels[v1alpha1.OriginLabel] != nil
+}
+
+// copyAuthentication attaches copies. While sidecars behind the waypoint check
+// tokens as well, the waypoint has to pass them on, which it does not do by itself
+// (docs: RequestAuthentication, JWTRule forwardOriginalToken).
+func (t *translator) copyAuthentication(extension mesh.Extension, spec *securityv1beta1.RequestAuthentication) {
+	services := t.behind(extension.Selector)
+	if len(services) == 0 {
+		return
+	}
+	t.translation.Carried[extension.Reference] = true
+	for _, service := range services {
+		name := generatedName(extension.Reference.Name, service.reference.Name, extension.Reference.Namespace)
+		copied, _ := proto.Clone(spec).(*securityv1beta1.RequestAuthentication)
+		copied.Selector, copied.TargetRef = nil, nil
+		copied.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
+		object := Object{
+			Reference: t.reference(mesh.KindRequestAuthentication, name), Origin: extension.Reference, Service: service.reference,
+			Content: t.object(mesh.KindRequestAuthentication, name, extension.Reference, copied),
+			Why:     "checks tokens at the waypoint as " + extension.Reference.String() + " does in sidecars",
+		}
+		final := object
+		forwarding := slices.ContainsFunc(copied.GetJwtRules(), func(rule *securityv1beta1.JWTRule) bool { return !rule.GetForwardOriginalToken() })
+		if forwarding {
+			for _, rule := range copied.GetJwtRules() {
+				rule.ForwardOriginalToken = true
+			}
+			object.Content = t.object(mesh.KindRequestAuthentication, name, extension.Reference, copied)
+			object.Why += ", and passes them on to those"
+			final.Why = "no longer passes tokens on, which no sidecar checks any more"
+			t.translation.After = append(t.translation.After, final)
+		}
+		t.translation.Before = append(t.translation.Before, object)
+	}
+}
+
+// guardTokens keeps requests with bad tokens from pods that have lost their sidecar:
+// nobody in front of them reads tokens but the waypoint. Ports that carry no HTTP
+// were not checked before either.
+func (t *translator) guardTokens(extension mesh.Extension) {
+	if len(t.behind(extension.Selector)) == 0 {
+		return
+	}
+	rule := &securityv1beta1.Rule{}
+	exempt(rule, t.principals)
+	if plain := t.plainPorts(extension.Selector); len(plain) > 0 {
+		rule.To = []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{NotPorts: plain}}}
+	}
+	t.addGuard(extension.Reference, extension.Selector, &securityv1beta1.AuthorizationPolicy{
+		Action: securityv1beta1.AuthorizationPolicy_DENY, Rules: []*securityv1beta1.Rule{rule},
+	}, "refuses direct calls, whose tokens nobody checks")
+}
+
+// plainPorts are the pods' ports that only Services with another protocol than HTTP
+// lead to.
+func (t *translator) plainPorts(selector map[string]string) []string {
+	var plainPorts []string
+	for _, service := range t.allFronts() {
+		if !selectsAny(selector, service.pods) {
+			continue
+		}
+		for _, port := range service.plain {
+			if !slices.Contains(plainPorts, port) {
+				plainPorts = append(plainPorts, port)
+			}
+		}
+	}
+	slices.Sort(plainPorts)
+	return plainPorts
+}

@@ -1,0 +1,112 @@
+package translate
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// extensions carries over what changes the proxies of pods behind a waypoint:
+// Telemetry, WasmPlugin and TrafficExtension, and EnvoyFilter where that is asked
+// for.
+func (t *translator) extensions() {
+	for _, extension := range t.snapshot.Extensions() {
+		if extension.Targeted() || isOurs(extension) || !t.inReach(extension.Reference.Namespace) || extension.EffectiveField() == "" ||
+			!selectsAny(extension.Selector, t.pods) {
+			continue
+		}
+		switch extension.Reference.Kind {
+		case mesh.KindTelemetry:
+			t.telemetry(extension)
+		case mesh.KindWasmPlugin, mesh.KindTrafficExtension:
+			t.proxyExtension(extension)
+		case mesh.KindEnvoyFilter:
+			t.envoyFilter(extension)
+		}
+	}
+}
+
+// telemetry: what has no selector holds at waypoints of its namespace, and the
+// mesh's everywhere (istio pilot/pkg/model/telemetry.go, applicableTelemetries).
+func (t *translator) telemetry(extension mesh.Extension) {
+	services := t.behind(extension.Selector)
+	if len(services) == 0 {
+		return
+	}
+	t.translation.Carried[extension.Reference] = true
+	if len(extension.Selector) == 0 && (extension.Reference.Namespace != t.namespace.Name || t.options.WaypointNamespace == t.namespace.Name) {
+		return
+	}
+	t.attachCopies(extension, services)
+}
+
+// proxyExtension: at a waypoint only what has targetRefs runs (istio
+// pilot/pkg/model/policyattachment.go). While sidecars behind it run the same, it
+// runs twice.
+func (t *translator) proxyExtension(extension mesh.Extension) {
+	services := t.behind(extension.Selector)
+	if len(services) == 0 {
+		return
+	}
+	t.translation.Carried[extension.Reference] = true
+	spec, _ := extension.Object["spec"].(map[string]any)
+	matches, _ := spec["match"].([]any)
+	for i, item := range matches {
+		match, _ := item.(map[string]any)
+		if mode, _ := match["mode"].(string); mode == "CLIENT" || mode == "CLIENT_AND_SERVER" {
+			t.translation.Losses = append(t.translation.Losses, Loss{
+				Object: extension.Reference, Field: fmt.Sprintf("spec.match[%d].mode", i),
+				Message: "what it does to calls that pods of the namespace make ends: ambient pods have no proxy of their own", Security: true,
+			})
+		}
+	}
+	t.attachCopies(extension, services)
+}
+
+// envoyFilter: an EnvoyFilter with targetRefs is applied to waypoints by istiod, but
+// Istio does not support it there.
+func (t *translator) envoyFilter(extension mesh.Extension) {
+	services := t.behind(extension.Selector)
+	if len(services) == 0 || !t.options.EnvoyFilters {
+		return
+	}
+	for i, patch := range extension.Patches() {
+		if patch.Context != "" && patch.Context != "ANY" && patch.Context != mesh.ContextWaypoint && patch.Context != mesh.ContextGateway {
+			t.problem(extension.Reference, fmt.Sprintf("spec.configPatches[%d].match.context", i),
+				"context "+patch.Context+" is not that of a waypoint, so that the patch would change nothing there",
+				"rewrite the patch for context "+mesh.ContextWaypoint)
+		}
+	}
+	t.translation.Carried[extension.Reference] = true
+	t.attachCopies(extension, services)
+}
+
+// attachCopies attaches copies of an extension to services.
+func (t *translator) attachCopies(extension mesh.Extension, services []*fronted) {
+	kind := extension.Reference.Kind
+	for _, service := range services {
+		name := generatedName(extension.Reference.Name, service.reference.Name, extension.Reference.Namespace)
+		spec, _ := extension.Object["spec"].(map[string]any)
+		copied := runtime.DeepCopyJSON(spec)
+		for _, field := range []string{"selector", "workloadSelector", "targetRef"} {
+			delete(copied, field)
+		}
+		target := service.target()
+		copied["targetRefs"] = []any{map[string]any{"group": target.GetGroup(), "kind": target.GetKind(), "name": target.GetName()}}
+		content := t.object(kind, name, extension.Reference, copied)
+		if version, _ := extension.Object["apiVersion"].(string); version != "" {
+			content["apiVersion"] = version
+		}
+		reference := t.reference(kind, name)
+		reference.APIVersion, _ = content["apiVersion"].(string)
+		t.translation.Before = append(t.translation.Before, Object{
+			Reference: reference, Content: content, Origin: extension.Reference, Service: service.reference,
+			Why: "does at the waypoint what " + extension.Reference.String() + " does in sidecars",
+		})
+	}
+}
+
+// allFronts are the services that are looked at, with a waypoint or without.
+func (t *translator) allFronts() []*fronted { return slices.Concat(t.fronted, t.skipped) }

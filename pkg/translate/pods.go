@@ -1,0 +1,87 @@
+package translate
+
+import (
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// pods are pods, or a template of pods, that are alike.
+type pods struct {
+	labels map[string]string
+	// ports are the named ports of the containers.
+	ports map[string]uint32
+	// proxy is true for gateways, which are proxies themselves.
+	proxy bool
+	// stays is true for pods that ztunnel will not capture, and that may keep a
+	// proxy of their own.
+	stays bool
+	// moves is true for pods that lose their sidecar, or have lost it.
+	moves bool
+}
+
+// podsOf are the pods of a namespace and the templates that make them.
+func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
+	var all []pods
+	known := map[string]pods{}
+	for _, workload := range snapshot.Workloads(namespace.Name) {
+		one := ofWorkload(snapshot, namespace, workload)
+		all = append(all, one)
+		for _, pod := range snapshot.PodsOf(workload) {
+			known[pod.Name] = one
+		}
+	}
+	for _, pod := range snapshot.Pods(namespace.Name) {
+		if !pod.Live() {
+			continue
+		}
+		one, controlled := known[pod.Name]
+		if !controlled {
+			one = ofBarePod(pod)
+		}
+		one.labels, one.proxy = pod.Labels, one.proxy || pod.IsGateway()
+		all = append(all, one)
+	}
+	return all
+}
+
+func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh.Workload) pods {
+	labels := workload.Template.Labels
+	role := snapshot.RoleOf(workload, namespace)
+	none := labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone
+	optedOut := mesh.OptedOut(labels, workload.Template.Annotations)
+	left := optedOut && !none && namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
+	return pods{
+		labels: labels, ports: namedPorts(workload.Template.Spec), proxy: workload.IsGateway(),
+		moves: role == mesh.RoleMove || left && !workload.IsGateway(),
+		stays: role == mesh.RolePin || none || workload.Template.Spec.HostNetwork || workload.CarriesProxy() || workload.IsAgent(),
+	}
+}
+
+func ofBarePod(pod mesh.Pod) pods {
+	var read corev1.Pod
+	one := pods{stays: pod.HasSidecar() || pod.HostNetwork || mesh.OptedOut(pod.Labels, pod.Annotations)}
+	if err := mesh.Decode(pod.Object, &read); err == nil {
+		one.ports = namedPorts(read.Spec)
+	}
+	return one
+}
+
+func namedPorts(spec corev1.PodSpec) map[string]uint32 {
+	ports := map[string]uint32{}
+	for _, container := range slices.Concat(spec.Containers, spec.InitContainers) {
+		for _, port := range container.Ports {
+			if port.Name != "" {
+				ports[port.Name] = uint32(port.ContainerPort)
+			}
+		}
+	}
+	return ports
+}
+
+// selectsAny says whether required labels select any of some pods.
+func selectsAny(required map[string]string, all []pods) bool {
+	return slices.ContainsFunc(all, func(one pods) bool { return mesh.SelectsLabels(required, one.labels) })
+}

@@ -1,0 +1,357 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"google.golang.org/protobuf/proto"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	typev1beta1 "istio.io/api/type/v1beta1"
+	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
+)
+
+const securityVersion = "security.istio.io/v1"
+
+// layer4Key says whether ztunnel enforces a condition of that key.
+func layer4Key(key string) bool {
+	return len(layer7Of(&securityv1beta1.Rule{When: []*securityv1beta1.Condition{{Key: key}}})) == 0
+}
+
+// layer7Of are the fields of a rule that ztunnel does not enforce.
+func layer7Of(rule *securityv1beta1.Rule) []string {
+	return mesh.Layer7Fields(&securityv1beta1.AuthorizationPolicy{Rules: []*securityv1beta1.Rule{rule}})
+}
+
+func authorizationReference(policy *clientsecurityv1.AuthorizationPolicy) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: securityVersion, Kind: mesh.KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name}
+}
+
+// dryRun says whether a policy only logs what it would do.
+func dryRun(policy *clientsecurityv1.AuthorizationPolicy) bool {
+	return policy.Annotations[annotation.IoIstioDryRun.Name] == "true"
+}
+
+// authorization carries the AuthorizationPolicies over that reach pods behind the
+// waypoint: a copy for each Service at the waypoint, and what the originals need.
+func (t *translator) authorization() {
+	var applying []*clientsecurityv1.AuthorizationPolicy
+	for _, policy := range t.snapshot.AuthorizationPolicies() {
+		if ours(policy.Labels) || len(mesh.TargetsOf(&policy.Spec)) > 0 || !t.inReach(policy.Namespace) {
+			continue
+		}
+		if selectsAny(policy.Spec.GetSelector().GetMatchLabels(), t.pods) {
+			applying = append(applying, policy)
+		}
+	}
+	for _, policy := range applying {
+		t.copyAuthorization(policy)
+	}
+	t.admitWaypoints(applying)
+	for _, policy := range applying {
+		t.exemptWaypoints(policy)
+	}
+	for _, policy := range applying {
+		t.guard(policy)
+	}
+}
+
+// inReach says whether policies of a namespace apply to pods of the one at hand.
+func (t *translator) inReach(namespace string) bool {
+	return namespace == t.namespace.Name || slices.Contains(t.snapshot.RootNamespaces(), namespace)
+}
+
+// ours says whether an object was made by a run.
+func ours(labels map[string]string) bool { return labels[v1alpha1.OriginLabel] != "" }
+
+// behind returns the services with a waypoint whose pods a selector selects.
+func (t *translator) behind(selector map[string]string) []*fronted {
+	var reached []*fronted
+	for _, service := range t.fronted {
+		if selectsAny(selector, service.pods) {
+			reached = append(reached, service)
+		}
+	}
+	return reached
+}
+
+// copyAuthorization attaches copies of a policy to the services whose pods it
+// selects. Sidecars ignore them, ztunnel as well (istio
+// pilot/pkg/model/policyattachment.go), so that they can be there beforehand.
+func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPolicy) {
+	origin := authorizationReference(policy)
+	services := t.behind(policy.Spec.GetSelector().GetMatchLabels())
+	if len(services) == 0 {
+		return
+	}
+	t.translation.Carried[origin] = true
+	if field := destinationAddress(&policy.Spec); field != "" {
+		t.problem(origin, field, "the address of a pod means nothing at a waypoint, where the destination is the Service's address",
+			"name ports or select pods by labels instead")
+	}
+	if policy.Spec.GetSelector() == nil && t.wholeWaypoint(services) && !namesPorts(&policy.Spec) {
+		spec := t.copied(&policy.Spec, nil)
+		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{{Group: gatewayGroup, Kind: mesh.KindGateway, Name: t.options.Waypoint}}
+		t.addCopy(policy, origin, spec, v1alpha1.ObjectReference{}, generatedName(policy.Name, t.options.Waypoint, policy.Namespace))
+		return
+	}
+	for _, service := range services {
+		spec := t.copied(&policy.Spec, service.ports)
+		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
+		t.addCopy(policy, origin, spec, service.reference, generatedName(policy.Name, service.reference.Name, policy.Namespace))
+	}
+}
+
+// addCopy adds a copy, unless it would say nothing: only an ALLOW policy without
+// rules does, it allows nothing.
+func (t *translator) addCopy(policy *clientsecurityv1.AuthorizationPolicy, origin v1alpha1.ObjectReference, spec *securityv1beta1.AuthorizationPolicy, service v1alpha1.ObjectReference, name string) {
+	if spec.GetAction() != securityv1beta1.AuthorizationPolicy_ALLOW && len(spec.GetRules()) == 0 {
+		return
+	}
+	content := t.policy(name, origin, spec)
+	if value, set := policy.Annotations[annotation.IoIstioDryRun.Name]; set {
+		annotate(content, annotation.IoIstioDryRun.Name, value)
+	}
+	if value, set := policy.Labels[label.IoIstioRev.Name]; set {
+		labelled(content, label.IoIstioRev.Name, value)
+	}
+	t.translation.Before = append(t.translation.Before, Object{
+		Reference: t.reference(mesh.KindAuthorizationPolicy, name), Content: content, Origin: origin, Service: service,
+		Why: "does at the waypoint what " + origin.String() + " does in sidecars",
+	})
+}
+
+// policy writes an AuthorizationPolicy, its action even where it is the default: what
+// is read in a hurry should say what it does.
+func (t *translator) policy(name string, origin v1alpha1.ObjectReference, spec *securityv1beta1.AuthorizationPolicy) map[string]any {
+	content := t.object(mesh.KindAuthorizationPolicy, name, origin, spec)
+	if fields, is := content["spec"].(map[string]any); is {
+		fields["action"] = spec.GetAction().String()
+	}
+	return content
+}
+
+// copied is a policy's spec without what it selects, for calls to a Service with
+// these ports; nil ports are not translated.
+func (t *translator) copied(spec *securityv1beta1.AuthorizationPolicy, ports portMap) *securityv1beta1.AuthorizationPolicy {
+	copied := &securityv1beta1.AuthorizationPolicy{Action: spec.GetAction(), ActionDetail: spec.GetActionDetail()}
+	for _, rule := range spec.GetRules() {
+		if translated := behindService(rule, ports, t.principals); translated != nil {
+			copied.Rules = append(copied.Rules, translated)
+		}
+	}
+	return copied
+}
+
+// wholeWaypoint says whether some services are all that a waypoint of the namespace
+// is for: a policy for all of them can then be attached to the waypoint itself, and
+// holds for Services that come to use it later.
+func (t *translator) wholeWaypoint(services []*fronted) bool {
+	return t.options.WaypointNamespace == t.namespace.Name && len(services) == len(t.fronted) &&
+		!slices.ContainsFunc(services, func(service *fronted) bool {
+			return service.waypoint != t.options.WaypointNamespace+"/"+t.options.Waypoint || service.reference.Kind != mesh.KindService
+		})
+}
+
+func namesPorts(spec *securityv1beta1.AuthorizationPolicy) bool {
+	for _, rule := range spec.GetRules() {
+		for _, to := range rule.GetTo() {
+			if len(to.GetOperation().GetPorts()) > 0 || len(to.GetOperation().GetNotPorts()) > 0 {
+				return true
+			}
+		}
+		if slices.ContainsFunc(rule.GetWhen(), func(condition *securityv1beta1.Condition) bool { return condition.GetKey() == keyDestinationPort }) {
+			return true
+		}
+	}
+	return false
+}
+
+func destinationAddress(spec *securityv1beta1.AuthorizationPolicy) string {
+	for i, rule := range spec.GetRules() {
+		for j, condition := range rule.GetWhen() {
+			if condition.GetKey() == keyDestinationIP {
+				return fmt.Sprintf("spec.rules[%d].when[%d].key (%s)", i, j, keyDestinationIP)
+			}
+		}
+	}
+	return ""
+}
+
+// admitWaypoints lets waypoints call the pods that any ALLOW policy selects: to
+// ztunnel and to sidecars they are the callers. It has the selector of the policy,
+// so that it makes no pod refuse anything that no ALLOW policy selected before.
+func (t *translator) admitWaypoints(policies []*clientsecurityv1.AuthorizationPolicy) {
+	done := map[string]bool{}
+	wideFirst := slices.Clone(policies)
+	slices.SortStableFunc(wideFirst, func(a, b *clientsecurityv1.AuthorizationPolicy) int {
+		return cmp.Compare(min(1, len(a.Spec.GetSelector().GetMatchLabels())), min(1, len(b.Spec.GetSelector().GetMatchLabels())))
+	})
+	for _, policy := range wideFirst {
+		selector := policy.Spec.GetSelector().GetMatchLabels()
+		if policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_ALLOW || dryRun(policy) || len(t.behind(selector)) == 0 {
+			continue
+		}
+		key := selectorKey(selector)
+		if done[key] || done[selectorKey(nil)] {
+			continue
+		}
+		done[key] = true
+		name := "from-waypoint-" + hash(key)
+		origin := authorizationReference(policy)
+		spec := &securityv1beta1.AuthorizationPolicy{
+			Action: securityv1beta1.AuthorizationPolicy_ALLOW, Selector: workloadSelector(selector),
+			Rules: []*securityv1beta1.Rule{{From: []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{Principals: t.principals}}}}},
+		}
+		t.translation.Before = append(t.translation.Before, Object{
+			Reference: t.reference(mesh.KindAuthorizationPolicy, name), Origin: origin,
+			Content: t.policy(name, origin, spec),
+			Why:     "admits the waypoint to pods that an ALLOW policy selects",
+		})
+	}
+}
+
+// exemptWaypoints lets a DENY or CUSTOM policy pass over calls from a waypoint that
+// it would refuse although it would not have refused the client: where it goes by
+// who calls, which behind a waypoint is the waypoint, or where ztunnel, which drops
+// what needs HTTP, refuses too much of it.
+func (t *translator) exemptWaypoints(policy *clientsecurityv1.AuthorizationPolicy) {
+	action := policy.Spec.GetAction()
+	refuses := action == securityv1beta1.AuthorizationPolicy_DENY || action == securityv1beta1.AuthorizationPolicy_CUSTOM
+	if !refuses || dryRun(policy) || len(t.behind(policy.Spec.GetSelector().GetMatchLabels())) == 0 {
+		return
+	}
+	amended, _ := proto.Clone(&policy.Spec).(*securityv1beta1.AuthorizationPolicy)
+	var first string
+	for i, rule := range amended.GetRules() {
+		if !t.refusesWaypoint(rule, action, policy.Namespace) {
+			continue
+		}
+		exempt(rule, t.principals)
+		if first == "" {
+			first = fmt.Sprintf("spec.rules[%d]", i)
+		}
+	}
+	if proto.Equal(amended, &policy.Spec) {
+		return
+	}
+	origin := authorizationReference(policy)
+	if policy.Namespace != t.namespace.Name {
+		t.problem(origin, first, "it applies to the whole mesh and would refuse calls from the waypoint, whoever calls it",
+			fmt.Sprintf("add the waypoint to from.source.notPrincipals of the rule: %s", t.principals[0]))
+		return
+	}
+	whole, found := t.snapshot.Object(origin)
+	if !found {
+		t.problem(origin, first, "it is not known in whole, so that the waypoint cannot be exempted from it", "plan from the cluster or from whole manifests")
+		return
+	}
+	t.translation.Amended = append(t.translation.Amended, Object{
+		Reference: origin, Content: t.withSpec(whole, amended), Origin: origin,
+		Why: "exempts the waypoint, which has decided by the client already",
+	})
+}
+
+// refusesWaypoint says whether a rule may match a call from a waypoint for another
+// reason than what the client asks for.
+func (t *translator) refusesWaypoint(rule *securityv1beta1.Rule, action securityv1beta1.AuthorizationPolicy_Action, namespace string) bool {
+	if !slices.ContainsFunc(t.principals, func(principal string) bool { return mayMatchSource(rule, principal, namespace) }) {
+		return false
+	}
+	if action == securityv1beta1.AuthorizationPolicy_CUSTOM {
+		// The external authorizer would be asked twice, and the second time about
+		// the waypoint.
+		return true
+	}
+	return goesBySource(rule) || len(layer7Of(rule)) > 0 && len(layer4(rule).GetTo()) > 0 || len(layer7Of(rule)) > 0 && len(layer4(rule).GetWhen()) > 0
+}
+
+// guard keeps direct calls to pods that have lost their sidecar as narrow as they
+// were: what a DENY or CUSTOM policy refuses by HTTP, ztunnel cannot tell apart, so
+// that whatever it might be about is refused, unless it comes through the waypoint.
+// With MixedCallersLayer4 it is the other way round: what an ALLOW policy allows by
+// HTTP is allowed as far as ztunnel can tell.
+func (t *translator) guard(policy *clientsecurityv1.AuthorizationPolicy) {
+	if selector := policy.Spec.GetSelector().GetMatchLabels(); dryRun(policy) || len(t.behind(selector)) == 0 && t.givenUp(selector) {
+		return
+	}
+	custom := policy.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_CUSTOM
+	spec := &securityv1beta1.AuthorizationPolicy{}
+	why := ""
+	switch action := policy.Spec.GetAction(); {
+	case action == securityv1beta1.AuthorizationPolicy_ALLOW && t.options.MixedCallers == MixedCallersLayer4:
+		spec.Action, why = securityv1beta1.AuthorizationPolicy_ALLOW, "allows direct calls as far as ztunnel can tell them apart"
+	case (action == securityv1beta1.AuthorizationPolicy_DENY || custom) && t.options.MixedCallers != MixedCallersLayer4:
+		spec.Action, why = securityv1beta1.AuthorizationPolicy_DENY, "refuses direct calls that ztunnel cannot tell from refused ones"
+	default:
+		return
+	}
+	for _, rule := range policy.Spec.GetRules() {
+		if len(layer7Of(rule)) == 0 && !custom {
+			continue
+		}
+		kept := layer4(rule)
+		if spec.GetAction() == securityv1beta1.AuthorizationPolicy_DENY && len(t.principals) > 0 {
+			exempt(kept, t.principals)
+		}
+		spec.Rules = append(spec.Rules, kept)
+	}
+	if len(spec.GetRules()) > 0 {
+		t.addGuard(authorizationReference(policy), policy.Spec.GetSelector().GetMatchLabels(), spec, why)
+	}
+}
+
+// givenUp says whether a selector's pods are those of services that were to have no
+// waypoint: what is lost with that is listed, and to be accepted.
+func (t *translator) givenUp(selector map[string]string) bool {
+	return slices.ContainsFunc(t.skipped, func(service *fronted) bool { return selectsAny(selector, service.pods) })
+}
+
+// addGuard adds a policy for pods that have lost their sidecar: those of the
+// selector whose template refuses injection. When no sidecar is left, it is to hold
+// whatever a template says, unless it would reach gateways or pods that opted out.
+func (t *translator) addGuard(origin v1alpha1.ObjectReference, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy, why string) {
+	if !selectsAny(selector, t.moving) {
+		return
+	}
+	kind := "guard"
+	if spec.GetAction() == securityv1beta1.AuthorizationPolicy_ALLOW {
+		kind = "layer4"
+	}
+	name := generatedName(origin.Name, kind, origin.Kind, origin.Namespace)
+	object := Object{Reference: t.reference(mesh.KindAuthorizationPolicy, name), Origin: origin, Why: why}
+	before, _ := proto.Clone(spec).(*securityv1beta1.AuthorizationPolicy)
+	before.Selector = workloadSelector(moved(selector))
+	object.Content = t.policy(name, origin, before)
+	t.translation.Before = append(t.translation.Before, object)
+	if slices.ContainsFunc(t.pods, func(one pods) bool {
+		return mesh.SelectsLabels(selector, one.labels) && (one.proxy || one.stays)
+	}) {
+		return
+	}
+	spec.Selector = workloadSelector(selector)
+	object.Content = t.policy(name, origin, spec)
+	object.Why = "holds for every pod that the policy selects, whatever its template says"
+	t.translation.After = append(t.translation.After, object)
+}
+
+// moved is a selector for pods of the one given that a run has taken the sidecar
+// from: their template refuses injection by label.
+func moved(selector map[string]string) map[string]string {
+	narrowed := map[string]string{label.SidecarInject.Name: "false"}
+	for key, value := range selector {
+		narrowed[key] = value
+	}
+	return narrowed
+}
+
+func workloadSelector(labels map[string]string) *typev1beta1.WorkloadSelector {
+	if len(labels) == 0 {
+		return nil
+	}
+	return &typev1beta1.WorkloadSelector{MatchLabels: labels}
+}

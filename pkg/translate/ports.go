@@ -1,0 +1,57 @@
+package translate
+
+import (
+	"slices"
+	"strconv"
+
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/util/intstr"
+)
+
+// portMap says which ports of the pods each port of a Service leads to. A sidecar
+// and ztunnel compare a policy's ports with the pod's, a waypoint with the Service's
+// (istio pilot/pkg/networking/core/listener_waypoint.go: the destination of a chain
+// inbound-vip is the Service's address and port).
+type portMap []portTarget
+
+type portTarget struct {
+	service uint32
+	targets []uint32
+}
+
+// portsOf maps a Service's ports by the pods behind it: a named target may mean a
+// different port in each.
+func portsOf(service *corev1.Service, behind []pods) portMap {
+	var ports portMap
+	for _, port := range service.Spec.Ports {
+		target := portTarget{service: uint32(port.Port)}
+		switch {
+		case port.TargetPort.Type == intstr.String:
+			for _, one := range behind {
+				if number, named := one.ports[port.TargetPort.StrVal]; named && !slices.Contains(target.targets, number) {
+					target.targets = append(target.targets, number)
+				}
+			}
+		case port.TargetPort.IntVal != 0:
+			target.targets = []uint32{uint32(port.TargetPort.IntVal)}
+		default:
+			target.targets = []uint32{uint32(port.Port)}
+		}
+		ports = append(ports, target)
+	}
+	return ports
+}
+
+// translate names the Service's ports that lead to any of some ports of pods.
+func (m portMap) translate(podPorts []string) []string {
+	var translated []string
+	for _, port := range m {
+		leads := slices.ContainsFunc(port.targets, func(target uint32) bool {
+			return slices.Contains(podPorts, strconv.FormatUint(uint64(target), 10))
+		})
+		if number := strconv.FormatUint(uint64(port.service), 10); leads && !slices.Contains(translated, number) {
+			translated = append(translated, number)
+		}
+	}
+	return translated
+}

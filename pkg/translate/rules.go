@@ -1,0 +1,148 @@
+package translate
+
+import (
+	"slices"
+
+	"google.golang.org/protobuf/proto"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+)
+
+// The `when` keys that are about ports and addresses of the destination.
+const (
+	keyDestinationPort = "destination.port"
+	keyDestinationIP   = "destination.ip"
+)
+
+// behindService writes a rule as it has to read at a waypoint, in front of a
+// Service. It returns nil for a rule that can match no call to the Service.
+func behindService(rule *securityv1beta1.Rule, ports portMap, waypoints []string) *securityv1beta1.Rule {
+	copied, _ := proto.Clone(rule).(*securityv1beta1.Rule)
+	unexempt(copied, waypoints)
+	if len(copied.GetTo()) > 0 {
+		operations, any := translateOperations(copied.GetTo(), ports)
+		if len(operations) == 0 && !any {
+			return nil
+		}
+		copied.To = operations
+	}
+	conditions, possible := translateConditions(copied.GetWhen(), ports)
+	if !possible {
+		return nil
+	}
+	copied.When = conditions
+	return copied
+}
+
+// translateOperations translates the ports of operations. Any is true where one of
+// them matches every call to the Service.
+func translateOperations(to []*securityv1beta1.Rule_To, ports portMap) (translated []*securityv1beta1.Rule_To, any bool) {
+	for _, one := range to {
+		operation := one.GetOperation()
+		if wanted := operation.GetPorts(); len(wanted) > 0 {
+			if operation.Ports = ports.translate(wanted); len(operation.GetPorts()) == 0 {
+				continue
+			}
+		}
+		if unwanted := operation.GetNotPorts(); len(unwanted) > 0 {
+			operation.NotPorts = ports.translate(unwanted)
+		}
+		if proto.Equal(operation, &securityv1beta1.Operation{}) {
+			return nil, true
+		}
+		translated = append(translated, one)
+	}
+	return translated, false
+}
+
+// translateConditions does so with conditions. Possible is false where one of them
+// can never hold.
+func translateConditions(when []*securityv1beta1.Condition, ports portMap) (translated []*securityv1beta1.Condition, possible bool) {
+	for _, condition := range when {
+		if condition.GetKey() != keyDestinationPort {
+			translated = append(translated, condition)
+			continue
+		}
+		if wanted := condition.GetValues(); len(wanted) > 0 {
+			if condition.Values = ports.translate(wanted); len(condition.GetValues()) == 0 {
+				return nil, false
+			}
+		}
+		condition.NotValues = ports.translate(condition.GetNotValues())
+		if len(condition.GetValues()) > 0 || len(condition.GetNotValues()) > 0 {
+			translated = append(translated, condition)
+		}
+	}
+	return translated, true
+}
+
+// unexempt takes out what an exemption of waypoints has put into a rule: at the
+// waypoint itself it says nothing.
+func unexempt(rule *securityv1beta1.Rule, waypoints []string) {
+	for _, from := range rule.GetFrom() {
+		source := from.GetSource()
+		if source == nil {
+			continue
+		}
+		source.NotPrincipals = slices.DeleteFunc(source.GetNotPrincipals(), func(principal string) bool { return slices.Contains(waypoints, principal) })
+		if len(source.GetNotPrincipals()) == 0 {
+			source.NotPrincipals = nil
+		}
+		if proto.Equal(source, &securityv1beta1.Source{}) {
+			rule.From = nil
+			return
+		}
+	}
+}
+
+// exempt lets a rule of a DENY or CUSTOM policy pass over calls from waypoints.
+func exempt(rule *securityv1beta1.Rule, waypoints []string) {
+	if len(rule.GetFrom()) == 0 {
+		rule.From = []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{}}}
+	}
+	for _, from := range rule.GetFrom() {
+		if from.GetSource() == nil {
+			from.Source = &securityv1beta1.Source{}
+		}
+		for _, waypoint := range waypoints {
+			if !slices.Contains(from.GetSource().GetNotPrincipals(), waypoint) {
+				from.Source.NotPrincipals = append(from.Source.NotPrincipals, waypoint)
+			}
+		}
+	}
+}
+
+// layer4 is a rule without what needs HTTP: it matches whatever the rule matches,
+// and more.
+func layer4(rule *securityv1beta1.Rule) *securityv1beta1.Rule {
+	trimmed := &securityv1beta1.Rule{}
+	for _, from := range rule.GetFrom() {
+		source := from.GetSource()
+		kept := &securityv1beta1.Source{
+			Principals: source.GetPrincipals(), NotPrincipals: source.GetNotPrincipals(),
+			Namespaces: source.GetNamespaces(), NotNamespaces: source.GetNotNamespaces(),
+			ServiceAccounts: source.GetServiceAccounts(), NotServiceAccounts: source.GetNotServiceAccounts(),
+			IpBlocks: source.GetIpBlocks(), NotIpBlocks: source.GetNotIpBlocks(),
+		}
+		if proto.Equal(kept, &securityv1beta1.Source{}) {
+			trimmed.From = nil
+			break
+		}
+		trimmed.From = append(trimmed.From, &securityv1beta1.Rule_From{Source: kept})
+	}
+	for _, to := range rule.GetTo() {
+		operation := to.GetOperation()
+		kept := &securityv1beta1.Operation{Ports: operation.GetPorts(), NotPorts: operation.GetNotPorts()}
+		if proto.Equal(kept, &securityv1beta1.Operation{}) {
+			trimmed.To = nil
+			break
+		}
+		trimmed.To = append(trimmed.To, &securityv1beta1.Rule_To{Operation: kept})
+	}
+	for _, condition := range rule.GetWhen() {
+		if layer4Key(condition.GetKey()) {
+			trimmed.When = append(trimmed.When, condition)
+		}
+	}
+	copied, _ := proto.Clone(trimmed).(*securityv1beta1.Rule)
+	return copied
+}

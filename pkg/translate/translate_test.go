@@ -1,0 +1,98 @@
+package translate_test
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/golden"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	"sigs.k8s.io/yaml"
+)
+
+// shop is a namespace with three workloads behind Services; cart's port is another
+// one than its Service's.
+func shop(parts ...any) []any {
+	base := []any{
+		fixture.Installation(), fixture.Namespace("shop", map[string]string{"istio-injection": "enabled"}),
+		fixture.YAML(`
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop}
+spec: {clusterIP: 10.0.0.1, selector: {app: cart}, ports: [{name: http, port: 80, targetPort: 8080}, {name: tcp-sync, port: 7000}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: web, namespace: shop}
+spec: {clusterIP: 10.0.0.2, selector: {app: web}, ports: [{name: http, port: 80, targetPort: 8080}]}
+`),
+	}
+	for _, name := range []string{"cart", "web"} {
+		deployment := fixture.Deployment("shop", name)
+		base = append(base, deployment, fixture.PodsOf(deployment, fixture.Sidecar))
+	}
+	return append(base, parts...)
+}
+
+// text writes a translation down as a reader would want to see it.
+func text(translation translate.Translation) string {
+	var out strings.Builder
+	section := func(name string, objects []translate.Object) {
+		for _, object := range objects {
+			content, _ := yaml.Marshal(object.Content)
+			fmt.Fprintf(&out, "# %s: %s\n%s---\n", name, object.Why, content)
+		}
+	}
+	if translation.Waypoint != nil {
+		section("waypoint", translation.Waypoint.Objects)
+	}
+	for _, service := range translation.Services {
+		fmt.Fprintf(&out, "# service %s: %s/%s, labels %v\n", service.Need.Service, service.WaypointNamespace, service.WaypointName, service.Labels)
+	}
+	if len(translation.NamespaceLabels) > 0 {
+		fmt.Fprintf(&out, "# namespace labels %v\n", translation.NamespaceLabels)
+	}
+	section("before", translation.Before)
+	section("amended", translation.Amended)
+	section("after", translation.After)
+	for _, loss := range translation.Losses {
+		fmt.Fprintf(&out, "# loss: %s %s (%s, security %v): %s\n", loss.Object, loss.Field, loss.Service, loss.Security, loss.Message)
+	}
+	for _, problem := range translation.Problems {
+		fmt.Fprintf(&out, "# problem: %s %s: %s; %s\n", problem.Object, problem.Field, problem.Message, problem.Remedy)
+	}
+	return out.String()
+}
+
+// TestTranslations translates each mesh of testdata; the options stand in its first
+// line.
+func TestTranslations(t *testing.T) {
+	meshes, err := filepath.Glob("testdata/*.yaml")
+	if err != nil || len(meshes) == 0 {
+		t.Fatalf("no meshes: %v", err)
+	}
+	for _, path := range meshes {
+		name := strings.TrimSuffix(filepath.Base(path), ".yaml")
+		t.Run(name, func(t *testing.T) {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var options translate.Options
+			if first, _, _ := strings.Cut(string(content), "\n"); strings.HasPrefix(first, "# options: ") {
+				if err := yaml.Unmarshal([]byte(strings.TrimPrefix(first, "# options: ")), &options); err != nil {
+					t.Fatal(err)
+				}
+			}
+			snapshot := fixture.Snapshot(shop(fixture.YAML(string(content)))...)
+			translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden.AssertFile(t, filepath.Join("testdata", name+".golden"), text(translation))
+		})
+	}
+}

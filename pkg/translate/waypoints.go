@@ -1,0 +1,367 @@
+package translate
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	typev1beta1 "istio.io/api/type/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+const (
+	gatewayGroup   = "gateway.networking.k8s.io"
+	gatewayVersion = gatewayGroup + "/v1"
+)
+
+// waypoints decides which services get a waypoint, and which one.
+func (t *translator) waypoints() error {
+	needs := t.snapshot.WaypointNeeds(t.namespace)
+	for _, name := range slices.Concat(t.options.Skip, t.options.Add) {
+		if _, found := t.service(name); !found {
+			return fmt.Errorf("there is no Service %s/%s to skip or to add a waypoint for", t.namespace.Name, name)
+		}
+	}
+	for _, service := range t.snapshot.Services(t.namespace.Name) {
+		t.place(t.needOf(needs, service), &service)
+	}
+	for _, need := range needs {
+		if need.Service.Kind != mesh.KindService {
+			t.place(need, nil)
+		}
+	}
+	if t.translation.Waypoint != nil && len(t.translation.Waypoint.Objects) == 0 {
+		t.useExisting()
+	}
+	for _, service := range t.translation.Services {
+		principal := t.principalOf(service.WaypointNamespace, service.WaypointName)
+		if !slices.Contains(t.principals, principal) {
+			t.principals = append(t.principals, principal)
+		}
+	}
+	slices.Sort(t.principals)
+	return nil
+}
+
+// needOf is why a Service needs a waypoint, or that it is without a reason.
+func (t *translator) needOf(needs []mesh.ServiceNeed, service corev1.Service) mesh.ServiceNeed {
+	reference := mesh.ServiceReference(service.Namespace, service.Name)
+	for _, need := range needs {
+		if need.Service == reference {
+			return need
+		}
+	}
+	return mesh.ServiceNeed{Service: reference, Labels: service.Labels}
+}
+
+// place decides for one service.
+func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
+	front := t.front(need, service)
+	if gateway, uses := t.snapshot.WaypointOf(need.Labels, t.namespace); uses {
+		front.waypoint = gateway.Namespace + "/" + gateway.Name
+		t.fronted = append(t.fronted, front)
+		t.carry(need)
+		t.translation.Services = append(t.translation.Services, ServiceWaypoint{
+			Need: need, WaypointNamespace: gateway.Namespace, WaypointName: gateway.Name, Labels: t.ingressLabels(need),
+		})
+		return
+	}
+	added := service != nil && slices.Contains(t.options.Add, service.Name)
+	needed := len(need.Reasons) > 0 && !need.OnlyHints()
+	byNamespace := t.options.Scope == ScopeNamespace && t.anyNeed()
+	switch {
+	case service != nil && slices.Contains(t.options.Skip, service.Name):
+		if needed {
+			t.skipped = append(t.skipped, front)
+			t.loseNeed(need, "it is skipped")
+		}
+		t.optOut(need, byNamespace)
+	case !t.usable(need, service):
+		if needed || added {
+			t.skipped = append(t.skipped, front)
+			t.loseNeed(need, "no waypoint can stand in front of it: "+whyUnusable(service))
+		}
+		t.optOut(need, byNamespace)
+	case needed || added || byNamespace && service != nil:
+		t.use(need, front, byNamespace)
+	default:
+		t.optOut(need, byNamespace)
+	}
+}
+
+// anyNeed says whether any service of the namespace needs a waypoint, or is to have
+// one.
+func (t *translator) anyNeed() bool {
+	return len(t.options.Add) > 0 || slices.ContainsFunc(t.snapshot.WaypointNeeds(t.namespace), func(need mesh.ServiceNeed) bool {
+		return !need.OnlyHints() && !slices.Contains(t.options.Skip, need.Service.Name)
+	})
+}
+
+// usable says whether ztunnel sends traffic for a service through a waypoint.
+// Headless Services have no address of their own by which it could tell (istio
+// pilot/pkg/serviceregistry/ambient/services.go), gateways are proxies themselves.
+func (t *translator) usable(need mesh.ServiceNeed, service *corev1.Service) bool {
+	if service == nil {
+		return true
+	}
+	if service.Spec.Type == corev1.ServiceTypeExternalName || service.Spec.ClusterIP == corev1.ClusterIPNone || need.Labels[label.GatewayManaged.Name] != "" {
+		return false
+	}
+	behind := t.selected(service)
+	return len(behind) == 0 || slices.ContainsFunc(behind, func(one pods) bool { return !one.proxy })
+}
+
+func whyUnusable(service *corev1.Service) string {
+	switch {
+	case service.Spec.ClusterIP == corev1.ClusterIPNone:
+		return "it is headless"
+	case service.Spec.Type == corev1.ServiceTypeExternalName:
+		return "it is the name of something outside"
+	default:
+		return "its pods are gateways"
+	}
+}
+
+// front gathers what policies need to know of a service.
+func (t *translator) front(need mesh.ServiceNeed, service *corev1.Service) *fronted {
+	front := &fronted{reference: need.Service}
+	if service == nil {
+		for _, entry := range t.snapshot.ServiceEntries() {
+			if entry.Namespace == need.Service.Namespace && entry.Name == need.Service.Name {
+				if selector := entry.Spec.GetWorkloadSelector().GetLabels(); len(selector) > 0 {
+					front.pods = selectedBy(selector, t.pods)
+				}
+				for _, port := range entry.Spec.GetPorts() {
+					front.ports = append(front.ports, portTarget{service: port.GetNumber(), targets: []uint32{cmp.Or(port.GetTargetPort(), port.GetNumber())}})
+				}
+			}
+		}
+		return front
+	}
+	front.pods = t.selected(service)
+	front.ports = portsOf(service, front.pods)
+	for i, port := range service.Spec.Ports {
+		if mesh.PortProtocol(port) == mesh.ProtocolTCP {
+			for _, target := range front.ports[i].targets {
+				front.plain = append(front.plain, strconv.FormatUint(uint64(target), 10))
+			}
+		}
+	}
+	return front
+}
+
+func (t *translator) selected(service *corev1.Service) []pods {
+	if len(service.Spec.Selector) == 0 {
+		return nil
+	}
+	return selectedBy(service.Spec.Selector, t.pods)
+}
+
+func selectedBy(selector map[string]string, all []pods) []pods {
+	return slices.DeleteFunc(slices.Clone(all), func(one pods) bool { return !mesh.SelectsLabels(selector, one.labels) })
+}
+
+// use puts a service behind the waypoint.
+func (t *translator) use(need mesh.ServiceNeed, front *fronted, byNamespace bool) {
+	t.wantWaypoint()
+	front.waypoint = t.options.WaypointNamespace + "/" + t.options.Waypoint
+	t.fronted = append(t.fronted, front)
+	t.carry(need)
+	placed := ServiceWaypoint{Need: need, WaypointNamespace: t.options.WaypointNamespace, WaypointName: t.options.Waypoint}
+	placed.Labels = t.ingressLabels(need)
+	_, own := need.Labels[label.IoIstioUseWaypoint.Name]
+	if byNamespace {
+		t.translation.NamespaceLabels = t.useLabels()
+	}
+	if !byNamespace || own {
+		// Its own label comes before the namespace's.
+		maps.Copy(placed.Labels, t.useLabels())
+	}
+	t.translation.Services = append(t.translation.Services, placed)
+}
+
+// useLabels name the waypoint.
+func (t *translator) useLabels() map[string]string {
+	labels := map[string]string{label.IoIstioUseWaypoint.Name: t.options.Waypoint}
+	if t.options.WaypointNamespace != t.namespace.Name {
+		labels[label.IoIstioUseWaypointNamespace.Name] = t.options.WaypointNamespace
+	}
+	return labels
+}
+
+// ingressLabels let gateways call a service through its waypoint, where they would
+// else pass by what checks requests there. They do not by themselves (istio
+// pilot/pkg/serviceregistry/ambient/services.go, ingressUseWaypointFromLabels).
+func (t *translator) ingressLabels(need mesh.ServiceNeed) map[string]string {
+	labels := map[string]string{}
+	if _, decided := need.Labels[label.IoIstioIngressUseWaypoint.Name]; decided {
+		return labels
+	}
+	if slices.ContainsFunc(need.Reasons, func(reason mesh.Reason) bool { return reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT }) {
+		labels[label.IoIstioIngressUseWaypoint.Name] = "true"
+	}
+	return labels
+}
+
+// optOut keeps a service away from the namespace's waypoint.
+func (t *translator) optOut(need mesh.ServiceNeed, byNamespace bool) {
+	if byNamespace && need.Labels[label.IoIstioUseWaypoint.Name] == "" && need.Labels[label.GatewayManaged.Name] == "" {
+		t.translation.Services = append(t.translation.Services, ServiceWaypoint{
+			Need: need, Labels: map[string]string{label.IoIstioUseWaypoint.Name: mesh.DataplaneNone},
+		})
+	}
+}
+
+// carry notes whose effect a waypoint takes over: everything that holds there as it
+// is. Policies and extensions need more, and are noted where they get it.
+func (t *translator) carry(need mesh.ServiceNeed) {
+	for _, reason := range need.Reasons {
+		if reason.Kind == mesh.NeedRouting || reason.Kind == mesh.NeedBalancing {
+			t.translation.Carried[reason.Object] = true
+		}
+	}
+}
+
+func (t *translator) loseNeed(need mesh.ServiceNeed, why string) {
+	for _, reason := range need.Reasons {
+		if reason.Hint {
+			continue
+		}
+		t.translation.Losses = append(t.translation.Losses, Loss{
+			Object: reason.Object, Field: reason.Field, Service: need.Service,
+			Message:  fmt.Sprintf("%s for %s %s ends, since %s", reason.Kind, need.Service.Kind, need.Service.Name, why),
+			Security: reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT || reason.Kind == mesh.NeedExtension,
+		})
+	}
+}
+
+// wantWaypoint makes the waypoint part of the translation, once.
+func (t *translator) wantWaypoint() {
+	if t.translation.Waypoint != nil {
+		return
+	}
+	waypoint := &Waypoint{
+		Namespace: t.options.WaypointNamespace, Name: t.options.Waypoint,
+		Principal: t.principalOf(t.options.WaypointNamespace, t.options.Waypoint),
+	}
+	if gateway, found := t.snapshot.Gateway(waypoint.Namespace, waypoint.Name); !found || ours(gateway.Labels) {
+		waypoint.Objects = t.waypointObjects()
+	}
+	t.translation.Waypoint = waypoint
+}
+
+// useExisting looks at whether a Gateway that is there already is a waypoint that
+// takes what it is to take.
+func (t *translator) useExisting() {
+	gateway, _ := t.snapshot.Gateway(t.translation.Waypoint.Namespace, t.translation.Waypoint.Name)
+	reference := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: gateway.Namespace, Name: gateway.Name}
+	switch {
+	case !t.snapshot.IsWaypoint(gateway):
+		t.problem(reference, "spec.gatewayClassName", "it is no waypoint", "choose another name by --waypoint")
+	case !mesh.Takes(t.snapshot.Traffic(gateway), mesh.TrafficService):
+		t.problem(reference, "metadata.labels["+label.IoIstioWaypointFor.Name+"]", "it takes no traffic for Services", "choose another one by --waypoint")
+	case !mesh.AdmitsFrom(gateway, t.namespace):
+		t.problem(reference, "spec.listeners[].allowedRoutes.namespaces", "it does not admit namespace "+t.namespace.Name,
+			"let the listener's allowedRoutes.namespaces admit the namespace")
+	}
+}
+
+// waypointObjects are what istiod makes a waypoint from.
+func (t *translator) waypointObjects() []Object {
+	name, namespace := t.options.Waypoint, t.options.WaypointNamespace
+	origin := t.namespace.Reference()
+	labels := map[string]any{v1alpha1.OriginLabel: originLabel(origin), label.IoIstioWaypointFor.Name: mesh.TrafficService}
+	if revision := t.revision(); revision != "" {
+		// Without it nobody looks after the waypoint once the namespace's own
+		// label is gone.
+		labels[label.IoIstioRev.Name] = revision
+	}
+	listener := map[string]any{"name": "mesh", "port": int64(mesh.PortHBONE), "protocol": mesh.ProtocolListenerHBONE}
+	if namespace != t.namespace.Name {
+		listener["allowedRoutes"] = map[string]any{"namespaces": map[string]any{
+			"from": string(gatewayv1.NamespacesFromSelector), "selector": map[string]any{"matchLabels": map[string]any{corev1.LabelMetadataName: t.namespace.Name}},
+		}}
+	}
+	spec := map[string]any{"gatewayClassName": mesh.WaypointClass, "listeners": []any{listener}}
+	var objects []Object
+	if t.options.Replicas > 0 {
+		objects = append(objects, t.waypointParameters(name, namespace))
+		spec["infrastructure"] = map[string]any{"parametersRef": map[string]any{"group": "", "kind": "ConfigMap", "name": parametersName(name)}}
+	}
+	return append(objects, Object{
+		Reference: v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: namespace, Name: name},
+		Origin:    origin, Why: "is the waypoint",
+		Content: map[string]any{
+			"apiVersion": gatewayVersion, "kind": mesh.KindGateway,
+			"metadata": map[string]any{
+				"name": name, "namespace": namespace, "labels": labels,
+				"annotations": map[string]any{v1alpha1.OriginLabel: origin.String()},
+			},
+			"spec": spec,
+		},
+	})
+}
+
+func parametersName(waypoint string) string { return waypoint + "-parameters" }
+
+// waypointParameters are settings that istiod merges into what it makes of the
+// Gateway (istio pilot/pkg/config/kube/gatewaycommon/deploymentcontroller.go).
+func (t *translator) waypointParameters(waypoint, namespace string) Object {
+	data := map[string]any{"deployment": fmt.Sprintf("spec:\n  replicas: %d\n", t.options.Replicas)}
+	if t.options.Replicas > 1 {
+		data["podDisruptionBudget"] = "spec:\n  maxUnavailable: 1\n"
+	}
+	origin := t.namespace.Reference()
+	return Object{
+		Reference: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: namespace, Name: parametersName(waypoint)},
+		Origin:    origin, Why: "says how many pods the waypoint has",
+		Content: map[string]any{
+			"apiVersion": "v1", "kind": "ConfigMap",
+			"metadata": map[string]any{
+				"name": parametersName(waypoint), "namespace": namespace,
+				"labels":      map[string]any{v1alpha1.OriginLabel: originLabel(origin)},
+				"annotations": map[string]any{v1alpha1.OriginLabel: origin.String()},
+			},
+			"data": data,
+		},
+	}
+}
+
+// revision is the one that the namespace's sidecars are of, where it is named.
+func (t *translator) revision() string {
+	if t.options.WaypointNamespace != t.namespace.Name {
+		return ""
+	}
+	if gateway, found := t.snapshot.Gateway(t.options.WaypointNamespace, t.options.Waypoint); found {
+		return gateway.Labels[label.IoIstioRev.Name]
+	}
+	return t.namespace.Labels[label.IoIstioRev.Name]
+}
+
+// principalOf is a waypoint's identity: its service account bears its name, unless
+// an annotation says otherwise (istio
+// pilot/pkg/config/kube/gatewaycommon/deploymentcontroller.go).
+func (t *translator) principalOf(namespace, name string) string {
+	account := name
+	if gateway, found := t.snapshot.Gateway(namespace, name); found {
+		account = cmp.Or(gateway.Annotations[annotation.GatewayServiceAccount.Name], name)
+	}
+	return t.snapshot.TrustDomain() + "/ns/" + namespace + "/sa/" + account
+}
+
+// target is what attaches a policy to a service.
+func (f *fronted) target() *typev1beta1.PolicyTargetReference {
+	group, _, versioned := strings.Cut(f.reference.APIVersion, "/")
+	if !versioned {
+		group = ""
+	}
+	return &typev1beta1.PolicyTargetReference{Group: group, Kind: f.reference.Kind, Name: f.reference.Name}
+}
