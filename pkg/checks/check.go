@@ -20,6 +20,8 @@ type Subject struct {
 	Namespace mesh.Namespace
 	// Evidence is what the data plane says; nil where it was not asked.
 	Evidence *mesh.Evidence
+	// Migration is what a plan makes of the namespace; nil where there is none.
+	Migration *Migration
 }
 
 // Finding is something that a check has to say. A check that finds nothing

@@ -33,7 +33,7 @@ func envoyFilters() Check {
 			var findings []Finding
 			for _, extension := range applyingExtensions(subject, mesh.KindEnvoyFilter) {
 				object := reference(extension.Reference)
-				if field := extension.EffectiveField(); field != "" {
+				if field := extension.EffectiveField(); field != "" && !subject.carries(extension.Reference) {
 					findings = append(findings, Finding{
 						Status: v1alpha1.StatusFail, Object: object, Field: field,
 						Message: "it changes sidecars, which are gone in ambient mode" + concerned(needs, object), Remedy: later,
@@ -84,6 +84,9 @@ func wasmPlugins() Check {
 			var findings []Finding
 			for _, kind := range []string{mesh.KindWasmPlugin, mesh.KindTrafficExtension} {
 				for _, extension := range applyingExtensions(subject, kind) {
+					if subject.carries(extension.Reference) {
+						continue
+					}
 					object := reference(extension.Reference)
 					findings = append(findings, Finding{
 						Status: v1alpha1.StatusFail, Object: object, Field: extension.EffectiveField(),
@@ -111,7 +114,7 @@ func telemetry() Check {
 			var findings []Finding
 			for _, extension := range applyingExtensions(subject, mesh.KindTelemetry) {
 				configured := configures(extension)
-				if len(configured) == 0 {
+				if len(configured) == 0 || subject.carries(extension.Reference) {
 					continue
 				}
 				object := reference(extension.Reference)

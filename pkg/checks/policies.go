@@ -47,7 +47,8 @@ func layer7Policies() Check {
 			var applying []*clientsecurityv1.AuthorizationPolicy
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-				if attached(&policy.Spec) || !applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
+				if attached(&policy.Spec) || !applies(subject, policy.Namespace, policy.Spec.GetSelector()) ||
+					subject.carries(*securityReference(policy, "AuthorizationPolicy")) {
 					continue
 				}
 				applying = append(applying, policy)
@@ -197,6 +198,9 @@ func requestAuthentication() Check {
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			var findings []Finding
 			for _, extension := range applyingExtensions(subject, mesh.KindRequestAuthentication) {
+				if subject.carries(extension.Reference) {
+					continue
+				}
 				object := reference(extension.Reference)
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusFail, Object: object, Field: extension.EffectiveField(),

@@ -33,6 +33,9 @@ func routingRules() Check {
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			var findings []Finding
 			refuse := func(object *v1alpha1.ObjectReference, field, message string) {
+				if subject.carries(*object) {
+					return
+				}
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusFail, Object: object, Field: field, Message: message + concerned(needs, object), Remedy: later,
 				})

@@ -243,7 +243,7 @@ func waypointNeeds() Check {
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, need := range subject.Snapshot.WaypointNeeds(subject.Namespace) {
-				if _, has := subject.Snapshot.WaypointOf(need.Labels, subject.Namespace); has {
+				if _, has := subject.Snapshot.WaypointOf(need.Labels, subject.Namespace); has || subject.fronted(need.Service) {
 					continue
 				}
 				findings = append(findings, Finding{

@@ -15,7 +15,11 @@ import (
 func (t *translator) authentication() {
 	for _, extension := range t.snapshot.Extensions() {
 		if extension.Reference.Kind != mesh.KindRequestAuthentication || extension.Targeted() || !t.inReach(extension.Reference.Namespace) ||
-			isOurs(extension) || !selectsAny(extension.Selector, t.pods) {
+			isOurs(extension) {
+			continue
+		}
+		if !selectsAny(extension.Selector, t.pods) {
+			t.translation.Carried[extension.Reference] = true
 			continue
 		}
 		var spec securityv1beta1.RequestAuthentication

@@ -13,8 +13,11 @@ import (
 // for.
 func (t *translator) extensions() {
 	for _, extension := range t.snapshot.Extensions() {
-		if extension.Targeted() || isOurs(extension) || !t.inReach(extension.Reference.Namespace) || extension.EffectiveField() == "" ||
-			!selectsAny(extension.Selector, t.pods) {
+		if extension.Targeted() || isOurs(extension) || !t.inReach(extension.Reference.Namespace) || extension.EffectiveField() == "" {
+			continue
+		}
+		if !selectsAny(extension.Selector, t.pods) {
+			t.translation.Carried[extension.Reference] = true
 			continue
 		}
 		switch extension.Reference.Kind {

@@ -44,9 +44,12 @@ func (t *translator) authorization() {
 		if ours(policy.Labels) || len(mesh.TargetsOf(&policy.Spec)) > 0 || !t.inReach(policy.Namespace) {
 			continue
 		}
-		if selectsAny(policy.Spec.GetSelector().GetMatchLabels(), t.pods) {
-			applying = append(applying, policy)
+		if !selectsAny(policy.Spec.GetSelector().GetMatchLabels(), t.pods) {
+			// It reaches nobody here, and has nothing to carry over.
+			t.translation.Carried[authorizationReference(policy)] = true
+			continue
 		}
+		applying = append(applying, policy)
 	}
 	for _, policy := range applying {
 		t.copyAuthorization(policy)
@@ -86,6 +89,7 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 	origin := authorizationReference(policy)
 	services := t.behind(policy.Spec.GetSelector().GetMatchLabels())
 	if len(services) == 0 {
+		t.unfronted(policy)
 		return
 	}
 	t.translation.Carried[origin] = true
@@ -103,6 +107,27 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 		spec := t.copied(&policy.Spec, service.ports)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
 		t.addCopy(policy, origin, spec, service.reference, generatedName(policy.Name, service.reference.Name, policy.Namespace))
+	}
+}
+
+// unfronted: no Service with a waypoint leads to the pods of a policy. What of it
+// needs HTTP cannot be decided by anybody.
+func (t *translator) unfronted(policy *clientsecurityv1.AuthorizationPolicy) {
+	origin, fields := authorizationReference(policy), mesh.Layer7Fields(&policy.Spec)
+	action := policy.Spec.GetAction()
+	switch {
+	case dryRun(policy) || action == securityv1beta1.AuthorizationPolicy_AUDIT:
+		t.translation.Carried[origin] = true
+	case t.givenUp(policy.Spec.GetSelector().GetMatchLabels()):
+		// The loss is listed with the services that get no waypoint.
+	case action == securityv1beta1.AuthorizationPolicy_CUSTOM:
+		fields = append([]string{"spec.action"}, fields...)
+		fallthrough
+	case len(fields) > 0:
+		t.translation.Losses = append(t.translation.Losses, Loss{
+			Object: origin, Field: fields[0], Security: true,
+			Message: "no Service leads to its pods, and so no waypoint: ztunnel refuses what it cannot decide without HTTP",
+		})
 	}
 }
 

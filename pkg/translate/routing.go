@@ -8,6 +8,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	corev1 "k8s.io/api/core/v1"
 )
 
 const networkingVersion = "networking.istio.io/v1"
@@ -21,6 +22,9 @@ func (t *translator) routing() {
 			APIVersion: networkingVersion, Kind: mesh.KindVirtualService, Namespace: virtualService.Namespace, Name: virtualService.Name,
 		}
 		if !t.translation.Carried[reference] {
+			if virtualService.Namespace == t.namespace.Name && mesh.BindsMesh(&virtualService.Spec) && !t.concerns(virtualService.Spec.GetHosts()) {
+				t.outbound(reference, "spec.hosts")
+			}
 			continue
 		}
 		if !t.heeded(virtualService.Namespace) {
@@ -33,8 +37,12 @@ func (t *translator) routing() {
 	}
 	for _, rule := range t.snapshot.DestinationRules() {
 		reference := v1alpha1.ObjectReference{APIVersion: networkingVersion, Kind: mesh.KindDestinationRule, Namespace: rule.Namespace, Name: rule.Name}
-		if t.translation.Carried[reference] && !t.heeded(rule.Namespace) {
+		switch {
+		case t.translation.Carried[reference] && !t.heeded(rule.Namespace):
 			t.consumerRule(reference, "spec.host")
+		case !t.translation.Carried[reference] && rule.Namespace == t.namespace.Name && mesh.EffectiveField(&rule.Spec) != "" &&
+			!t.concerns([]string{rule.Spec.GetHost()}):
+			t.outbound(reference, mesh.EffectiveField(&rule.Spec))
 		}
 	}
 	for _, route := range t.snapshot.Routes() {
@@ -50,6 +58,24 @@ func (t *translator) heeded(namespace string) bool {
 	return namespace == t.namespace.Name || slices.ContainsFunc(t.fronted, func(service *fronted) bool {
 		in, _, _ := strings.Cut(service.waypoint, "/")
 		return in == namespace
+	})
+}
+
+// concerns says whether hosts, written in the namespace, may mean Services of it.
+func (t *translator) concerns(hosts []string) bool {
+	return slices.ContainsFunc(hosts, func(host string) bool {
+		return slices.ContainsFunc(t.snapshot.Services(t.namespace.Name), func(service corev1.Service) bool {
+			return mesh.HostMeans(host, t.namespace.Name, service.Name, t.namespace.Name)
+		})
+	})
+}
+
+// outbound is a rule of this namespace for services elsewhere, which its own callers
+// follow.
+func (t *translator) outbound(reference v1alpha1.ObjectReference, field string) {
+	t.translation.Losses = append(t.translation.Losses, Loss{
+		Object: reference, Field: field,
+		Message: "callers here no longer follow it: it is about services elsewhere, whose waypoints do not follow rules of other namespaces",
 	})
 }
 

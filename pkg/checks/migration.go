@@ -1,0 +1,326 @@
+package checks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+)
+
+// Migration is what a plan makes of a namespace's configuration, as far as checks
+// judge it.
+type Migration struct {
+	// Carried are the objects whose effect the plan takes over to ambient mode, or
+	// that have none.
+	Carried []v1alpha1.ObjectReference
+	// Fronted are the services that have a waypoint when the plan is carried out.
+	Fronted []v1alpha1.ObjectReference
+	// Lost are effects that end, Unsolved what cannot be carried over as it should.
+	Lost     []Lost
+	Unsolved []Unsolved
+	// Access is how the plan's steps decide calls; nil where that was not looked at.
+	Access *v1alpha1.AccessReport
+	// Held are workloads that cannot move, since callers of theirs cannot move
+	// before them.
+	Held []Held
+}
+
+// Lost is an effect that ends with the sidecars.
+type Lost struct {
+	Object  v1alpha1.ObjectReference
+	Field   string
+	Message string
+	// Security is true where something was refused or checked.
+	Security bool
+}
+
+// Unsolved is something that cannot be carried over as it should.
+type Unsolved struct {
+	Object                 v1alpha1.ObjectReference
+	Field, Message, Remedy string
+}
+
+// Held is a workload and the callers that it would have to wait for.
+type Held struct {
+	Workload v1alpha1.ObjectReference
+	// Callers are named as messages name them.
+	Callers []string
+	// Cycle is true where they wait for it in turn.
+	Cycle bool
+}
+
+// carries says whether the plan takes an object's effect over, or has its loss
+// judged by a gate of its own. Without a plan nothing is.
+func (s Subject) carries(object v1alpha1.ObjectReference) bool {
+	if s.Migration == nil {
+		return false
+	}
+	return lists(s.Migration.Carried, object) ||
+		slices.ContainsFunc(s.Migration.Lost, func(lost Lost) bool { return same(lost.Object, object) }) ||
+		slices.ContainsFunc(s.Migration.Unsolved, func(unsolved Unsolved) bool { return same(unsolved.Object, object) })
+}
+
+// fronted says whether a service has a waypoint when the plan is carried out.
+func (s Subject) fronted(service v1alpha1.ObjectReference) bool {
+	return s.Migration != nil && lists(s.Migration.Fronted, service)
+}
+
+func lists(list []v1alpha1.ObjectReference, object v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(list, func(one v1alpha1.ObjectReference) bool { return same(one, object) })
+}
+
+// same compares objects whichever version of their kind they were read in.
+func same(a, b v1alpha1.ObjectReference) bool {
+	a.APIVersion, b.APIVersion = "", ""
+	return a == b
+}
+
+// The IDs of the gates that judge a plan.
+const (
+	IDCarriedOver       = "carried-over"
+	IDWaypointLosses    = "waypoint-losses"
+	IDCallsCompared     = "calls-compared"
+	IDCallsNewlyAllowed = "calls-newly-allowed"
+	IDCallsNewlyDenied  = "calls-newly-denied"
+	IDMixedCallers      = "mixed-callers"
+)
+
+// PlanGates judge what a plan makes of a namespace's policies and routes. They come
+// after EnrollGates.
+func PlanGates() []Check {
+	return []Check{carriedOver(), waypointLosses(), callsCompared(), callsNewlyAllowed(), callsNewlyDenied(), mixedCallers()}
+}
+
+// planned is a check of a plan: without one it is unknown.
+func planned(check Check, run func(Subject) []Finding) Check {
+	check.Run = func(subject Subject) []Finding {
+		if subject.Migration == nil {
+			return []Finding{{Status: v1alpha1.StatusUnknown, Message: "it cannot be told without a plan", Remedy: "plan the enrolment"}}
+		}
+		return run(subject)
+	}
+	return check
+}
+
+func carriedOver() Check {
+	return planned(Check{
+		ID: IDCarriedOver, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Looks at whether everything that has to be written for a waypoint can be.",
+		Why: "A copy of a policy at a waypoint has to mean there what the policy means in sidecars, a policy for the whole mesh must not refuse the " +
+			"waypoint, and nothing of somebody else's is overwritten. What does not fit is named here.",
+		Needs: []string{"AuthorizationPolicy", "RequestAuthentication", "Service"}, Passed: "everything that a waypoint needs can be written",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, one := range subject.Migration.Unsolved {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: reference(one.Object), Field: one.Field, Message: one.Message, Remedy: one.Remedy,
+			})
+		}
+		return findings
+	})
+}
+
+func waypointLosses() Check {
+	return planned(Check{
+		ID: IDWaypointLosses, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Names what sidecars did for services of this namespace and no waypoint will do.",
+		Why: "A service without a waypoint has no proxy that reads requests, and a waypoint does not do everything that a sidecar did for calls of " +
+			"its own pod. Where something was refused or checked, its loss has to be accepted; the rest is announced.",
+		Needs: []string{"AuthorizationPolicy", "Service"}, Passed: "nothing that sidecars did for services here ends",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, loss := range subject.Migration.Lost {
+			finding := Finding{Status: v1alpha1.StatusWarn, Object: reference(loss.Object), Field: loss.Field, Message: loss.Message}
+			if loss.Security {
+				finding.Status = v1alpha1.StatusFail
+				finding.Remedy = "give the service a waypoint, or accept it: --accept " + acceptable(IDWaypointLosses, loss.Object)
+			}
+			findings = append(findings, finding)
+		}
+		return findings
+	})
+}
+
+// acceptable is what accepts the findings of a check about an object.
+func acceptable(id string, object v1alpha1.ObjectReference) string {
+	if object.Namespace == "" {
+		return id + ":" + object.Name
+	}
+	return id + ":" + object.Namespace + "/" + object.Name
+}
+
+func callsCompared() Check {
+	return planned(Check{
+		ID: IDCallsCompared, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Looks at whether every kind of call that the policies can tell apart was decided for each step of the plan.",
+		Why: "The calls are built from the constants of the policies, one of each kind, and decided as sidecars, ztunnel and waypoints would. Where " +
+			"there are too many kinds, or a condition cannot be modelled, a difference may be missed.",
+		Needs: []string{"AuthorizationPolicy", "PeerAuthentication", "Service"}, Passed: "every kind of call was decided for each step",
+	}, func(subject Subject) []Finding {
+		access := subject.Migration.Access
+		if access == nil {
+			return []Finding{{Status: v1alpha1.StatusUnknown, Message: "calls were not compared", Remedy: "plan again"}}
+		}
+		var findings []Finding
+		for _, text := range access.Incomplete {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusUnknown, Object: reference(subject.Namespace.Reference()), Message: text,
+				Remedy: "simplify the policies, or accept that the rest was not compared: --accept " + IDCallsCompared,
+			})
+		}
+		return findings
+	})
+}
+
+func callsNewlyAllowed() Check {
+	return planned(Check{
+		ID: IDCallsNewlyAllowed, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Looks for calls that are refused today and that a step of the plan would let in.",
+		Why: "That is a hole in the policies, be it for as long as a restart takes. Each kind of call is named by one of its kind, with the policy " +
+			"that refuses it today.",
+		Needs: []string{"AuthorizationPolicy", "PeerAuthentication", "Service"}, DependsOn: []string{IDCallsCompared},
+		Passed: "no step lets in a call that is refused today",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, change := range subject.Migration.Access.Changes {
+			if change.Effect == v1alpha1.CallNewlyAllowed {
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: reference(change.Server), Message: DescribeChange(change),
+					Remedy: joined(change.Remedy, "or accept it: --accept "+acceptable(IDCallsNewlyAllowed, change.Server)),
+				})
+			}
+		}
+		return findings
+	})
+}
+
+func callsNewlyDenied() Check {
+	return planned(Check{
+		ID: IDCallsNewlyDenied, Category: CategoryPolicies, Severity: v1alpha1.SeverityWarning,
+		About: "Looks for calls that succeed today and that a step of the plan would refuse.",
+		Why: "ztunnel cannot read requests: a direct call to a pod that has lost its sidecar is refused where nobody can tell it from one that has " +
+			"to be. Each kind of call is named by one of its kind.",
+		Needs: []string{"AuthorizationPolicy", "PeerAuthentication", "Service"}, DependsOn: []string{IDCallsCompared},
+		Passed: "no step refuses a call that succeeds today",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, change := range subject.Migration.Access.Changes {
+			if change.Effect == v1alpha1.CallNewlyDenied {
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusWarn, Object: reference(change.Server), Message: DescribeChange(change), Remedy: change.Remedy,
+				})
+			}
+		}
+		return findings
+	})
+}
+
+func mixedCallers() Check {
+	return planned(Check{
+		ID: IDMixedCallers, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Looks for workloads that protect themselves by HTTP and have callers that cannot move before them.",
+		Why: "Callers with a sidecar pass by waypoints (istio#51445). Once the pod they call has lost its own sidecar, nothing reads their " +
+			"requests. They have to move first; gateways, workloads of other namespaces and callers that nobody has seen do not move with this " +
+			"namespace, and callers that call each other, or themselves, have no first.",
+		Needs: []string{"AuthorizationPolicy", "Service", "Pod"}, Passed: "every workload can wait until its callers have moved",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, held := range subject.Migration.Held {
+			message := "its policies need HTTP, and these callers still have sidecars when it moves: " + some(held.Callers)
+			if held.Cycle {
+				message = "its policies need HTTP, and it waits for callers that wait for it: " + some(held.Callers)
+			}
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: reference(held.Workload), Message: message,
+				Remedy: "move the callers first, or choose what becomes of their calls meanwhile: --mixed-callers=deny refuses what cannot be decided, " +
+					"--mixed-callers=l4 lets in what identities and ports allow",
+			})
+		}
+		return findings
+	})
+}
+
+// DescribeChange says in a line what becomes of which call.
+func DescribeChange(change v1alpha1.CallChange) string {
+	before, after := Verdict(change.Before), Verdict(change.After)
+	text := fmt.Sprintf("%s from %s: %s, today %s", DescribeCall(change), DescribeCaller(change.Caller), after, before)
+	if change.Alike > 1 {
+		text += fmt.Sprintf("; %d kinds of calls alike", change.Alike)
+	}
+	text += "; from step " + change.From
+	if change.Until != "" {
+		text += " until " + change.Until
+	}
+	return text
+}
+
+// DescribeCall says what is asked of whom.
+func DescribeCall(change v1alpha1.CallChange) string {
+	request := change.Request
+	words := []string{"TCP"}
+	if request.Method != "" {
+		words = []string{request.Method, request.Host + request.Path}
+	}
+	if request.Token != "" {
+		words = append(words, "with "+request.Token)
+	}
+	for _, name := range slices.Sorted(maps.Keys(request.Headers)) {
+		words = append(words, fmt.Sprintf("with %s: %s", name, request.Headers[name]))
+	}
+	if request.ServerName != "" {
+		words = append(words, "for "+request.ServerName)
+	}
+	if request.ForwardedFor != "" {
+		words = append(words, "forwarded for "+request.ForwardedFor)
+	}
+	to := fmt.Sprintf("to a pod's port %d", change.Port)
+	if change.Service != nil {
+		to = fmt.Sprintf("to %s port %d", change.Service.Name, change.Port)
+	}
+	return strings.Join(append(words, to), " ")
+}
+
+// DescribeCaller names a caller and how it takes part in the mesh.
+func DescribeCaller(caller v1alpha1.CallCaller) string {
+	mode := map[string]string{"sidecar": "with a sidecar", "ambient": "in ambient mode", "gateway": "a gateway"}[caller.Mode]
+	text := caller.Name
+	if mode != "" {
+		text += " (" + mode + ")"
+	}
+	if caller.Address != "" {
+		text += " at " + caller.Address
+	}
+	return text
+}
+
+// Verdict says what becomes of a call, where, and why.
+func Verdict(verdict v1alpha1.CallVerdict) string {
+	text := verdict.Outcome
+	if verdict.Point != "" {
+		text += " by " + verdict.Point
+	}
+	if verdict.Reason != "" {
+		text += " (" + verdict.Reason
+		var names []string
+		for _, policy := range verdict.Policies {
+			names = append(names, policy.Name)
+		}
+		if len(names) > 0 {
+			text += ": " + some(names)
+		}
+		text += ")"
+	}
+	return text
+}
+
+func joined(parts ...string) string {
+	var kept []string
+	for _, part := range parts {
+		if part != "" {
+			kept = append(kept, part)
+		}
+	}
+	return strings.Join(kept, ", ")
+}
