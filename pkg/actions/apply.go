@@ -14,6 +14,7 @@ import (
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/client-go/dynamic"
@@ -77,10 +78,7 @@ func (w Writer) Change(ctx context.Context, change v1alpha1.Change, dryRun bool)
 	if err != nil {
 		return nil, false, err
 	}
-	options := metav1.PatchOptions{FieldManager: record.FieldManager}
-	if dryRun {
-		options.DryRun = []string{metav1.DryRunAll}
-	}
+	options := metav1.PatchOptions{FieldManager: record.FieldManager, DryRun: dry(dryRun)}
 	for attempt := 1; ; attempt++ {
 		live, err := w.Get(ctx, change.Object)
 		if err != nil {
@@ -109,6 +107,110 @@ func (w Writer) Change(ctx context.Context, change v1alpha1.Change, dryRun bool)
 			return nil, false, fmt.Errorf("patch %s: %w", change.Object, err)
 		}
 	}
+}
+
+// Create creates the object of a change. It never overwrites: where an object of
+// that name exists that is exactly what it would create, an earlier attempt has
+// made it, and anything else is an error.
+func (w Writer) Create(ctx context.Context, change v1alpha1.Change, dryRun bool) (after *unstructured.Unstructured, written bool, err error) {
+	client, err := w.client(change.Object)
+	if err != nil {
+		return nil, false, err
+	}
+	options := metav1.CreateOptions{FieldManager: record.FieldManager, DryRun: dry(dryRun)}
+	object := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(change.Create)}
+	after, err = client.Create(ctx, object, options)
+	switch {
+	case err == nil:
+		return after, !dryRun, nil
+	case apierrors.IsAlreadyExists(err):
+		after, err = w.made(ctx, change)
+		return after, false, err
+	default:
+		// It may have been created all the same.
+		return nil, !dryRun && !refused(err), fmt.Errorf("create %s: %w", change.Object, err)
+	}
+}
+
+// made returns the object that is in the way of one to be created, where it is
+// just that.
+func (w Writer) made(ctx context.Context, change v1alpha1.Change) (*unstructured.Unstructured, error) {
+	live, err := w.Get(ctx, change.Object)
+	switch {
+	case err != nil:
+		return nil, err
+	case !plan.Ours(live.Object):
+		return nil, &plan.TakenError{Object: change.Object}
+	case !plan.AsWritten(live.Object, change.Create, 0) || live.GetDeletionTimestamp() != nil:
+		return nil, fmt.Errorf("%s has been created since the plan was made, and is not what the plan creates: plan again", change.Object)
+	default:
+		return live, nil
+	}
+}
+
+// Delete deletes the object of a change, provided that it still is what the plan
+// was made for. One that is gone counts as deleted.
+func (w Writer) Delete(ctx context.Context, change v1alpha1.Change, dryRun bool) (written bool, err error) {
+	client, err := w.client(change.Object)
+	if err != nil {
+		return false, err
+	}
+	background := metav1.DeletePropagationBackground
+	for attempt := 1; ; attempt++ {
+		live, err := w.Get(ctx, change.Object)
+		if apierrors.IsNotFound(err) {
+			return false, nil
+		}
+		if err != nil {
+			return false, err
+		}
+		if err := deletable(live, change); err != nil {
+			return false, err
+		}
+		if live.GetDeletionTimestamp() != nil {
+			return false, nil
+		}
+		uid, version := live.GetUID(), live.GetResourceVersion()
+		err = client.Delete(ctx, change.Object.Name, metav1.DeleteOptions{
+			Preconditions: &metav1.Preconditions{UID: &uid, ResourceVersion: &version}, PropagationPolicy: &background, DryRun: dry(dryRun),
+		})
+		switch {
+		case err == nil:
+			return !dryRun, nil
+		case apierrors.IsNotFound(err):
+			return false, nil
+		case !refused(err):
+			// It may have been deleted all the same.
+			return !dryRun, fmt.Errorf("delete %s: %w", change.Object, err)
+		case attempt >= patchAttempts || !apierrors.IsConflict(err):
+			return false, fmt.Errorf("delete %s: %w", change.Object, err)
+		}
+	}
+}
+
+// deletable refuses an object that is not what the plan was made for.
+func deletable(live *unstructured.Unstructured, change v1alpha1.Change) error {
+	if change.UID != "" && string(live.GetUID()) != change.UID {
+		return fmt.Errorf("%s was deleted and created again since the plan was made: plan again", change.Object)
+	}
+	if live.GetDeletionTimestamp() != nil {
+		return nil
+	}
+	hash, err := plan.Hash(live.Object)
+	if err != nil {
+		return fmt.Errorf("%s: %w", change.Object, err)
+	}
+	if hash != change.BeforeHash {
+		return fmt.Errorf("%s is not what it was when the plan was made: somebody has changed it since, and it is not deleted: plan again", change.Object)
+	}
+	return nil
+}
+
+func dry(run bool) []string {
+	if run {
+		return []string{metav1.DryRunAll}
+	}
+	return nil
 }
 
 // refused says whether the API server has said that it did not do what it was
@@ -173,13 +275,13 @@ func fieldOperations(object map[string]any, field v1alpha1.FieldChange) []operat
 	if field.Before != nil {
 		return []operation{{Op: "test", Path: field.Path, Value: field.Before}, {Op: "replace", Path: field.Path, Value: field.After}}
 	}
-	segments := plan.Segments(field.Path)
-	parent := plan.Pointer("", segments[:len(segments)-1]...)
-	if plan.Lookup(object, parent) == nil {
-		// JSON patch does not make parents. A map of one entry is added whole.
-		return []operation{{Op: "add", Path: parent, Value: map[string]any{segments[len(segments)-1]: field.After}}}
+	segments, value := plan.Segments(field.Path), field.After
+	// JSON patch does not make parents. One that is missing is added with what
+	// is to be in it.
+	for last := len(segments) - 1; last > 0 && plan.Lookup(object, plan.Pointer("", segments[:last]...)) == nil; last-- {
+		segments, value = segments[:last], map[string]any{segments[last]: value}
 	}
-	return []operation{{Op: "add", Path: field.Path, Value: field.After}}
+	return []operation{{Op: "add", Path: plan.Pointer("", segments...), Value: value}}
 }
 
 func (w Writer) client(reference v1alpha1.ObjectReference) (dynamic.ResourceInterface, error) {

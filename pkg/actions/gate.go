@@ -135,7 +135,49 @@ func (r *Runner) gates() map[v1alpha1.GateKind]look {
 		v1alpha1.GateInjected: r.lookInjected,
 		v1alpha1.GateReleased: r.lookReleased,
 		v1alpha1.GateVerified: r.lookVerified,
+
+		v1alpha1.GateWaypointsReady:   r.objects(waypointReady),
+		v1alpha1.GatePoliciesAccepted: r.objects(policyAccepted),
+		v1alpha1.GateWaypointsBound:   r.objects(waypointBoundTo),
+		v1alpha1.GateWaypointsUnbound: r.objects(waypointUnbound),
+		v1alpha1.GateGone:             r.objects(objectGone),
 	}
+}
+
+// objects makes a gate of what has to hold for each of its objects.
+func (r *Runner) objects(each func(*mesh.Snapshot, v1alpha1.ObjectReference) (verdict, error)) look {
+	return func(_ context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
+		var result verdict
+		if _, err := r.namespace(snapshot); err != nil {
+			return result, err
+		}
+		for _, reference := range gate.Objects {
+			next, err := each(snapshot, reference)
+			if err != nil {
+				return result, err
+			}
+			result.missing, result.failed = append(result.missing, next.missing...), result.failed || next.failed
+		}
+		return result, nil
+	}
+}
+
+// verdictOn is the verdict on an object of which a text says what it lacks; the
+// empty text says nothing.
+func verdictOn(reference v1alpha1.ObjectReference, text string) verdict {
+	if text == "" {
+		return verdict{}
+	}
+	return verdict{missing: []string{reference.String() + " " + text}}
+}
+
+// existing returns an object that a gate is about and that has to be there.
+func existing(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference) (mesh.Object, error) {
+	object, found := snapshot.Object(reference)
+	if !found {
+		return nil, fmt.Errorf("%s is gone: somebody has deleted it", reference)
+	}
+	return object, nil
 }
 
 // lookCaptured: the pods of the workloads named are ready, without sidecar and

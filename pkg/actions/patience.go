@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
@@ -48,7 +49,8 @@ func passing(err error) bool {
 		return false
 	}
 	var changed *ChangedError
-	if errors.As(err, &changed) {
+	var taken *plan.TakenError
+	if errors.As(err, &changed) || errors.As(err, &taken) {
 		return false
 	}
 	var status apierrors.APIStatus

@@ -59,7 +59,11 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
-	if r.observer, err = observe(watching, r.Writer.Dynamic, r.Namespace, r.Mesh); err != nil {
+	watches, err := WatchesOf(run.Plan, r.Namespace, r.Writer.Mapper)
+	if err != nil {
+		return false, r.finish(ctx, run, err)
+	}
+	if r.observer, err = observe(watching, r.Writer.Dynamic, watches, r.Mesh); err != nil {
 		return false, r.finish(ctx, run, err)
 	}
 	for i := range run.Plan.Steps {
@@ -79,25 +83,11 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 	if ctx.Err() != nil {
 		return fmt.Errorf("before step %s: %w", step.ID, context.Cause(ctx))
 	}
-	var present []v1alpha1.Change
-	for _, change := range step.Changes {
-		var live *unstructured.Unstructured
-		err := r.patiently(ctx, func() (err error) {
-			live, err = r.Writer.Get(ctx, change.Object)
-			return err
-		})
-		if change.Object.Kind == mesh.KindPod && apierrors.IsNotFound(err) {
-			// Pods come and go; one that is gone needs no change.
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("step %s: %w", step.ID, err)
-		}
-		live.SetManagedFields(nil)
-		entry.Before = append(entry.Before, v1alpha1.BeforeImage{Object: change.Object, Content: live.Object})
-		present = append(present, change)
+	images, present, err := r.beforeImages(ctx, step)
+	if err != nil {
+		return fmt.Errorf("step %s: %w", step.ID, err)
 	}
-	step.Changes = present
+	entry.Before, step.Changes = images, present
 	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()
 	if err := r.store(ctx, run); err != nil {
 		return fmt.Errorf("before step %s: %w", step.ID, err)
@@ -113,6 +103,39 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 	return nil
 }
 
+// beforeImages reads each object that a step changes or deletes, as it is. Of
+// those that are gone there is nothing to be changed; for one to be created there
+// is nothing to be kept. It returns the changes that are left.
+func (r *Runner) beforeImages(ctx context.Context, step v1alpha1.Step) (images []v1alpha1.BeforeImage, present []v1alpha1.Change, err error) {
+	for _, change := range step.Changes {
+		if change.Create != nil {
+			present = append(present, change)
+			continue
+		}
+		var live *unstructured.Unstructured
+		err := r.patiently(ctx, func() (err error) {
+			live, err = r.Writer.Get(ctx, change.Object)
+			return err
+		})
+		if mayBeGone(change) && apierrors.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return nil, nil, err
+		}
+		live.SetManagedFields(nil)
+		images = append(images, v1alpha1.BeforeImage{Object: change.Object, Content: live.Object})
+		present = append(present, change)
+	}
+	return images, present, nil
+}
+
+// mayBeGone says whether a change is done where its object is not there: pods
+// come and go, and what is to be deleted may have been.
+func mayBeGone(change v1alpha1.Change) bool {
+	return change.Object.Kind == mesh.KindPod || change.Delete
+}
+
 func (r *Runner) store(ctx context.Context, run *v1alpha1.MigrationRecord) error {
 	return r.patiently(ctx, func() error { return r.Store.Update(ctx, run) })
 }
@@ -123,21 +146,23 @@ func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
 		ctx, cancel = context.WithTimeout(ctx, r.GateTimeout)
 		defer cancel()
 	}
-	written := map[v1alpha1.ObjectReference]string{}
+	written := map[v1alpha1.ObjectReference]writing{}
 	for _, change := range step.Changes {
 		var after *unstructured.Unstructured
 		err := r.patiently(ctx, func() error {
-			written, changed, err := r.Writer.Change(ctx, change, false)
-			after, r.changed = written, r.changed || changed
+			object, changed, err := r.write(ctx, change)
+			after, r.changed = object, r.changed || changed
 			return err
 		})
-		if change.Object.Kind == mesh.KindPod && apierrors.IsNotFound(err) {
+		if mayBeGone(change) && apierrors.IsNotFound(err) {
 			continue
 		}
 		if err != nil {
 			return fmt.Errorf("step %s: %w", step.ID, err)
 		}
-		written[change.Object] = after.GetResourceVersion()
+		if after != nil {
+			written[change.Object] = writing{version: after.GetResourceVersion(), created: change.Create != nil}
+		}
 	}
 	if err := r.await(ctx, written); err != nil {
 		return fmt.Errorf("step %s: %w", step.ID, err)
@@ -145,9 +170,23 @@ func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
 	return r.wait(ctx, step)
 }
 
+// write makes one change. It returns the object as it is afterwards, nil where it
+// is deleted, and whether anything was written, or may have been.
+func (r *Runner) write(ctx context.Context, change v1alpha1.Change) (after *unstructured.Unstructured, written bool, err error) {
+	switch {
+	case change.Create != nil:
+		return r.Writer.Create(ctx, change, false)
+	case change.Delete:
+		written, err = r.Writer.Delete(ctx, change, false)
+		return nil, written, err
+	default:
+		return r.Writer.Change(ctx, change, false)
+	}
+}
+
 // await waits until the watches have caught up with what was just written. A
 // gate that judged the state of before would hold at once.
-func (r *Runner) await(ctx context.Context, written map[v1alpha1.ObjectReference]string) error {
+func (r *Runner) await(ctx context.Context, written map[v1alpha1.ObjectReference]writing) error {
 	for {
 		snapshot, err := r.observer.snapshot()
 		if err != nil {
@@ -164,18 +203,28 @@ func (r *Runner) await(ctx context.Context, written map[v1alpha1.ObjectReference
 	}
 }
 
+// writing is what became of an object by a write: its resource version, and
+// whether it was not there before.
+type writing struct {
+	version string
+	created bool
+}
+
 // seen says whether a snapshot shows each object as it was written, or newer.
 // Resource versions are numbers that grow (KEP-5504).
-func seen(snapshot *mesh.Snapshot, written map[v1alpha1.ObjectReference]string) bool {
-	for reference, version := range written {
+func seen(snapshot *mesh.Snapshot, written map[v1alpha1.ObjectReference]writing) bool {
+	for reference, writing := range written {
 		object, found := snapshot.Object(reference)
+		if !found && writing.created {
+			return false
+		}
 		if !found {
 			// Deleted since; whether that matters is the gate's question.
 			continue
 		}
 		shown, _ := plan.Lookup(object, "/metadata/resourceVersion").(string)
-		order, err := resourceversion.CompareResourceVersion(shown, version)
-		if err != nil && shown != version || err == nil && order < 0 {
+		order, err := resourceversion.CompareResourceVersion(shown, writing.version)
+		if err != nil && shown != writing.version || err == nil && order < 0 {
 			return false
 		}
 	}

@@ -494,13 +494,17 @@ func TestSeen(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		object  v1alpha1.ObjectReference
-		written string
+		written writing
 		want    bool
 	}{
-		{"older", there, "101", false}, {"the same", there, "100", true}, {"newer", there, "99", true},
-		{"deleted since", reference("Deployment", "gone"), "101", true}, {"versions that do not compare", there, "x", false},
+		{"older", there, writing{version: "101"}, false},
+		{"the same", there, writing{version: "100"}, true},
+		{"newer", there, writing{version: "99"}, true},
+		{"deleted since", reference("Deployment", "gone"), writing{version: "101"}, true},
+		{"created and not there yet", reference("Deployment", "gone"), writing{version: "101", created: true}, false},
+		{"versions that do not compare", there, writing{version: "x"}, false},
 	} {
-		if got := seen(fixture.Snapshot(shop), map[v1alpha1.ObjectReference]string{test.object: test.written}); got != test.want {
+		if got := seen(fixture.Snapshot(shop), map[v1alpha1.ObjectReference]writing{test.object: test.written}); got != test.want {
 			t.Errorf("%s: seen is %t", test.name, got)
 		}
 	}
@@ -520,7 +524,7 @@ func TestRunPassesOverAPodThatIsGone(t *testing.T) {
 func TestGateBaseKeepsWhatDecidesHowPodsComeUp(t *testing.T) {
 	content := fixture.Content(fixture.Installation(), fixture.Namespace("shop", nil), fixture.DaemonSet("shop", "agent"), fixture.Pod("shop", "cart"))
 	var kinds []string
-	for _, object := range gateBase(content, "shop").Objects {
+	for _, object := range gateBase(content, base("shop")).Objects {
 		kinds = append(kinds, object.GetKind()+" "+object.GetName())
 	}
 	slices.Sort(kinds)

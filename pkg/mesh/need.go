@@ -13,6 +13,7 @@ import (
 	typev1beta1 "istio.io/api/type/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 )
 
 // ReasonKind is what something does for a service that ztunnel cannot do.
@@ -186,6 +187,33 @@ func TargetsOf(policy interface {
 		targets = append(targets, Target{
 			Group: target.GetGroup(), Kind: target.GetKind(), Namespace: target.GetNamespace(), Name: target.GetName(), Single: true,
 		})
+	}
+	return targets
+}
+
+// TargetsIn returns what a policy is attached to that is held as a whole object:
+// nothing where that cannot be read. A target's namespace is the policy's own,
+// unless it says otherwise.
+func TargetsIn(policy Object) []Target {
+	var read struct {
+		Metadata struct {
+			Namespace string `json:"namespace"`
+		} `json:"metadata"`
+		Spec struct {
+			TargetRef  *Target  `json:"targetRef"`
+			TargetRefs []Target `json:"targetRefs"`
+		} `json:"spec"`
+	}
+	if err := runtime.DefaultUnstructuredConverter.FromUnstructured(policy, &read); err != nil {
+		return nil
+	}
+	targets := read.Spec.TargetRefs
+	if single := read.Spec.TargetRef; single != nil && len(targets) == 0 {
+		single.Single = true
+		targets = []Target{*single}
+	}
+	for i := range targets {
+		targets[i].Namespace = cmp.Or(targets[i].Namespace, read.Metadata.Namespace)
 	}
 	return targets
 }

@@ -70,6 +70,12 @@ func (s *Snapshot) Pods(namespace string) []Pod {
 	return slices.DeleteFunc(slices.Clone(s.pods[namespace]), func(pod Pod) bool { return !pod.Live() })
 }
 
+// PodsOnceOf returns the pods of a namespace that have a label of that value,
+// those that are being terminated included.
+func (s *Snapshot) PodsOnceOf(namespace, key, value string) []Pod {
+	return slices.DeleteFunc(slices.Clone(s.pods[namespace]), func(pod Pod) bool { return pod.Finished() || pod.Labels[key] != value })
+}
+
 // AllPods returns the live pods of the mesh, namespace by namespace.
 func (s *Snapshot) AllPods() []Pod {
 	var pods []Pod

@@ -339,6 +339,9 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 		object = object.DeepCopy()
 		object.SetUID(placeholderUID(referenceOf(object)))
 	}
+	if slices.Contains(written, kind.Kind) {
+		s.whole[unversioned(referenceOf(object))] = s.asRead(object)
+	}
 	switch kind.Kind {
 	case KindNamespace:
 		s.namespaces[object.GetName()] = Namespace{
@@ -359,7 +362,6 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 	case KindNode:
 		return appendDecoded(object, &s.nodes)
 	case KindService:
-		s.keepWhole(object)
 		return appendDecoded(object, &s.services)
 	case KindEndpointSlice:
 		return appendDecoded(object, &s.slices)
@@ -380,10 +382,8 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 	case kindCustomResourceDef:
 		return s.addDefinition(object)
 	case KindGateway:
-		s.keepWhole(object)
 		return appendDecoded(object, &s.gateways)
 	case KindAuthorizationPolicy:
-		s.keepWhole(object)
 		return appendPointer(object, &s.authorizationPolicies)
 	case KindPeerAuthentication:
 		return appendPointer(object, &s.peerAuthentications)
@@ -392,7 +392,6 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 	case KindDestinationRule:
 		return appendPointer(object, &s.destinationRules)
 	case KindServiceEntry:
-		s.keepWhole(object)
 		return appendPointer(object, &s.serviceEntries)
 	case KindSidecar:
 		return appendPointer(object, &s.sidecars)
@@ -410,6 +409,13 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 	return nil
 }
 
+// written are the kinds that a migration writes, besides namespaces, pods and
+// workloads.
+var written = []string{
+	KindService, KindServiceEntry, KindGateway, KindAuthorizationPolicy, KindRequestAuthentication, KindPeerAuthentication,
+	KindTelemetry, KindWasmPlugin, KindTrafficExtension, KindEnvoyFilter,
+}
+
 // placeholderUID stands for the UID of an object that was never in a cluster.
 func placeholderUID(reference v1alpha1.ObjectReference) types.UID {
 	return types.UID("file:" + reference.String())
@@ -423,10 +429,6 @@ func (s *Snapshot) asRead(object *unstructured.Unstructured) Object {
 	plain := object.DeepCopy()
 	unstructured.RemoveNestedField(plain.Object, "metadata", "uid")
 	return plain.Object
-}
-
-func (s *Snapshot) keepWhole(object *unstructured.Unstructured) {
-	s.whole[unversioned(referenceOf(object))] = s.asRead(object)
 }
 
 // addAutoscaler reads version 1, too, which knows one metric only.
@@ -555,7 +557,6 @@ func (s *Snapshot) addExtension(object *unstructured.Unstructured) error {
 		return err
 	}
 	spec := extension.Spec
-	s.keepWhole(object)
 	added := Extension{Reference: referenceOf(object), Targets: spec.TargetRefs, Object: object.Object}
 	for _, selector := range []map[string]string{spec.Selector.MatchLabels, spec.WorkloadSelector.Labels, spec.WorkloadSelector.MatchLabels} {
 		if len(selector) > 0 {

@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -20,6 +21,12 @@ const (
 	TrafficAll      = "all"
 	TrafficNone     = "none"
 )
+
+// IstioReads says whether a label can mean something to Istio.
+func IstioReads(name string) bool {
+	prefix, _, prefixed := strings.Cut(name, "/")
+	return prefixed && (prefix == "istio.io" || strings.HasSuffix(prefix, ".istio.io"))
+}
 
 // WaypointUser is a label that sends an object's traffic through a waypoint.
 type WaypointUser struct {
@@ -80,8 +87,7 @@ func (s *Snapshot) WaypointUsers(namespace Namespace) []WaypointUser {
 	}
 	for _, entry := range s.workloadEntries {
 		if entry.Namespace == namespace.Name {
-			reference := v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindWorkloadEntry, Namespace: entry.Namespace, Name: entry.Name}
-			users = append(users, usersOf(reference, path, TrafficWorkload, namespace.Name, entry.Labels)...)
+			users = append(users, usersOf(workloadEntryReference(entry.Namespace, entry.Name), path, TrafficWorkload, namespace.Name, entry.Labels)...)
 		}
 	}
 	for _, workload := range s.Workloads(namespace.Name) {
@@ -103,6 +109,10 @@ func serviceEntryReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindServiceEntry, Namespace: namespace, Name: name}
 }
 
+func workloadEntryReference(namespace, name string) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindWorkloadEntry, Namespace: namespace, Name: name}
+}
+
 // Reference names the pod as an object.
 func (p Pod) Reference() v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindPod, Namespace: p.Namespace, Name: p.Name}
@@ -111,42 +121,72 @@ func (p Pod) Reference() v1alpha1.ObjectReference {
 // WaypointUsed says whether anything in the mesh names a waypoint. Pod templates
 // count in its own namespace only: those of others are not always known.
 func (s *Snapshot) WaypointUsed(namespace, name string) bool {
+	return s.waypointUsed(namespace, name, nil)
+}
+
+// WaypointUsedBy returns the objects of the mesh whose labels name a waypoint, as
+// far as WaypointUsed knows them.
+func (s *Snapshot) WaypointUsedBy(namespace, name string) []v1alpha1.ObjectReference {
+	var users []v1alpha1.ObjectReference
+	s.waypointUsed(namespace, name, func(object v1alpha1.ObjectReference) bool {
+		users = append(users, object)
+		return false
+	})
+	return users
+}
+
+// waypointUsed looks for an object that names a waypoint and of which enough is
+// true, or any where enough is nil.
+func (s *Snapshot) waypointUsed(namespace, name string, enough func(v1alpha1.ObjectReference) bool) bool {
 	names := func(object v1alpha1.ObjectReference, traffic, fallback string, labels map[string]string) bool {
 		return slices.ContainsFunc(usersOf(object, "", traffic, fallback, labels), func(user WaypointUser) bool {
 			return user.Namespace == namespace && user.Name == name
-		})
+		}) && (enough == nil || enough(object))
 	}
-	none := v1alpha1.ObjectReference{}
-	for _, of := range s.namespaces {
-		if names(none, "", of.Name, of.Labels) {
+	for _, of := range s.Namespaces() {
+		if names(of.Reference(), "", of.Name, of.Labels) {
 			return true
 		}
 	}
 	for _, service := range s.services {
-		if names(none, TrafficService, service.Namespace, service.Labels) {
+		if names(ServiceReference(service.Namespace, service.Name), TrafficService, service.Namespace, service.Labels) {
 			return true
 		}
 	}
 	for _, entry := range s.serviceEntries {
-		if names(none, TrafficService, entry.Namespace, entry.Labels) {
+		if names(serviceEntryReference(entry.Namespace, entry.Name), TrafficService, entry.Namespace, entry.Labels) {
 			return true
 		}
 	}
 	for _, entry := range s.workloadEntries {
-		if names(none, TrafficWorkload, entry.Namespace, entry.Labels) {
+		if names(workloadEntryReference(entry.Namespace, entry.Name), TrafficWorkload, entry.Namespace, entry.Labels) {
 			return true
 		}
 	}
-	for in := range s.pods {
+	for _, in := range slices.Sorted(maps.Keys(s.pods)) {
 		for _, pod := range s.pods[in] {
-			if pod.Live() && names(none, TrafficWorkload, pod.Namespace, pod.Labels) {
+			if pod.Live() && names(pod.Reference(), TrafficWorkload, pod.Namespace, pod.Labels) {
 				return true
 			}
 		}
 	}
 	return slices.ContainsFunc(s.workloads[namespace], func(workload Workload) bool {
-		return names(none, TrafficWorkload, namespace, workload.Template.Labels)
+		return names(workload.Reference, TrafficWorkload, namespace, workload.Template.Labels)
 	})
+}
+
+// NamedWaypoint returns the namespace and name of the waypoint that the labels of
+// a Service or ServiceEntry name, or else those of its namespace. Whether there is
+// such a waypoint is not looked at.
+func NamedWaypoint(labels map[string]string, namespace Namespace) (in, name string, named bool) {
+	in, name, set := useOf(labels, namespace.Name)
+	if !set {
+		in, name, set = useOf(namespace.Labels, namespace.Name)
+	}
+	if !set || name == "" || name == DataplaneNone {
+		return "", "", false
+	}
+	return in, name, true
 }
 
 // Gateway returns the Gateway API Gateway of that name.

@@ -16,6 +16,8 @@ type Manifests struct {
 	Objects []map[string]any
 	// Live are changes of running pods, which no manifest can hold.
 	Live []v1alpha1.Change
+	// Deleted are the objects that the phase deletes.
+	Deleted []v1alpha1.ObjectReference
 }
 
 // Export writes each phase of a plan as manifests. Fields that are removed are
@@ -37,6 +39,10 @@ func Export(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) ([]Manifest
 				phase.Live = append(phase.Live, change)
 				continue
 			}
+			if change.Delete {
+				phase.Deleted = append(phase.Deleted, change.Object)
+				continue
+			}
 			object, err := manifest(snapshot, objects[change.Object], change)
 			if err != nil {
 				return nil, err
@@ -50,6 +56,9 @@ func Export(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) ([]Manifest
 
 // manifest is an object with a change made to it.
 func manifest(snapshot *mesh.Snapshot, before map[string]any, change v1alpha1.Change) (map[string]any, error) {
+	if change.Create != nil {
+		return runtime.DeepCopyJSON(change.Create), nil
+	}
 	if before == nil {
 		original, whole := snapshot.Original(change.Object)
 		if !whole {
@@ -78,8 +87,11 @@ func declared(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference, objec
 	if annotations, found, err := unstructured.NestedMap(object, "metadata", "annotations"); err == nil && found && len(annotations) == 0 {
 		unstructured.RemoveNestedField(object, "metadata", "annotations")
 	}
-	if reference.Kind == mesh.KindNamespace {
+	switch reference.Kind {
+	case mesh.KindNamespace:
 		unstructured.RemoveNestedField(object, "spec")
+	case mesh.KindService:
+		dropAddresses(object)
 	}
 	for _, autoscaler := range snapshot.Autoscalers(reference.Namespace) {
 		if target := autoscaler.Spec.ScaleTargetRef; target.Kind == reference.Kind && target.Name == reference.Name {
@@ -87,4 +99,14 @@ func declared(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference, objec
 		}
 	}
 	return object
+}
+
+// dropAddresses takes out what the API server has chosen for a Service. That it
+// is to have no address is declared.
+func dropAddresses(service map[string]any) {
+	if Lookup(service, "/spec/clusterIP") != corev1.ClusterIPNone {
+		unstructured.RemoveNestedField(service, "spec", "clusterIP")
+	}
+	unstructured.RemoveNestedField(service, "spec", "clusterIPs")
+	unstructured.RemoveNestedField(service, "spec", "healthCheckNodePort")
 }

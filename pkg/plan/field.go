@@ -6,10 +6,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -47,8 +50,36 @@ func Lookup(object map[string]any, pointer string) any {
 	return value
 }
 
-// Equal compares two field values; absent equals absent only.
-func Equal(a, b any) bool { return reflect.DeepEqual(a, b) }
+// Equal compares two field values; absent equals absent only. A number is the
+// same whatever type holds it: one that was read back from a record is a float,
+// one from the API server an integer.
+func Equal(a, b any) bool {
+	if number, is := asFloat(a); is {
+		other, is := asFloat(b)
+		return is && number == other
+	}
+	switch a := a.(type) {
+	case map[string]any:
+		b, is := b.(map[string]any)
+		return is && maps.EqualFunc(a, b, Equal)
+	case []any:
+		b, is := b.([]any)
+		return is && slices.EqualFunc(a, b, Equal)
+	default:
+		return reflect.DeepEqual(a, b)
+	}
+}
+
+func asFloat(value any) (float64, bool) {
+	switch value := value.(type) {
+	case int64:
+		return float64(value), true
+	case float64:
+		return value, true
+	default:
+		return 0, false
+	}
+}
 
 // Apply returns a copy of an object with fields set to what they are after
 // their change. Maps that become empty are dropped, as the API server does.
@@ -83,6 +114,9 @@ var serverManaged = [][]string{
 	{"metadata", "generation"},
 	{"metadata", "annotations", "deployment.kubernetes.io/revision"},
 	{"metadata", "annotations", "deprecated.daemonset.template.generation"},
+	// Which version of istiod's controller has taken up a Gateway (istio
+	// pilot/pkg/config/kube/gatewaycommon, deploymentcontroller.go).
+	{"metadata", "annotations", "gateway.istio.io/controller-version"},
 }
 
 // Bare returns a copy of an object without what the API server and controllers
@@ -92,57 +126,27 @@ func Bare(object map[string]any) map[string]any {
 	for _, path := range serverManaged {
 		unstructured.RemoveNestedField(bare, path...)
 	}
-	if annotations, found, err := unstructured.NestedMap(bare, "metadata", "annotations"); err == nil && found && len(annotations) == 0 {
-		unstructured.RemoveNestedField(bare, "metadata", "annotations")
-	}
+	dropEmptyAnnotations(bare)
 	return bare
 }
 
+func dropEmptyAnnotations(object map[string]any) {
+	if annotations, found, err := unstructured.NestedMap(object, "metadata", "annotations"); err == nil && found && len(annotations) == 0 {
+		unstructured.RemoveNestedField(object, "metadata", "annotations")
+	}
+}
+
 // Hash is the content hash of an object: SHA-256 over its bare JSON, whose
-// keys encoding/json sorts.
+// keys encoding/json sorts. What kubectl apply notes down for itself does not
+// count: it repeats the object.
 func Hash(object map[string]any) (string, error) {
-	data, err := json.Marshal(Bare(object))
+	bare := Bare(object)
+	unstructured.RemoveNestedField(bare, "metadata", "annotations", corev1.LastAppliedConfigAnnotation)
+	dropEmptyAnnotations(bare)
+	data, err := json.Marshal(bare)
 	if err != nil {
 		return "", err
 	}
 	sum := sha256.Sum256(data)
 	return hex.EncodeToString(sum[:]), nil
-}
-
-// edit is a field to be set, or removed where after is nil.
-type edit struct {
-	path  string
-	after any
-}
-
-// changes makes edits of an object, as the steps before leave it, part of a
-// step. It adds nothing where the object is already as they want it.
-func (p *Projection) changes(step *v1alpha1.Step, reference v1alpha1.ObjectReference, edits []edit) error {
-	object, err := p.Object(reference)
-	if err != nil {
-		return err
-	}
-	change := v1alpha1.Change{Object: reference}
-	for _, edit := range edits {
-		before := Lookup(object, edit.path)
-		if !Equal(before, edit.after) {
-			change.Fields = append(change.Fields, v1alpha1.FieldChange{Path: edit.path, Before: before, After: edit.after})
-		}
-	}
-	if len(change.Fields) == 0 {
-		return nil
-	}
-	change.UID, _, _ = unstructured.NestedString(object, "metadata", "uid")
-	_, after, err := p.Apply(change)
-	if err != nil {
-		return err
-	}
-	if change.BeforeHash, err = Hash(object); err != nil {
-		return fmt.Errorf("%s: %w", reference, err)
-	}
-	if change.AfterHash, err = Hash(after); err != nil {
-		return fmt.Errorf("%s: %w", reference, err)
-	}
-	step.Changes = append(step.Changes, change)
-	return nil
 }

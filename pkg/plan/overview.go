@@ -11,14 +11,19 @@ import (
 // overview sums up what a plan changes, restarts and announces.
 func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.Overview {
 	sum := v1alpha1.Overview{Changes: map[string]int{}}
-	changed := map[v1alpha1.ObjectReference]bool{}
-	for _, step := range planned.Steps {
-		for _, change := range step.Changes {
-			if !changed[change.Object] {
-				changed[change.Object] = true
-				sum.Changes[change.Object.Kind]++
-			}
+	for reference, does := range written(planned) {
+		switch {
+		case does.creates && does.deletes:
+			// Nothing is left of it.
+		case does.creates:
+			sum.Creates = counted(sum.Creates, reference.Kind)
+		case does.deletes:
+			sum.Deletes = counted(sum.Deletes, reference.Kind)
+		default:
+			sum.Changes[reference.Kind]++
 		}
+	}
+	for _, step := range planned.Steps {
 		if len(step.Changes) == 0 {
 			continue
 		}
@@ -40,6 +45,28 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		}
 	}
 	return sum
+}
+
+// deeds are what a plan does to an object, besides changing it.
+type deeds struct{ creates, deletes bool }
+
+func written(planned v1alpha1.MigrationPlan) map[v1alpha1.ObjectReference]deeds {
+	objects := map[v1alpha1.ObjectReference]deeds{}
+	for _, step := range planned.Steps {
+		for _, change := range step.Changes {
+			does := objects[change.Object]
+			objects[change.Object] = deeds{creates: does.creates || change.Create != nil, deletes: does.deletes || change.Delete}
+		}
+	}
+	return objects
+}
+
+func counted(counts map[string]int, kind string) map[string]int {
+	if counts == nil {
+		counts = map[string]int{}
+	}
+	counts[kind]++
+	return counts
 }
 
 // announces says whether a gate has something to say that does not block.

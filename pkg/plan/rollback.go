@@ -22,10 +22,18 @@ func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alp
 	for _, record := range records {
 		planned.Undoes = append(planned.Undoes, record.ID)
 	}
-	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: oldest(records), written: writtenBy(records)}
+	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: oldest(records)}
+	var err error
+	if planner.written, planner.created, err = writtenBy(records); err != nil {
+		return planned, err
+	}
+	if err := planner.seesAll(); err != nil {
+		return planned, err
+	}
 	planner.restored = planner.restoredNamespace()
 	for _, part := range []func() error{
-		planner.restoreInjection, planner.restoreWorkloads, planner.replacePods, planner.disableAmbient, planner.unpin,
+		planner.unsettlePolicies, planner.restoreInjection, planner.restoreWorkloads, planner.replacePods, planner.disableAmbient,
+		planner.deactivateWaypoints, planner.restorePolicies, planner.removeWaypoints, planner.unpin,
 	} {
 		if err := part(); err != nil {
 			return planned, err
@@ -49,6 +57,7 @@ type rollback struct {
 	plan    *v1alpha1.MigrationPlan
 	since   time.Time
 	written []writtenField
+	created []createdObject
 }
 
 // writtenField is a field that the runs may have written.
@@ -74,10 +83,10 @@ func oldest(records []v1alpha1.MigrationRecord) time.Time {
 }
 
 // writtenBy collects what the runs may have written, in the order in which
-// they did. A step that was never started has written nothing; one that says
+// they did: fields of objects that were there before, and objects that they
+// created. A step that was never started has written nothing; one that says
 // running may have.
-func writtenBy(records []v1alpha1.MigrationRecord) []writtenField {
-	var written []writtenField
+func writtenBy(records []v1alpha1.MigrationRecord) (written []writtenField, created []createdObject, err error) {
 	for _, record := range slices.Backward(records) {
 		started := map[string]bool{}
 		for _, step := range record.Steps {
@@ -88,13 +97,23 @@ func writtenBy(records []v1alpha1.MigrationRecord) []writtenField {
 				continue
 			}
 			for _, change := range step.Changes {
+				if change.Create != nil {
+					created = noteCreated(created, step.Phase, change)
+					continue
+				}
+				if i := slices.IndexFunc(created, func(of createdObject) bool { return of.object == change.Object }); i >= 0 {
+					if err := created[i].rewrite(change); err != nil {
+						return nil, nil, err
+					}
+					continue
+				}
 				for _, field := range change.Fields {
 					written = note(written, step.Phase, change.Object, field)
 				}
 			}
 		}
 	}
-	return written
+	return written, created, nil
 }
 
 func note(written []writtenField, phase v1alpha1.Phase, object v1alpha1.ObjectReference, field v1alpha1.FieldChange) []writtenField {
@@ -166,6 +185,12 @@ func (r *rollback) restoredNamespace() mesh.Namespace {
 	return restored
 }
 
+// unsettlePolicies comes first: a pod that gets its sidecar back must find the
+// policies that its sidecar enforced.
+func (r *rollback) unsettlePolicies() error {
+	return r.undoPolicies(v1alpha1.PhaseSettlePolicies, v1alpha1.PhaseUnsettlePolicies, "put policies back as they were before the last sidecar left")
+}
+
 func (r *rollback) restoreInjection() error {
 	return r.restoreObject(v1alpha1.PhaseDisableInjection, r.namespace.Reference(), v1alpha1.Step{
 		ID: string(v1alpha1.PhaseRestoreInjection), Phase: v1alpha1.PhaseRestoreInjection,
@@ -219,6 +244,39 @@ func (r *rollback) disableAmbient() error {
 	})
 }
 
+// deactivateWaypoints takes the Services off the waypoints in one step: none of
+// them is to be called through a waypoint by some and past it by others for
+// longer than it takes.
+func (r *rollback) deactivateWaypoints() error {
+	step := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseDeactivateWaypoints), Phase: v1alpha1.PhaseDeactivateWaypoints,
+		Summary: "send traffic past the waypoints again",
+		Notes:   []string{"connections that are open stay where they are until they end"},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsUnbound},
+	}
+	return r.restoreObjects(v1alpha1.PhaseActivateWaypoints, step)
+}
+
+func (r *rollback) restorePolicies() error {
+	return r.undoPolicies(v1alpha1.PhaseMigratePolicies, v1alpha1.PhaseRestorePolicies, "put policies back as they were")
+}
+
+// removeWaypoints comes when nothing goes through them any more.
+func (r *rollback) removeWaypoints() error {
+	step := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseRemoveWaypoints), Phase: v1alpha1.PhaseRemoveWaypoints,
+		Summary: "delete the waypoints that the enrolment deployed",
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateGone},
+	}
+	if err := r.restoreObjects(v1alpha1.PhaseDeployWaypoints, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseRemoveWaypoints) + "/restored", Phase: v1alpha1.PhaseRemoveWaypoints,
+		Summary: "put waypoints back as they were", Gate: v1alpha1.Gate{Kind: v1alpha1.GateWaypointsReady},
+	}); err != nil {
+		return err
+	}
+	return r.deleteCreated(v1alpha1.PhaseDeployWaypoints, step)
+}
+
 func (r *rollback) unpin() error {
 	for _, reference := range slices.Backward(r.objects(v1alpha1.PhasePin)) {
 		gate := v1alpha1.Gate{Kind: v1alpha1.GateNone}
@@ -249,6 +307,51 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 	}
 	r.plan.Steps = appendStep(r.plan.Steps, step)
 	return nil
+}
+
+// undoPolicies restores the policies that a phase changed, and only then deletes
+// those that it created: at no instant is there less policy than before or after.
+func (r *rollback) undoPolicies(done, undoing v1alpha1.Phase, summary string) error {
+	err := r.restoreObjects(done, v1alpha1.Step{
+		ID: string(undoing), Phase: undoing, Summary: summary, Gate: v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted},
+	})
+	if err != nil {
+		return err
+	}
+	return r.deleteCreated(done, v1alpha1.Step{
+		ID: string(undoing) + "/created", Phase: undoing,
+		Summary: "delete the policies that the enrolment created", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
+	})
+}
+
+// restoreObjects plans one step that restores all objects that the runs changed
+// in a phase, last changed first. Its gate is about those.
+func (r *rollback) restoreObjects(phase v1alpha1.Phase, step v1alpha1.Step) error {
+	for _, reference := range slices.Backward(r.objects(phase)) {
+		object, found := r.snapshot.Object(reference)
+		if !found {
+			r.plan.Gone = append(r.plan.Gone, reference)
+			continue
+		}
+		if err := r.state.changes(&step, reference, r.edits(phase, reference, object, true)); err != nil {
+			return err
+		}
+	}
+	step.Gate.Objects = changedBy(step)
+	r.plan.Steps = appendStep(r.plan.Steps, step)
+	return nil
+}
+
+// changedBy are the objects that a step changes. A namespace's label is about
+// what is in it: no gate looks at the namespace itself.
+func changedBy(step v1alpha1.Step) []v1alpha1.ObjectReference {
+	var objects []v1alpha1.ObjectReference
+	for _, change := range step.Changes {
+		if change.Object.Kind != mesh.KindNamespace {
+			objects = append(objects, change.Object)
+		}
+	}
+	return objects
 }
 
 // formerWorkloads are the workloads whose pods the injector has to give a proxy

@@ -1,31 +1,32 @@
 package plan
 
 import (
-	"reflect"
+	"bytes"
+	"encoding/json"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
 
-// SameSteps says whether two plans would do the same: change the same fields of
-// the same objects, in the same order and behind the same gates. What an object
-// holds besides those fields does not count, nor do notes.
+// SameSteps says whether two plans would do the same: create, change and delete
+// the same, in the same order and behind the same gates. What an object holds
+// besides the fields that are changed does not count, nor do notes.
 func SameSteps(a, b v1alpha1.MigrationPlan) bool {
-	if len(a.Steps) != len(b.Steps) {
-		return false
-	}
-	for i := range a.Steps {
-		if !reflect.DeepEqual(bones(a.Steps[i]), bones(b.Steps[i])) {
-			return false
-		}
-	}
-	return true
+	// As JSON, in which a plan that was read back is what it was.
+	first, firstErr := json.Marshal(bones(a))
+	second, secondErr := json.Marshal(bones(b))
+	return firstErr == nil && secondErr == nil && bytes.Equal(first, second)
 }
 
-// bones are what a step does and waits for.
-func bones(step v1alpha1.Step) v1alpha1.Step {
-	bare := v1alpha1.Step{ID: step.ID, Phase: step.Phase, Gate: step.Gate}
-	for _, change := range step.Changes {
-		bare.Changes = append(bare.Changes, v1alpha1.Change{Object: change.Object, UID: change.UID, Fields: change.Fields})
+// bones are what the steps of a plan do and wait for.
+func bones(planned v1alpha1.MigrationPlan) []v1alpha1.Step {
+	var steps []v1alpha1.Step
+	for _, step := range planned.Steps {
+		bare := v1alpha1.Step{ID: step.ID, Phase: step.Phase, Gate: step.Gate}
+		for _, change := range step.Changes {
+			change.BeforeHash, change.AfterHash = "", ""
+			bare.Changes = append(bare.Changes, change)
+		}
+		steps = append(steps, bare)
 	}
-	return bare
+	return steps
 }

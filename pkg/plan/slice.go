@@ -12,7 +12,9 @@ import (
 // EnrollPhases are the phases of an enrolment, in order.
 func EnrollPhases() []v1alpha1.Phase {
 	return []v1alpha1.Phase{
-		v1alpha1.PhasePin, v1alpha1.PhaseEnableAmbient, v1alpha1.PhaseRestartWorkloads, v1alpha1.PhaseDisableInjection, v1alpha1.PhaseVerify,
+		v1alpha1.PhaseDeployWaypoints, v1alpha1.PhaseMigratePolicies, v1alpha1.PhasePin, v1alpha1.PhaseActivateWaypoints,
+		v1alpha1.PhaseEnableAmbient, v1alpha1.PhaseRestartWorkloads, v1alpha1.PhaseSettlePolicies, v1alpha1.PhaseDisableInjection,
+		v1alpha1.PhaseVerify,
 	}
 }
 
@@ -55,9 +57,9 @@ func Reached(remaining v1alpha1.MigrationPlan, mode string) v1alpha1.Phase {
 	phases := EnrollPhases()
 	for i, phase := range phases {
 		if slices.ContainsFunc(remaining.Steps, func(step v1alpha1.Step) bool { return step.Phase == phase }) {
-			// Pins that remain in a namespace that is ambient come too late to
-			// undo its label.
-			return phases[max(i-1, 1)]
+			// What remains of the phases before the ambient label comes too late
+			// to undo it.
+			return phases[max(i-1, slices.Index(phases, v1alpha1.PhaseEnableAmbient))]
 		}
 	}
 	return v1alpha1.PhaseDisableInjection

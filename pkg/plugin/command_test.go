@@ -122,7 +122,7 @@ func TestUsageErrors(t *testing.T) {
 		{"status --skip nothing", `there is no check and no category of checks "nothing"`},
 		{"plan --checks nothing", `there is no check and no category of checks "nothing"`},
 		{"plan --fail-on never", `unknown value "never" of --fail-on: use error or warning`},
-		{"plan --from somewhere", `unknown phase "somewhere": use one of pin, enable-ambient, restart-workloads, disable-injection, verify`},
+		{"plan --from somewhere", `unknown phase "somewhere": use one of deploy-waypoints, migrate-policies, pin, activate-waypoints, enable-ambient, restart-workloads, settle-policies, disable-injection, verify`},
 		{"plan --from verify --until pin", "phase verify comes after phase pin"},
 		{"plan --assume-complete", "--assume-complete says something about the files of -f, and there are none"},
 		{"status --watch -o json", "--watch shows a cluster to people"},

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -80,6 +81,9 @@ func (o *planOptions) manifests(phase plan.Manifests, blocked bool) ([]byte, err
 			segments := plan.Segments(field.Path)
 			fmt.Fprintf(&text, "# Running pods need: kubectl -n %s label pod %s %s=%v\n", o.name, change.Object.Name, segments[len(segments)-1], field.After)
 		}
+	}
+	for _, object := range phase.Deleted {
+		fmt.Fprintf(&text, "# To be deleted: kubectl -n %s delete %s %s\n", object.Namespace, strings.ToLower(object.Kind), object.Name)
 	}
 	for _, object := range phase.Objects {
 		data, err := yaml.Marshal(object)

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -71,16 +72,22 @@ func (o *runOptions) needs(planned v1alpha1.MigrationPlan) ([]authorizationv1.Re
 			if err != nil {
 				return nil, fmt.Errorf("%s: %w", change.Object, err)
 			}
-			add(change.Object.Namespace, mapping.Resource.Group, mapping.Resource.Resource, "", "get", "patch")
+			verbs := []string{"get", "patch"}
+			switch {
+			case change.Create != nil:
+				verbs = []string{"get", "create"}
+			case change.Delete:
+				verbs = []string{"get", "delete"}
+			}
+			add(change.Object.Namespace, mapping.Resource.Group, mapping.Resource.Resource, "", verbs...)
 		}
 	}
-	add("", "", "namespaces", "", "list", "watch")
-	add(o.name, "", "pods", "", "list", "watch")
-	for _, resource := range []string{"replicasets", "deployments", "statefulsets", "daemonsets"} {
-		add(o.name, "apps", resource, "", "list", "watch")
+	watches, err := actions.WatchesOf(planned, o.name, mapper)
+	if err != nil {
+		return nil, err
 	}
-	for _, resource := range []string{"jobs", "cronjobs"} {
-		add(o.name, "batch", resource, "", "list", "watch")
+	for _, watch := range watches {
+		add(watch.Namespace, watch.Resource.Group, watch.Resource.Resource, "", "list", "watch")
 	}
 	add(o.name, "", "configmaps", "", "create", "get", "update", "delete", "list")
 	add(o.name, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")

@@ -129,18 +129,15 @@ func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
 	if err != nil {
 		return err
 	}
+	trial := &dryRun{writer: writer, state: plan.NewProjection(run.snapshot), created: map[v1alpha1.ObjectReference]bool{}}
 	diffs := func(step v1alpha1.Step) ([]render.ObjectDiff, error) {
 		var diffs []render.ObjectDiff
 		for _, change := range step.Changes {
-			before, err := writer.Get(ctx, change.Object)
+			diff, err := trial.try(ctx, change)
 			if err != nil {
 				return nil, err
 			}
-			after, _, err := writer.Change(ctx, change, true)
-			if err != nil {
-				return nil, err
-			}
-			diffs = append(diffs, render.ObjectDiff{Name: change.Object.String(), Before: plan.Bare(before.Object), After: plan.Bare(after.Object)})
+			diffs = append(diffs, diff)
 		}
 		return diffs, nil
 	}
@@ -156,6 +153,9 @@ func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
 	render.Gates(o.Streams.Out, run.plan, false)
 	if err := render.Steps(o.Streams.Out, run.plan, diffs); err != nil {
 		return err
+	}
+	if trial.untried > 0 {
+		fmt.Fprintf(o.Streams.Out, "\nNot tried, since what they change does not exist yet: %d of the changes.\n", trial.untried)
 	}
 	fmt.Fprintln(o.Streams.Out, "\nDry run: the API server accepts every change; nothing was changed.")
 	return nil

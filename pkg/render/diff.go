@@ -3,6 +3,7 @@ package render
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -13,7 +14,8 @@ import (
 // contextLines is how many unchanged lines surround a change, as diff -u has it.
 const contextLines = 3
 
-// ObjectDiff is one object before and after.
+// ObjectDiff is one object before and after. One that is created has no before,
+// one that is deleted no after.
 type ObjectDiff struct {
 	// Name is how the diff calls it, such as "Deployment shop/cart".
 	Name          string
@@ -23,24 +25,32 @@ type ObjectDiff struct {
 // Diff writes objects as a unified diff of their YAML.
 func Diff(out io.Writer, diffs []ObjectDiff) error {
 	for _, diff := range diffs {
-		before, err := yaml.Marshal(diff.Before)
+		before, from, err := side(diff.Before, diff.Name+" (now)")
 		if err != nil {
 			return fmt.Errorf("%s: %w", diff.Name, err)
 		}
-		after, err := yaml.Marshal(diff.After)
+		after, to, err := side(diff.After, diff.Name+" (after)")
 		if err != nil {
 			return fmt.Errorf("%s: %w", diff.Name, err)
 		}
-		unified := difflib.UnifiedDiff{
-			A: lines(before), FromFile: diff.Name + " (now)",
-			B: lines(after), ToFile: diff.Name + " (after)",
-			Context: contextLines,
-		}
+		unified := difflib.UnifiedDiff{A: before, FromFile: from, B: after, ToFile: to, Context: contextLines}
 		if err := difflib.WriteUnifiedDiff(out, unified); err != nil {
 			return fmt.Errorf("%s: %w", diff.Name, err)
 		}
 	}
 	return nil
+}
+
+// side is one side of a diff and what it is called, as diff -N has it: of an
+// object that is not there, nothing. Status is not what a plan writes.
+func side(object map[string]any, name string) (text []string, called string, err error) {
+	if object == nil {
+		return nil, "/dev/null", nil
+	}
+	declared := maps.Clone(object)
+	delete(declared, "status")
+	data, err := yaml.Marshal(declared)
+	return lines(data), name, err
 }
 
 // lines splits text behind each line break.

@@ -26,7 +26,9 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 	fmt.Fprintf(out, "%s %s: %s\n\n", verb, plan.Namespace, state)
 	overview := plan.Overview
 	for _, line := range []struct{ name, text string }{
+		{"creates", changes(overview.Creates)},
 		{"changes", changes(overview.Changes)},
+		{"deletes", changes(overview.Deletes)},
 		{"restarts", restarted(overview)},
 		{"blocked by", strings.Join(overview.Blockers, ", ")},
 		{"at risk", strings.Join(overview.Risks, ", ")},
@@ -108,12 +110,13 @@ func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step)
 		return nil
 	}
 	for i, step := range plan.Steps {
-		head := fmt.Sprintf("%2d  %-18s ", i+1, step.Phase)
+		head := fmt.Sprintf("%2d  %-20s ", i+1, step.Phase)
 		fmt.Fprintf(out, "%s%s\n", head, wrapped(step.Summary, len(head)))
 		for _, note := range step.Notes {
 			fmt.Fprintf(out, "%*s%s\n", len(head), "", wrapped("("+note+")", len(head)))
 		}
 		if diffs == nil {
+			madeAndUnmade(out, step, len(head))
 			continue
 		}
 		changed, err := diffs(step)
@@ -129,6 +132,18 @@ func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step)
 		}
 	}
 	return nil
+}
+
+// madeAndUnmade lists what a step creates and deletes, where no diff shows it.
+func madeAndUnmade(out io.Writer, step v1alpha1.Step, indent int) {
+	for _, change := range step.Changes {
+		switch {
+		case change.Create != nil:
+			fmt.Fprintf(out, "%*screate %s\n", indent, "", change.Object)
+		case change.Delete:
+			fmt.Fprintf(out, "%*sdelete %s\n", indent, "", change.Object)
+		}
+	}
 }
 
 // Gone writes what a rollback cannot put back.
@@ -150,6 +165,10 @@ func Kept(out io.Writer, kept []v1alpha1.KeptField) {
 	fmt.Fprintln(out, "\nLEFT ALONE (changed by somebody else since)")
 	for _, field := range kept {
 		fmt.Fprintf(out, "  %s\n", field.Object)
+		if field.Path == "" {
+			fmt.Fprintf(out, "    %s\n", wrapped(field.Reason, 4))
+			continue
+		}
 		text := fmt.Sprintf("%s is %s; the run had written %s over %s", field.Path, value(field.Found), value(field.Expected), value(field.Wanted))
 		fmt.Fprintf(out, "    %s\n", wrapped(text, 4))
 	}

@@ -9,6 +9,10 @@ package v1alpha1
 // Group is the API group of the documents, and the prefix of annotations.
 const Group = "ambient.kubectl-ambient.dev"
 
+// OriginLabel marks the objects that an enrolment created. Nothing that lacks it
+// is ever taken for one of them.
+const OriginLabel = Group + "/origin"
+
 // GroupVersion is the apiVersion of every document in this package.
 const GroupVersion = Group + "/v1alpha1"
 
@@ -49,8 +53,3 @@ func (r ObjectReference) String() string {
 	}
 	return r.Kind + " " + r.Namespace + "/" + r.Name
 }
-
-// OriginLabel is on every object that a run creates: the name of what it carries
-// over. The annotation of the same key says which object that is. An object without
-// it is somebody else's, and never overwritten.
-const OriginLabel = Group + "/origin"

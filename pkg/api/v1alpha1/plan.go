@@ -17,20 +17,28 @@ type Phase string
 
 // The phases of an enrolment, in order.
 const (
-	PhasePin              Phase = "pin"
-	PhaseEnableAmbient    Phase = "enable-ambient"
-	PhaseRestartWorkloads Phase = "restart-workloads"
-	PhaseDisableInjection Phase = "disable-injection"
-	PhaseVerify           Phase = "verify"
+	PhaseDeployWaypoints   Phase = "deploy-waypoints"
+	PhaseMigratePolicies   Phase = "migrate-policies"
+	PhasePin               Phase = "pin"
+	PhaseActivateWaypoints Phase = "activate-waypoints"
+	PhaseEnableAmbient     Phase = "enable-ambient"
+	PhaseRestartWorkloads  Phase = "restart-workloads"
+	PhaseSettlePolicies    Phase = "settle-policies"
+	PhaseDisableInjection  Phase = "disable-injection"
+	PhaseVerify            Phase = "verify"
 )
 
 // The phases of a rollback, in order.
 const (
-	PhaseRestoreInjection Phase = "restore-injection"
-	PhaseRestoreWorkloads Phase = "restore-workloads"
-	PhaseReplacePods      Phase = "replace-pods"
-	PhaseDisableAmbient   Phase = "disable-ambient"
-	PhaseUnpin            Phase = "unpin"
+	PhaseUnsettlePolicies    Phase = "unsettle-policies"
+	PhaseRestoreInjection    Phase = "restore-injection"
+	PhaseRestoreWorkloads    Phase = "restore-workloads"
+	PhaseReplacePods         Phase = "replace-pods"
+	PhaseDisableAmbient      Phase = "disable-ambient"
+	PhaseDeactivateWaypoints Phase = "deactivate-waypoints"
+	PhaseRestorePolicies     Phase = "restore-policies"
+	PhaseRemoveWaypoints     Phase = "remove-waypoints"
+	PhaseUnpin               Phase = "unpin"
 )
 
 // MigrationPlan is what a run would do, in order.
@@ -60,8 +68,12 @@ type MigrationPlan struct {
 
 // Overview is a plan in figures.
 type Overview struct {
-	// Changes counts the objects that are changed, by kind.
+	// Creates, Changes and Deletes count objects by kind. One that a plan
+	// creates and changes counts as created, one that it changes and deletes as
+	// deleted.
+	Creates map[string]int `json:"creates,omitempty"`
 	Changes map[string]int `json:"changes,omitempty"`
+	Deletes map[string]int `json:"deletes,omitempty"`
 	// RestartedWorkloads are replaced pod by pod, RestartedPods in all.
 	RestartedWorkloads int `json:"restartedWorkloads"`
 	RestartedPods      int `json:"restartedPods"`
@@ -87,18 +99,24 @@ type Step struct {
 	Gate Gate `json:"gate"`
 }
 
-// Change is one object that a step changes.
+// Change is one object that a step changes, creates or deletes.
 type Change struct {
 	Object ObjectReference `json:"object"`
-	// UID is that of the object the plan was made for.
+	// UID is that of the object the plan was made for; empty where the plan
+	// itself creates the object.
 	UID    string        `json:"uid,omitempty"`
-	Fields []FieldChange `json:"fields"`
+	Fields []FieldChange `json:"fields,omitempty"`
+	// Create is the whole object that the step creates. It bears OriginLabel.
+	Create map[string]any `json:"create,omitempty"`
+	// Delete is true where the step deletes the object.
+	Delete bool `json:"delete,omitempty"`
 	// BeforeHash is the content hash of the object as the step finds it,
 	// after the steps before it: without status and the fields that the API
-	// server manages.
-	BeforeHash string `json:"beforeHash"`
-	// AfterHash is that of the object as the step leaves it.
-	AfterHash string `json:"afterHash"`
+	// server manages. It is empty where the step creates the object.
+	BeforeHash string `json:"beforeHash,omitempty"`
+	// AfterHash is that of the object as the step leaves it; empty where the
+	// step deletes it.
+	AfterHash string `json:"afterHash,omitempty"`
 }
 
 // FieldChange is one field of an object before and after a step. A nil value
@@ -111,10 +129,12 @@ type FieldChange struct {
 }
 
 // KeptField is a field that a rollback would restore, if somebody else had
-// not changed it after the run.
+// not changed it after the run. Where the path is empty it is a whole object
+// that the rollback would delete, and Reason says why it does not.
 type KeptField struct {
 	Object ObjectReference `json:"object"`
 	Path   string          `json:"path"`
+	Reason string          `json:"reason,omitempty"`
 	// Expected is what the run had written, Found what is there now and
 	// Wanted what was there before the run.
 	Expected any `json:"expected"`
@@ -143,12 +163,35 @@ const (
 	GateReleased GateKind = "released"
 )
 
+// The gates that are about Gate.Objects.
+const (
+	// GateWaypointsReady: each Gateway would answer what is sent to it: istiod
+	// has programmed it as it is, it has an address, and all of its replicas are
+	// there.
+	GateWaypointsReady GateKind = "waypoints-ready"
+	// GatePoliciesAccepted: istiod has taken up each policy as it is. One for a
+	// Service that uses no waypoint yet is taken up although it binds to nothing.
+	GatePoliciesAccepted GateKind = "policies-accepted"
+	// GateWaypointsBound: istiod sends each Service's traffic through the
+	// waypoint that its label names, and each policy is bound to its waypoint.
+	GateWaypointsBound GateKind = "waypoints-bound"
+	// GateWaypointsUnbound: istiod sends no Service's traffic through another
+	// waypoint than its labels name now.
+	GateWaypointsUnbound GateKind = "waypoints-unbound"
+	// GateGone: the objects do not exist any more, nor do the pods that ran for
+	// a Gateway.
+	GateGone GateKind = "gone"
+)
+
 // Gate is the condition that a step waits for.
 type Gate struct {
 	Kind GateKind `json:"kind"`
 	// Workloads are those whose pods the gate is about; empty means all of
 	// the namespace that the gate can be about.
 	Workloads []ObjectReference `json:"workloads,omitempty"`
+	// Objects are what the other gates are about: Gateways, Services,
+	// ServiceEntries and policies.
+	Objects []ObjectReference `json:"objects,omitempty"`
 	// Since bounds GateInjected: pods created before it lacked their sidecar
 	// before the migration, and keep lacking it.
 	Since *time.Time `json:"since,omitempty"`

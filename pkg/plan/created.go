@@ -1,0 +1,217 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/label"
+)
+
+// createdObject is an object that the runs may have created.
+type createdObject struct {
+	phase  v1alpha1.Phase
+	object v1alpha1.ObjectReference
+	// contents are what each write left, oldest first.
+	contents []map[string]any
+}
+
+func noteCreated(created []createdObject, phase v1alpha1.Phase, change v1alpha1.Change) []createdObject {
+	for i := range created {
+		if created[i].object == change.Object {
+			created[i].contents = append(created[i].contents, change.Create)
+			return created
+		}
+	}
+	return append(created, createdObject{phase: phase, object: change.Object, contents: []map[string]any{change.Create}})
+}
+
+// rewrite notes a later change of the object.
+func (c *createdObject) rewrite(change v1alpha1.Change) error {
+	if change.Delete {
+		return nil
+	}
+	after, err := Apply(c.contents[len(c.contents)-1], change.Fields)
+	if err != nil {
+		return fmt.Errorf("%s: %w", change.Object, err)
+	}
+	c.contents = append(c.contents, after)
+	return nil
+}
+
+// untouched says whether an object is what one of the writes left.
+func (c createdObject) untouched(live map[string]any) bool {
+	return slices.ContainsFunc(c.contents, func(content map[string]any) bool { return AsWritten(live, content, len(c.contents)-1) })
+}
+
+// seesAll wants the kinds to be known that the rollback is about: what cannot be
+// read is not gone.
+func (r *rollback) seesAll() error {
+	var references []v1alpha1.ObjectReference
+	for _, created := range r.created {
+		references = append(references, created.object)
+	}
+	for _, phase := range []v1alpha1.Phase{
+		v1alpha1.PhaseDeployWaypoints, v1alpha1.PhaseMigratePolicies, v1alpha1.PhaseActivateWaypoints, v1alpha1.PhaseSettlePolicies,
+	} {
+		references = append(references, r.objects(phase)...)
+	}
+	for _, reference := range references {
+		if coverage := r.snapshot.Coverage(reference.Kind, reference.Namespace); !coverage.Known() {
+			return fmt.Errorf("%s cannot be read, and has to be put back: %s", reference, coverage.Reason)
+		}
+	}
+	return nil
+}
+
+// deleteCreated plans one step that deletes what the runs created in a phase,
+// last created first. What is not any more what a run wrote, or what somebody
+// else has come to need, is kept.
+func (r *rollback) deleteCreated(phase v1alpha1.Phase, step v1alpha1.Step) error {
+	for _, created := range slices.Backward(r.created) {
+		live, found := r.snapshot.Object(created.object)
+		if created.phase != phase || !found {
+			continue
+		}
+		if kept, keep := r.keeps(created, live); keep {
+			r.plan.Kept = append(r.plan.Kept, kept)
+			continue
+		}
+		if err := r.state.deletes(&step, created.object); err != nil {
+			return err
+		}
+	}
+	step.Gate.Objects = changedBy(step)
+	r.plan.Steps = appendStep(r.plan.Steps, step)
+	return nil
+}
+
+// keeps says whether an object that a run created is to stay, and why.
+func (r *rollback) keeps(created createdObject, live mesh.Object) (v1alpha1.KeptField, bool) {
+	kept := v1alpha1.KeptField{Object: created.object}
+	if !created.untouched(live) {
+		kept.Reason = "it is not what the run created: somebody has changed it, or made it anew"
+		kept.Expected, kept.Found = differing(created.contents[len(created.contents)-1], live)
+		return kept, true
+	}
+	if created.object.Kind == mesh.KindGateway {
+		if users := r.remainingUsers(created.object); len(users) > 0 {
+			kept.Reason = "it is used by " + some(users) + ", which the rollback does not change"
+			return kept, true
+		}
+		return kept, false
+	}
+	for _, target := range mesh.TargetsIn(live) {
+		if by := r.stillTargeted(target); by != "" {
+			kept.Reason = "it is for " + by
+			return kept, true
+		}
+	}
+	return kept, false
+}
+
+// differing are the specs of an object as it was written and as it is, where
+// they differ.
+func differing(written, live map[string]any) (expected, found any) {
+	if Equal(written["spec"], live["spec"]) {
+		return nil, nil
+	}
+	return written["spec"], live["spec"]
+}
+
+// remainingUsers are the objects that name a waypoint and are not changed by the
+// steps planned so far.
+func (r *rollback) remainingUsers(gateway v1alpha1.ObjectReference) []string {
+	var users []string
+	for _, user := range r.snapshot.WaypointUsedBy(gateway.Namespace, gateway.Name) {
+		if !r.released(user, gateway) {
+			users = append(users, user.String())
+		}
+	}
+	return users
+}
+
+// released says whether the labels of a waypoint's user are put back by this
+// rollback, so that they name it no more.
+func (r *rollback) released(user, gateway v1alpha1.ObjectReference) bool {
+	for _, reference := range append(r.objects(v1alpha1.PhaseActivateWaypoints), r.namespace.Reference()) {
+		if unversioned(reference) != unversioned(user) {
+			continue
+		}
+		object, found := r.snapshot.Object(reference)
+		if !found {
+			return true
+		}
+		labels := r.labelsAfter(reference, object)
+		in, name, named := mesh.NamedWaypoint(labels, mesh.Namespace{Name: namespaceOf(user)})
+		return !named || in != gateway.Namespace || name != gateway.Name
+	}
+	return false
+}
+
+// labelsAfter are the labels of an object once its share of activate-waypoints
+// is undone.
+func (r *rollback) labelsAfter(reference v1alpha1.ObjectReference, object mesh.Object) map[string]string {
+	labels := map[string]string{}
+	read, _ := Lookup(object, "/metadata/labels").(map[string]any)
+	for name, value := range read {
+		set(labels, name, value)
+	}
+	for _, edit := range r.edits(v1alpha1.PhaseActivateWaypoints, reference, object, false) {
+		segments := Segments(edit.path)
+		set(labels, segments[len(segments)-1], edit.after)
+	}
+	return labels
+}
+
+// stillTargeted says what of a policy's target keeps needing the policy: a
+// waypoint that stays, or a Service that somebody else sends through one now. A
+// policy with a selector has no target.
+func (r *rollback) stillTargeted(target mesh.Target) string {
+	for _, created := range r.created {
+		if created.object.Kind != mesh.KindGateway || target.Kind != mesh.KindGateway || created.object.Name != target.Name || created.object.Namespace != target.Namespace {
+			continue
+		}
+		live, found := r.snapshot.Object(created.object)
+		if !found {
+			continue
+		}
+		if _, keep := r.keeps(created, live); keep {
+			return created.object.String() + ", which is kept"
+		}
+	}
+	for _, kept := range r.plan.Kept {
+		object := kept.Object
+		if object.Kind == target.Kind && object.Namespace == target.Namespace && object.Name == target.Name &&
+			strings.HasPrefix(kept.Path, Pointer("/metadata/labels", label.IoIstioUseWaypoint.Name)) {
+			return object.String() + ", which somebody else sends through a waypoint now"
+		}
+	}
+	return ""
+}
+
+// unversioned names an object whichever version of its kind it is read in.
+func unversioned(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
+	reference.APIVersion = ""
+	return reference
+}
+
+// namespaceOf is the namespace that an object is in, or is.
+func namespaceOf(reference v1alpha1.ObjectReference) string {
+	if reference.Kind == mesh.KindNamespace {
+		return reference.Name
+	}
+	return reference.Namespace
+}
+
+// mostUsers is how many users of a waypoint are named.
+const mostUsers = 3
+
+func some(names []string) string {
+	if len(names) <= mostUsers {
+		return strings.Join(names, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(names[:mostUsers], ", "), len(names)-mostUsers)
+}
