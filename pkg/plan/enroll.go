@@ -9,6 +9,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 )
@@ -16,23 +17,28 @@ import (
 // Enroll plans the move of a namespace to ambient mode. A plan without steps
 // means that there is nothing to do; a blocked one holds the steps that would
 // be taken if its gates held.
-func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace) (v1alpha1.MigrationPlan, error) {
+func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (v1alpha1.MigrationPlan, error) {
 	planned := v1alpha1.MigrationPlan{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationEnroll, Namespace: namespace.Name,
-		Steps: []v1alpha1.Step{},
-		Gates: checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: namespace}),
+		Steps: []v1alpha1.Step{}, Accepted: options.Accept,
 	}
+	translation, err := translate.Namespace(snapshot, namespace, options.Translation)
+	if err != nil {
+		return planned, err
+	}
+	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), translation: translation, options: options}
+	if planned.Steps, err = planner.steps(); err != nil {
+		return planned, err
+	}
+	migration, err := planner.judge(&planned)
+	if err != nil {
+		return planned, err
+	}
+	planned.Gates = checks.Run(slices.Concat(checks.EnrollGates(), checks.PlanGates()), checks.Subject{
+		Snapshot: snapshot, Namespace: namespace, Migration: migration,
+	})
+	options.accept(planned.Gates)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
-	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot)}
-	for _, part := range []func() ([]v1alpha1.Step, error){
-		planner.pin, planner.enableAmbient, planner.restartWorkloads, planner.disableInjection,
-	} {
-		steps, err := part()
-		if err != nil {
-			return planned, err
-		}
-		planned.Steps = append(planned.Steps, steps...)
-	}
 	planned.Overview = overview(snapshot, planned)
 	if len(planned.Steps) == 0 {
 		// Nothing can be done; whether nothing has to be is another question.
@@ -51,10 +57,27 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace) (v1alpha1.Migrati
 }
 
 type enrolment struct {
-	snapshot  *mesh.Snapshot
-	namespace mesh.Namespace
+	snapshot    *mesh.Snapshot
+	namespace   mesh.Namespace
+	options     Options
+	translation translate.Translation
 	// state is the mesh as the steps planned so far leave it.
 	state *Projection
+}
+
+// steps are those of all phases but the last, which only looks.
+func (e enrolment) steps() ([]v1alpha1.Step, error) {
+	steps := []v1alpha1.Step{}
+	for _, part := range []func() ([]v1alpha1.Step, error){
+		e.deployWaypoints, e.migratePolicies, e.pin, e.activateWaypoints, e.enableAmbient, e.restartWorkloads, e.settlePolicies, e.disableInjection,
+	} {
+		added, err := part()
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, added...)
+	}
+	return steps, nil
 }
 
 // pin keeps out what must stay out. It comes before the namespace's label, so

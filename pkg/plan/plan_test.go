@@ -35,7 +35,7 @@ func shop(namespace labels, parts ...any) []unstructured.Unstructured {
 func enroll(t *testing.T, objects []unstructured.Unstructured) v1alpha1.MigrationPlan {
 	t.Helper()
 	snapshot := fixture.Snapshot(objects)
-	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"))
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -303,7 +303,7 @@ func TestEnrollIsBlockedByWhatCannotBeSeen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"))
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{})
 	if err != nil || !planned.Blocked {
 		t.Errorf("blocked is %t, %v", planned.Blocked, err)
 	}
@@ -349,7 +349,7 @@ func TestEnrollDoesNotChangeTheSnapshot(t *testing.T) {
 	snapshot := fixture.Snapshot(objects)
 	var plans []string
 	for range 2 {
-		planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"))
+		planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -378,7 +378,7 @@ func TestEnrollBearsPodsThatAreKnownByMetadataAlone(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop")); err != nil {
+	if _, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{}); err != nil {
 		t.Logf("the error is %v", err)
 	}
 }

@@ -40,7 +40,7 @@ func (o *runOptions) prepareEnroll(ctx context.Context) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	planned, err := plan.Enroll(snapshot, namespace)
+	planned, err := plan.Enroll(snapshot, namespace, plan.Options{})
 	if err != nil {
 		return nil, err
 	}

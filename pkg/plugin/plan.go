@@ -99,7 +99,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	whole, err := plan.Enroll(snapshot, namespace)
+	whole, err := plan.Enroll(snapshot, namespace, plan.Options{})
 	if err != nil {
 		return err
 	}

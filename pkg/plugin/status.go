@@ -186,7 +186,7 @@ func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snap
 	if !inMesh || checks.Protected(snapshot, namespace.Name) {
 		return nil
 	}
-	planned, err := plan.Enroll(snapshot, namespace)
+	planned, err := plan.Enroll(snapshot, namespace, plan.Options{})
 	if err != nil {
 		return fmt.Errorf("namespace %s: %w", namespace.Name, err)
 	}

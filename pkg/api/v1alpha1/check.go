@@ -43,6 +43,9 @@ type CheckResult struct {
 	// or the annotation of an object. Its status is then skip. A migration goes
 	// by the finding all the same.
 	Suppressed string `json:"suppressed,omitempty"`
+	// Accepted is true where an operator has accepted the finding, which then does
+	// not block.
+	Accepted bool `json:"accepted,omitempty"`
 	// Docs is where the check is explained: a file of the project's repository
 	// and a heading in it.
 	Docs string `json:"docs,omitempty"`
@@ -52,7 +55,7 @@ type CheckResult struct {
 // that could not be seen. What at worst would be a warning stops nothing, seen or
 // not.
 func (r CheckResult) Blocks() bool {
-	return r.Status == StatusFail || r.Status == StatusUnknown && r.Severity != SeverityWarning
+	return !r.Accepted && (r.Status == StatusFail || r.Status == StatusUnknown && r.Severity != SeverityWarning)
 }
 
 // Summary counts the checks of a report by their outcome. A check with

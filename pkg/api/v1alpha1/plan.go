@@ -48,8 +48,13 @@ type MigrationPlan struct {
 	Namespace string    `json:"namespace"`
 	// Blocked is true when a gate fails or could not be seen: the steps are
 	// then what would be done, and nothing may be.
-	Blocked  bool          `json:"blocked"`
-	Overview Overview      `json:"overview"`
+	Blocked  bool     `json:"blocked"`
+	Overview Overview `json:"overview"`
+	// Access says which calls the steps decide differently; nil where they were
+	// not compared.
+	Access *AccessReport `json:"access,omitempty"`
+	// Accepted are the findings that were accepted, as they were named.
+	Accepted []string      `json:"accepted,omitempty"`
 	Gates    []CheckResult `json:"gates"`
 	Summary  Summary       `json:"summary"`
 	// Withheld is true where the steps are left out because the plan is

@@ -1,0 +1,202 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+)
+
+// deployWaypoints makes the waypoint before anything names it: one that was never
+// ready is passed by, policies and all.
+func (e enrolment) deployWaypoints() ([]v1alpha1.Step, error) {
+	waypoint := e.translation.Waypoint
+	if waypoint == nil {
+		return nil, nil
+	}
+	reference := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: waypoint.Namespace, Name: waypoint.Name}
+	step := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseDeployWaypoints), Phase: v1alpha1.PhaseDeployWaypoints,
+		Summary: "run waypoint " + waypoint.Name,
+		Notes:   []string{"nothing goes through it yet"},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsReady, Objects: []v1alpha1.ObjectReference{reference}},
+	}
+	if err := e.create(&step, waypoint.Objects); err != nil {
+		return nil, err
+	}
+	if len(step.Changes) > 0 {
+		return []v1alpha1.Step{step}, nil
+	}
+	gateway, found := e.snapshot.Gateway(waypoint.Namespace, waypoint.Name)
+	if state := e.snapshot.WaypointState(gateway); found && (!state.Programmed || state.ReadyEndpoints == 0) {
+		step.Summary, step.Notes = "wait for waypoint "+waypoint.Name, nil
+		return []v1alpha1.Step{step}, nil
+	}
+	return nil, nil
+}
+
+const gatewayVersion = "gateway.networking.k8s.io/v1"
+
+// create adds objects to a step. One whose name somebody else has taken is left out:
+// a gate names it, and blocks.
+func (e enrolment) create(step *v1alpha1.Step, objects []translate.Object) error {
+	for _, object := range objects {
+		err := e.state.creates(step, object.Content)
+		if taken := (*TakenError)(nil); err != nil && !errors.As(err, &taken) {
+			return err
+		}
+	}
+	return nil
+}
+
+// migratePolicies attaches to each service what its waypoint has to enforce, and
+// then lets the waypoint through where policies of pods would refuse it. Nothing of
+// it has any effect while nothing goes through the waypoint.
+func (e enrolment) migratePolicies() ([]v1alpha1.Step, error) {
+	objects := e.policies()
+	var steps []v1alpha1.Step
+	for _, service := range e.translation.Services {
+		step := v1alpha1.Step{
+			ID: stepID(v1alpha1.PhaseMigratePolicies, service.Need.Service), Phase: v1alpha1.PhaseMigratePolicies,
+			Summary: "attach the policies of " + shortName(service.Need.Service) + " to its waypoint",
+		}
+		if err := e.create(&step, attachedTo(objects, service.Need.Service)); err != nil {
+			return nil, err
+		}
+		step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
+		steps = appendStep(steps, step)
+	}
+	rest := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseMigratePolicies) + "/waypoint", Phase: v1alpha1.PhaseMigratePolicies,
+		Summary: "let the waypoint through, and nothing past it",
+		Notes:   reasonsOf(slices.Concat(attachedTo(objects, v1alpha1.ObjectReference{}), e.translation.Amended)),
+	}
+	if err := e.create(&rest, attachedTo(objects, v1alpha1.ObjectReference{})); err != nil {
+		return nil, err
+	}
+	for _, object := range e.translation.Amended {
+		if err := e.state.changes(&rest, object.Reference, []edit{{"/spec", object.Content["spec"]}}); err != nil {
+			return nil, err
+		}
+	}
+	rest.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(rest)}
+	return appendStep(steps, rest), nil
+}
+
+// policies are what the translation wants to be there: once nothing is left to be
+// moved, as it is to be in the end.
+func (e enrolment) policies() []translate.Object {
+	objects := slices.Clone(e.translation.Before)
+	if e.moving() {
+		return objects
+	}
+	for i := range objects {
+		for _, after := range e.translation.After {
+			if after.Reference == objects[i].Reference {
+				objects[i] = after
+			}
+		}
+	}
+	return objects
+}
+
+// moving says whether any workload has still to be moved.
+func (e enrolment) moving() bool {
+	return slices.ContainsFunc(e.snapshot.Workloads(e.namespace.Name), func(workload mesh.Workload) bool {
+		return e.snapshot.RoleOf(workload, e.namespace) == mesh.RoleMove || e.unfinished(workload)
+	})
+}
+
+func attachedTo(objects []translate.Object, service v1alpha1.ObjectReference) []translate.Object {
+	return slices.DeleteFunc(slices.Clone(objects), func(object translate.Object) bool { return object.Service != service })
+}
+
+// reasonsOf says once why each kind of object is there.
+func reasonsOf(objects []translate.Object) []string {
+	var reasons []string
+	for _, object := range objects {
+		reason := fmt.Sprintf("%s %s", object.Reference.Name, object.Why)
+		if !slices.Contains(reasons, reason) {
+			reasons = append(reasons, reason)
+		}
+	}
+	return reasons
+}
+
+// activateWaypoints sends the traffic of ambient callers, and of gateways where
+// requests are to be checked, through the waypoint.
+func (e enrolment) activateWaypoints() ([]v1alpha1.Step, error) {
+	var steps []v1alpha1.Step
+	bound := v1alpha1.Gate{Kind: v1alpha1.GateWaypointsBound}
+	for _, service := range e.translation.Services {
+		reference := service.Need.Service
+		step := v1alpha1.Step{
+			ID: stepID(v1alpha1.PhaseActivateWaypoints, reference), Phase: v1alpha1.PhaseActivateWaypoints,
+			Summary: "send calls to " + shortName(reference) + " through its waypoint",
+			Notes:   []string{"of callers in ambient mode: those with sidecars pass by waypoints"},
+			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateNone},
+		}
+		if service.WaypointName == "" {
+			step.Summary, step.Notes = "keep "+shortName(reference)+" without a waypoint", nil
+		}
+		if err := e.state.changes(&step, reference, labelEdits(service.Labels)); err != nil {
+			return nil, err
+		}
+		targets := append([]v1alpha1.ObjectReference{reference}, references(attachedTo(e.translation.Before, reference))...)
+		switch {
+		case service.WaypointName == "":
+		case len(e.translation.NamespaceLabels) > 0:
+			bound.Objects = append(bound.Objects, targets...)
+		default:
+			step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateWaypointsBound, Objects: targets}
+		}
+		steps = appendStep(steps, step)
+	}
+	step := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseActivateWaypoints), Phase: v1alpha1.PhaseActivateWaypoints, Gate: bound,
+		Summary: "send calls to the services of namespace " + e.namespace.Name + " through its waypoint",
+		Notes:   []string{"of callers in ambient mode: those with sidecars pass by waypoints"},
+	}
+	if err := e.state.changes(&step, e.namespace.Reference(), labelEdits(e.translation.NamespaceLabels)); err != nil {
+		return nil, err
+	}
+	return appendStep(steps, step), nil
+}
+
+func references(objects []translate.Object) []v1alpha1.ObjectReference {
+	var all []v1alpha1.ObjectReference
+	for _, object := range objects {
+		all = append(all, object.Reference)
+	}
+	return all
+}
+
+func labelEdits(labels map[string]string) []edit {
+	var edits []edit
+	for _, name := range slices.Sorted(maps.Keys(labels)) {
+		edits = append(edits, edit{Pointer("/metadata/labels", name), labels[name]})
+	}
+	return edits
+}
+
+// settlePolicies leaves no policy that depends on how a run has marked the pods that
+// it moved.
+func (e enrolment) settlePolicies() ([]v1alpha1.Step, error) {
+	if !e.moving() {
+		return nil, nil
+	}
+	step := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseSettlePolicies), Phase: v1alpha1.PhaseSettlePolicies,
+		Summary: "let the policies hold without sidecars",
+		Notes:   reasonsOf(e.translation.After),
+	}
+	if err := e.create(&step, e.translation.After); err != nil {
+		return nil, err
+	}
+	step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
+	return appendStep(nil, step), nil
+}
