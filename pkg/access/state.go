@@ -2,19 +2,20 @@ package access
 
 import (
 	"net/netip"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
 // State is the mesh at one instant, as far as it decides calls to the servers of
-// some namespaces.
+// some namespaces. A Builder makes it; it does not change.
 type State struct {
-	snapshot *mesh.Snapshot
 	// Servers are the pods that calls are for, alike ones as one.
 	Servers []*Server
 	// Services are those that select any of Servers.
 	Services []*Service
+	// TrustDomain is that of the mesh's own identities.
+	TrustDomain string
 }
 
 // Server stands for pods that are alike: of one workload, with the same labels
@@ -22,7 +23,8 @@ type State struct {
 type Server struct {
 	// Workload is what runs the pods, or a pod that nothing controls.
 	Workload v1alpha1.ObjectReference
-	// Labels are the pods', those that the injector adds included.
+	// Labels are the pods', those that the injector adds included. Those that
+	// tell the pods of a workload apart are left out where no selector uses them.
 	Labels   map[string]string
 	Identity Identity
 	Mode     Mode
@@ -32,11 +34,57 @@ type Server struct {
 	NamedPorts map[string]uint32
 	// Ports are the pods' ports that containers declare or Services name.
 	Ports []uint32
-	// Addresses are those of the pods; empty where none runs yet.
+	// Addresses are those of the pods; empty where none runs yet. Where a policy
+	// asks for the address that is called, pods with different ones are several
+	// servers.
 	Addresses []netip.Addr
 	// UseWaypoint is the waypoint for traffic to the pods' own addresses; nil
 	// where there is none.
 	UseWaypoint *Waypoint
+
+	services []*Service
+	mutual   mutualTLS
+	// proxy is what a sidecar or gateway enforces, ztunnel what ztunnel does,
+	// direct what UseWaypoint does.
+	proxy, direct proxy
+	ztunnel       ztunnel
+	// protocols are what Services say of the pods' ports; the others are in none.
+	protocols map[uint32]Protocol
+}
+
+// Services returns those that select the server.
+func (s *Server) Services() []*Service { return slices.Clone(s.services) }
+
+// accepts says whether the pods understand HBONE: ambient ones do, whether
+// ztunnel has captured them already or not.
+func (s *Server) accepts() bool {
+	return s.Mode == ModeAmbient || s.Mode == ModeSidecar && s.Tunnels
+}
+
+// promisesTLS says whether the pods' label makes sidecars and gateways speak mTLS
+// to them, as they do to those that speak it themselves.
+func (s *Server) promisesTLS() bool { return s.Labels[labelTLSMode] == tlsModeIstio }
+
+// PodPort is the port of the pod that a call to a port of a Service reaches: of a
+// headless one the same, as its clients dial the pod's own address. It is 0 where
+// the server has no port of the name that the Service gives.
+func (s *Server) PodPort(service *Service, port uint32) uint32 {
+	if service == nil || service.Headless {
+		return port
+	}
+	for _, of := range service.Ports {
+		if of.Port == port {
+			return s.target(of)
+		}
+	}
+	return port
+}
+
+func (s *Server) target(port ServicePort) uint32 {
+	if port.TargetName != "" {
+		return s.NamedPorts[port.TargetName]
+	}
+	return port.Target
 }
 
 // Service is a Service in front of servers.
@@ -46,11 +94,33 @@ type Service struct {
 	Selector  map[string]string
 	Headless  bool
 	Ports     []ServicePort
+	// Addresses are the Service's own.
+	Addresses []netip.Addr
 	// Waypoint is the one that traffic to the Service goes through; nil where
 	// there is none, or where it was never ready: it is then bypassed.
 	Waypoint *Waypoint
 	// IngressUsesWaypoint is true where gateways use it, too.
 	IngressUsesWaypoint bool
+
+	// proxy is what Waypoint enforces.
+	proxy proxy
+	// promiseTLS is true where all servers promise mTLS: a sidecar sends none to
+	// any of a headless Service otherwise.
+	promiseTLS bool
+}
+
+// Selects says whether the Service is in front of a server.
+func (s *Service) Selects(server *Server) bool {
+	return len(s.Selector) > 0 && server.Workload.Namespace == s.Reference.Namespace && subset(s.Selector, server.Labels)
+}
+
+func (s *Service) port(number uint32) (ServicePort, bool) {
+	for _, port := range s.Ports {
+		if port.Port == number {
+			return port, true
+		}
+	}
+	return ServicePort{}, false
 }
 
 // Protocol is what istiod takes a port to carry.
@@ -71,6 +141,8 @@ type ServicePort struct {
 	Target     uint32
 	TargetName string
 	Protocol   Protocol
+	// TLS is true for a port of protocol TCP whose declared protocol is TLS.
+	TLS bool
 }
 
 // Waypoint is a waypoint that is ready.
@@ -79,8 +151,16 @@ type Waypoint struct {
 	// Class is its GatewayClass.
 	Class    string
 	Identity Identity
-	// Labels are those of the namespace's Gateway pods that policies go by.
-	Labels map[string]string
 	// Addresses are its pods'; empty where they are not known.
 	Addresses []netip.Addr
 }
+
+// String is the waypoint as messages name it.
+func (w *Waypoint) String() string { return w.Namespace + "/" + w.Name }
+
+// The labels by which proxies know what a pod speaks (istio
+// manifests/charts/istio-control/istio-discovery/files/injection-template.yaml).
+const (
+	labelTLSMode = "security.istio.io/tlsMode"
+	tlsModeIstio = "istio"
+)

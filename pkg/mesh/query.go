@@ -341,12 +341,25 @@ type Configuration struct {
 	DefaultProviders struct {
 		Tracing []string `json:"tracing"`
 	} `json:"defaultProviders"`
-	DefaultConfig struct {
+	// TrustDomain is that of the mesh's own identities; cluster.local where the
+	// configuration does not say (istio pkg/config/mesh, DefaultMeshConfig).
+	TrustDomain string `json:"trustDomain"`
+	// TrustDomainAliases are others that policies for TrustDomain mean, too.
+	TrustDomainAliases []string `json:"trustDomainAliases"`
+	// ExtensionProviders are the external authorizers, tracers and the like, each
+	// by its name and by the one field that says of what kind it is.
+	ExtensionProviders []map[string]any `json:"extensionProviders"`
+	DefaultConfig      struct {
+		// ProxyMetadata are variables of every sidecar.
+		ProxyMetadata map[string]any `json:"proxyMetadata"`
 		// Tracing holds what spans are sent to, by its kind, beside numbers that
 		// shape them.
 		Tracing map[string]any `json:"tracing"`
 	} `json:"defaultConfig"`
 }
+
+// DefaultTrustDomain is the trust domain of an installation that names none.
+const DefaultTrustDomain = "cluster.local"
 
 // configurationsOf reads the mesh configuration of each revision. One that
 // cannot be read is left out: doubtInstallations says so.
@@ -361,6 +374,7 @@ func configurationsOf(configMaps []corev1.ConfigMap) []Configuration {
 			continue
 		}
 		configuration.RootNamespace = cmp.Or(configuration.RootNamespace, configMap.Namespace)
+		configuration.TrustDomain = cmp.Or(configuration.TrustDomain, DefaultTrustDomain)
 		configuration.Revision = cmp.Or(configMap.Labels[label.IoIstioRev.Name], DefaultRevision)
 		configuration.ConfigMap = v1alpha1.ObjectReference{APIVersion: "v1", Kind: "ConfigMap", Namespace: configMap.Namespace, Name: configMap.Name}
 		configurations = append(configurations, configuration)

@@ -325,6 +325,17 @@ func (s *Snapshot) WaypointOf(labels map[string]string, namespace Namespace) (ga
 	if managed := labels[label.GatewayManaged.Name]; managed == "istio.io-mesh-controller" || managed == "istio.io-eastwest-controller" {
 		return gatewayv1.Gateway{}, false
 	}
+	return s.waypointFor(labels, namespace, TrafficService)
+}
+
+// WorkloadWaypointOf returns the waypoint that traffic to a pod's own address
+// goes through, by the same rules (istio ambient/waypoints.go,
+// fetchWaypointForWorkload).
+func (s *Snapshot) WorkloadWaypointOf(labels map[string]string, namespace Namespace) (gatewayv1.Gateway, bool) {
+	return s.waypointFor(labels, namespace, TrafficWorkload)
+}
+
+func (s *Snapshot) waypointFor(labels map[string]string, namespace Namespace, traffic string) (gatewayv1.Gateway, bool) {
 	in, name, set := useOf(labels, namespace.Name)
 	if !set {
 		in, name, set = useOf(namespace.Labels, namespace.Name)
@@ -333,7 +344,7 @@ func (s *Snapshot) WaypointOf(labels map[string]string, namespace Namespace) (ga
 		return gatewayv1.Gateway{}, false
 	}
 	gateway, found := s.Gateway(in, name)
-	if !found || !AdmitsFrom(gateway, namespace) || !Takes(s.Traffic(gateway), TrafficService) {
+	if !found || !AdmitsFrom(gateway, namespace) || !Takes(s.Traffic(gateway), traffic) {
 		return gatewayv1.Gateway{}, false
 	}
 	return gateway, true

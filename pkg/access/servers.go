@@ -1,0 +1,256 @@
+package access
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
+	"sigs.k8s.io/yaml"
+)
+
+// addNamespace adds the servers of a namespace and the Services in front of them.
+func (b *building) addNamespace(name string) {
+	namespace, found := b.snapshot.Namespace(name)
+	if !found {
+		return
+	}
+	group := grouping{building: b, namespace: namespace, byKey: map[string]*Server{}}
+	counted := map[string]bool{}
+	for _, workload := range b.snapshot.Workloads(name) {
+		pods := b.snapshot.PodsOf(workload)
+		progress := b.progress(workload.Reference)
+		for _, pod := range pods {
+			counted[pod.Name] = true
+			if progress != ProgressAfter {
+				group.addPod(workload.Reference, pod, workload.Template.Spec.Containers)
+			}
+		}
+		if len(pods) == 0 || progress != ProgressNone {
+			group.addTemplate(workload)
+		}
+	}
+	for _, pod := range b.snapshot.Pods(name) {
+		if !counted[pod.Name] {
+			group.addPod(b.ownerOf(pod), pod, nil)
+		}
+	}
+	b.state.Servers = append(b.state.Servers, group.servers...)
+	b.addServices(namespace, group.servers)
+}
+
+// progress finds a workload whichever version of its kind names it.
+func (b *building) progress(workload v1alpha1.ObjectReference) Progress {
+	if progress, moved := b.overlay.Moved[workload]; moved {
+		return progress
+	}
+	for reference, progress := range b.overlay.Moved {
+		reference.APIVersion = workload.APIVersion
+		if reference == workload {
+			return progress
+		}
+	}
+	return ProgressNone
+}
+
+// ownerOf names what runs a pod of no workload that is known: some other
+// controller, or nothing.
+func (b *building) ownerOf(pod mesh.Pod) v1alpha1.ObjectReference {
+	if owner, owned := b.snapshot.OwnerOf(pod); owned {
+		return v1alpha1.ObjectReference{APIVersion: owner.APIVersion, Kind: owner.Kind, Namespace: pod.Namespace, Name: owner.Name}
+	}
+	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindPod, Namespace: pod.Namespace, Name: pod.Name}
+}
+
+// grouping puts alike pods together.
+type grouping struct {
+	*building
+	namespace mesh.Namespace
+	servers   []*Server
+	byKey     map[string]*Server
+}
+
+// addPod adds a live pod. Waypoints are no servers.
+func (g *grouping) addPod(workload v1alpha1.ObjectReference, pod mesh.Pod, containers []corev1.Container) {
+	if g.isWaypoint(pod.Labels) {
+		return
+	}
+	if pod.Object != nil {
+		containers = containersOf(pod.Object)
+	}
+	g.add(&Server{
+		Workload: workload, Labels: g.telling(pod.Labels), Mode: g.modeOf(pod), Tunnels: pod.Tunnels(),
+		Identity: g.identity(pod.ServiceAccount), Addresses: parseAddresses(pod.Addresses),
+	}, containers)
+}
+
+// modeOf says how a live pod takes part: one that istio-cni's rule captures is
+// ambient, whether it has come to it yet or not.
+func (g *grouping) modeOf(pod mesh.Pod) Mode {
+	switch {
+	case pod.HasSidecar():
+		return ModeSidecar
+	case pod.IsGateway():
+		return ModeGateway
+	case g.rule.Captures(pod, g.namespace.Labels):
+		return ModeAmbient
+	default:
+		return ModeOutside
+	}
+}
+
+// addTemplate adds what a pod made from a workload's template would be.
+func (g *grouping) addTemplate(workload mesh.Workload) {
+	template := workload.Template
+	if g.isWaypoint(template.Labels) {
+		return
+	}
+	pod := mesh.Pod{Namespace: g.namespace.Name, Labels: template.Labels, Annotations: template.Annotations, HostNetwork: template.Spec.HostNetwork}
+	server := &Server{Workload: workload.Reference, Labels: maps.Clone(template.Labels), Identity: g.identity(template.Spec.ServiceAccountName)}
+	if server.Labels == nil {
+		server.Labels = map[string]string{}
+	}
+	injector, injected := g.snapshot.Injectors().Injecting(g.namespace.Labels, template.Labels, template.Annotations, template.Spec.HostNetwork)
+	switch {
+	case workload.IsGateway():
+		server.Mode = ModeGateway
+		if injected {
+			canonical(server.Labels, workload.Reference.Name)
+		}
+	case workload.CarriesProxy():
+		server.Mode = ModeSidecar
+	case injected:
+		server.Mode = ModeSidecar
+		canonical(server.Labels, workload.Reference.Name)
+		if !workload.IsAgent() {
+			setDefault(server.Labels, labelTLSMode, tlsModeIstio)
+			if g.tunnels(injector.Revision, template.Annotations) {
+				setDefault(server.Labels, mesh.TunnelLabel, mesh.TunnelHTTP)
+			}
+		}
+	case g.rule.Captures(pod, g.namespace.Labels):
+		server.Mode = ModeAmbient
+	default:
+		server.Mode = ModeOutside
+	}
+	server.Labels = g.telling(server.Labels)
+	server.Tunnels = server.Labels[mesh.TunnelLabel] == mesh.TunnelHTTP
+	g.add(server, template.Spec.Containers)
+}
+
+// canonical sets the labels that every injected pod gets (istio
+// manifests/charts/istio-control/istio-discovery/files/injection-template.yaml).
+func canonical(labels map[string]string, name string) {
+	setDefault(labels, "service.istio.io/canonical-name", cmp.Or(labels["app.kubernetes.io/name"], labels["app"], name))
+	setDefault(labels, "service.istio.io/canonical-revision", cmp.Or(labels["app.kubernetes.io/version"], labels["version"], "latest"))
+}
+
+func setDefault(labels map[string]string, key, value string) {
+	labels[key] = cmp.Or(labels[key], value)
+}
+
+// variableHBONE makes a sidecar accept HBONE, and the injector say so.
+const variableHBONE = "ISTIO_META_ENABLE_HBONE"
+
+// tunnels says whether sidecars of a revision accept HBONE, unless the pod's own
+// configuration says otherwise.
+func (g *grouping) tunnels(revision string, annotations map[string]string) bool {
+	var own struct {
+		ProxyMetadata map[string]any `json:"proxyMetadata"`
+	}
+	if err := yaml.Unmarshal([]byte(annotations[annotation.ProxyConfig.Name]), &own); err == nil {
+		if value, set := own.ProxyMetadata[variableHBONE]; set {
+			return value == "true"
+		}
+	}
+	enabled := false
+	for _, configuration := range g.snapshot.Configurations() {
+		says := configuration.DefaultConfig.ProxyMetadata[variableHBONE] == "true"
+		if configuration.Revision == revision {
+			return says
+		}
+		enabled = enabled || says
+	}
+	return enabled
+}
+
+// isWaypoint says whether labels are those of a waypoint's pods.
+func (g *grouping) isWaypoint(labels map[string]string) bool {
+	if labels[label.GatewayManaged.Name] == "istio.io-mesh-controller" {
+		return true
+	}
+	name := labels[label.IoK8sNetworkingGatewayGatewayName.Name]
+	if name == "" {
+		return false
+	}
+	gateway, found := g.snapshot.Gateway(g.namespace.Name, name)
+	return found && g.snapshot.IsWaypoint(gateway)
+}
+
+func (g *grouping) identity(serviceAccount string) Identity {
+	return Identity{TrustDomain: g.domains[0], Namespace: g.namespace.Name, ServiceAccount: cmp.Or(serviceAccount, "default")}
+}
+
+// telling leaves out the labels that only tell the pods of a workload apart.
+func (g *grouping) telling(labels map[string]string) map[string]string {
+	kept := maps.Clone(labels)
+	maps.DeleteFunc(kept, func(key, _ string) bool { return volatileLabels[key] && !g.keys[key] })
+	return kept
+}
+
+// add puts a server to those that it is like, or beside them.
+func (g *grouping) add(server *Server, containers []corev1.Container) {
+	key := g.key(server)
+	if known, met := g.byKey[key]; met {
+		known.Addresses = append(known.Addresses, server.Addresses...)
+		return
+	}
+	server.NamedPorts = map[string]uint32{}
+	for _, container := range containers {
+		for _, port := range container.Ports {
+			if port.Protocol == corev1.ProtocolUDP {
+				continue
+			}
+			server.Ports = append(server.Ports, uint32(port.ContainerPort))
+			if port.Name != "" {
+				server.NamedPorts[port.Name] = uint32(port.ContainerPort)
+			}
+		}
+	}
+	if gateway, found := g.snapshot.WorkloadWaypointOf(server.Labels, g.namespace); found {
+		server.UseWaypoint = g.waypoint(gateway)
+	}
+	g.byKey[key] = server
+	g.servers = append(g.servers, server)
+}
+
+func (g *grouping) key(server *Server) string {
+	parts := []string{server.Workload.Kind, server.Workload.Name, string(server.Mode), server.Identity.ServiceAccount}
+	if g.byAddress {
+		for _, address := range server.Addresses {
+			parts = append(parts, address.String())
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(server.Labels)) {
+		parts = append(parts, key+"="+server.Labels[key])
+	}
+	return strings.Join(parts, "\n")
+}
+
+// containersOf reads the containers of a pod that was read whole.
+func containersOf(object mesh.Object) []corev1.Container {
+	var pod struct {
+		Spec struct {
+			Containers []corev1.Container `json:"containers"`
+		} `json:"spec"`
+	}
+	if err := mesh.Decode(object, &pod); err != nil {
+		return nil
+	}
+	return pod.Spec.Containers
+}

@@ -1,0 +1,156 @@
+package access
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// addServices adds the Services of a namespace that select any of its servers,
+// the oldest first.
+func (b *building) addServices(namespace mesh.Namespace, servers []*Server) {
+	objects := b.snapshot.Services(namespace.Name)
+	slices.SortStableFunc(objects, func(a, b corev1.Service) int {
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+	})
+	for i := range objects {
+		service := serviceOf(&objects[i])
+		if !slices.ContainsFunc(servers, service.Selects) {
+			continue
+		}
+		if gateway, found := b.snapshot.WaypointOf(service.Labels, namespace); found {
+			service.Waypoint = b.waypoint(gateway)
+		}
+		service.IngressUsesWaypoint = ingressUsesWaypoint(service.Labels, namespace.Labels)
+		b.state.Services = append(b.state.Services, service)
+	}
+}
+
+func serviceOf(object *corev1.Service) *Service {
+	service := &Service{
+		Reference: v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindService, Namespace: object.Namespace, Name: object.Name},
+		Labels:    object.Labels, Selector: object.Spec.Selector, Headless: object.Spec.ClusterIP == corev1.ClusterIPNone,
+	}
+	if !service.Headless {
+		service.Addresses = parseAddresses(append([]string{object.Spec.ClusterIP}, object.Spec.ClusterIPs...))
+		slices.SortFunc(service.Addresses, netip.Addr.Compare)
+		service.Addresses = slices.Compact(service.Addresses)
+	}
+	for _, port := range object.Spec.Ports {
+		service.Ports = append(service.Ports, servicePortOf(port))
+	}
+	return service
+}
+
+func servicePortOf(port corev1.ServicePort) ServicePort {
+	protocol, tls := protocolOf(port)
+	made := ServicePort{Port: uint32(port.Port), Target: uint32(port.Port), Protocol: protocol, TLS: tls}
+	switch {
+	case port.TargetPort.StrVal != "":
+		made.Target, made.TargetName = 0, port.TargetPort.StrVal
+	case port.TargetPort.IntVal != 0:
+		made.Target = uint32(port.TargetPort.IntVal)
+	}
+	return made
+}
+
+// protocolOf says what istiod takes a port of a Service to carry, and whether that
+// is TLS: what appProtocol says, or else its name up to the first hyphen (istio
+// pkg/config/kube/conversion.go, ConvertProtocol).
+func protocolOf(port corev1.ServicePort) (Protocol, bool) {
+	if port.Protocol == corev1.ProtocolUDP {
+		return ProtocolUDP, false
+	}
+	name := port.Name
+	if port.AppProtocol != nil {
+		name = *port.AppProtocol
+		switch name {
+		case "kubernetes.io/h2c", "kubernetes.io/ws":
+			return ProtocolHTTP, false
+		case "kubernetes.io/wss":
+			return ProtocolTCP, true
+		}
+	}
+	name = strings.ToLower(name)
+	if strings.HasPrefix(name, "grpc-web") {
+		return ProtocolHTTP, false
+	}
+	name, _, _ = strings.Cut(name, "-")
+	switch name {
+	case "http", "http2", "http_proxy", "grpc":
+		return ProtocolHTTP, false
+	case "https", "tls":
+		return ProtocolTCP, true
+	case "tcp", "mongo", "redis", "mysql":
+		return ProtocolTCP, false
+	case "udp":
+		return ProtocolUDP, false
+	}
+	switch port.Port {
+	case portSMTP, portDNS, portMySQL, portMongoDB:
+		return ProtocolTCP, false
+	}
+	return ProtocolUndeclared, false
+}
+
+// Ports on which the server speaks first, which istiod does not listen to for
+// what they carry.
+const (
+	portSMTP    = 25
+	portDNS     = 53
+	portMySQL   = 3306
+	portMongoDB = 27017
+)
+
+// ingressUsesWaypoint reads the Service's label, or else its namespace's (istio
+// ambient/services.go, ingressUseWaypointFromLabels).
+func ingressUsesWaypoint(service, namespace map[string]string) bool {
+	text, set := service[label.IoIstioIngressUseWaypoint.Name]
+	if !set {
+		text = namespace[label.IoIstioIngressUseWaypoint.Name]
+	}
+	uses, err := strconv.ParseBool(text)
+	return err == nil && uses
+}
+
+// waypoint returns a Gateway as a waypoint, if it is ready: istiod takes one into
+// account once it has an address (istio ambient/waypoints.go).
+func (b *building) waypoint(gateway gatewayv1.Gateway) *Waypoint {
+	name := types.NamespacedName{Namespace: gateway.Namespace, Name: gateway.Name}
+	ready, said := b.overlay.Ready[name]
+	if !said {
+		ready = len(gateway.Status.Addresses) > 0
+	}
+	if !ready {
+		return nil
+	}
+	if known, met := b.waypoints[name]; met {
+		return known
+	}
+	made := &Waypoint{
+		Namespace: gateway.Namespace, Name: gateway.Name, Class: string(gateway.Spec.GatewayClassName),
+		Identity: Identity{
+			TrustDomain: b.domains[0], Namespace: gateway.Namespace,
+			ServiceAccount: cmp.Or(gateway.Annotations[annotation.GatewayServiceAccount.Name], gateway.Name),
+		},
+	}
+	for _, pod := range b.snapshot.Pods(gateway.Namespace) {
+		if pod.Labels[label.IoK8sNetworkingGatewayGatewayName.Name] != gateway.Name || !pod.Detailed {
+			continue
+		}
+		made.Addresses = append(made.Addresses, parseAddresses(pod.Addresses)...)
+		made.Identity.ServiceAccount = cmp.Or(pod.ServiceAccount, made.Identity.ServiceAccount)
+	}
+	b.waypoints[name] = made
+	return made
+}

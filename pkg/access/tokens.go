@@ -1,0 +1,100 @@
+package access
+
+import (
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+)
+
+// authentication is a RequestAuthentication.
+type authentication struct {
+	attachment
+	reference v1alpha1.ObjectReference
+	rules     []tokenRule
+}
+
+// tokenRule is what a RequestAuthentication accepts: an issuer's tokens for some
+// audiences, or for any. Where in a request it looks for them is not known here:
+// a call has one token, and every rule finds it.
+type tokenRule struct {
+	issuer    string
+	audiences []string
+}
+
+// compileAuthentication takes one whose rules cannot be understood for one
+// without any: the API server would not have stored it.
+func compileAuthentication(extension mesh.Extension) *authentication {
+	compiled := &authentication{
+		attachment: attachment{namespace: extension.Reference.Namespace, selector: extension.Selector},
+		reference:  extension.Reference,
+	}
+	for _, named := range extension.Targets {
+		compiled.targets = append(compiled.targets, target{named.Group, named.Kind, named.Namespace, named.Name})
+	}
+	spec, _ := extension.Object["spec"].(map[string]any)
+	var written struct {
+		JWTRules []*securityv1beta1.JWTRule `json:"jwtRules"`
+	}
+	if err := mesh.Decode(spec, &written); err != nil {
+		return compiled
+	}
+	for _, rule := range written.JWTRules {
+		compiled.rules = append(compiled.rules, tokenRule{issuer: rule.GetIssuer(), audiences: rule.GetAudiences()})
+	}
+	return compiled
+}
+
+// tokens is what a point of enforcement makes of the tokens of requests (istio
+// pilot/pkg/security/authn/policy_applier.go, convertToEnvoyJwtConfig). Without
+// rules it looks at none.
+type tokens struct {
+	rules      []tokenRule
+	references []v1alpha1.ObjectReference
+}
+
+func (t *tokens) add(authentication *authentication) {
+	t.rules = append(t.rules, authentication.rules...)
+	t.references = append(t.references, authentication.reference)
+}
+
+// check says whether the request may go on, and whether its token is known to be
+// good. Without one it may; with one that no rule accepts it may not, that of an
+// issuer whom no rule knows included. A browser's question before a call from
+// another site is not asked for one.
+func (t *tokens) check(request *Request) (passes, accepted bool) {
+	token := &request.Token
+	if len(t.rules) == 0 || token.Issuer == "" || request.preflight() {
+		return true, false
+	}
+	accepted = token.Valid && t.accept(token)
+	return accepted, accepted
+}
+
+func (t *tokens) accept(token *Token) bool {
+	for i := range t.rules {
+		rule := &t.rules[i]
+		if (rule.issuer == "" || rule.issuer == token.Issuer) && rule.suits(token.Audiences) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *tokenRule) suits(audiences []string) bool {
+	if len(r.audiences) == 0 {
+		return true
+	}
+	for _, audience := range audiences {
+		if slices.Contains(r.audiences, audience) {
+			return true
+		}
+	}
+	return false
+}
+
+// preflight says whether Envoy takes the request for a CORS preflight.
+func (r *Request) preflight() bool {
+	return r.Method == "OPTIONS" && r.Headers["origin"] != "" && r.Headers["access-control-request-method"] != ""
+}
