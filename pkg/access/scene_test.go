@@ -163,7 +163,6 @@ func reference(kind, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: kind, Namespace: "shop", Name: name}
 }
 
-
 // waypointFor is the waypoint, which takes other traffic than that to Services.
 func waypointFor(traffic string) string {
 	return strings.Replace(waypoint, "name: waypoint}", "name: waypoint, labels: {istio.io/waypoint-for: "+traffic+"}}", 1)

@@ -322,10 +322,6 @@ type Configuration struct {
 	RootNamespace string `json:"rootNamespace"`
 	// Revision is whose configuration it is.
 	Revision string `json:"-"`
-	// TrustDomain is the first part of every identity that the mesh gives out,
-	// TrustDomainAliases are others that policies may name for it.
-	TrustDomain        string   `json:"trustDomain"`
-	TrustDomainAliases []string `json:"trustDomainAliases"`
 	// DiscoverySelectors select the namespaces that istiod looks at, by their
 	// labels; where there are none it looks at all of them.
 	DiscoverySelectors    []metav1.LabelSelector `json:"discoverySelectors"`
@@ -398,29 +394,13 @@ func (s *Snapshot) RootNamespaces() []string {
 	return slices.Compact(roots)
 }
 
-// DefaultTrustDomain is a mesh's where its configuration does not say (istio
-// pkg/config/constants, DefaultClusterLocalDomain).
-const DefaultTrustDomain = "cluster.local"
-
 // TrustDomain returns the mesh's, as the first of its revisions says: those of one
 // mesh have it in common, or they could not call each other.
 func (s *Snapshot) TrustDomain() string {
-	for _, configuration := range s.configurations {
-		if configuration.TrustDomain != "" {
-			return configuration.TrustDomain
-		}
+	if len(s.configurations) == 0 {
+		return DefaultTrustDomain
 	}
-	return DefaultTrustDomain
-}
-
-// TrustDomainAliases returns what policies may name instead.
-func (s *Snapshot) TrustDomainAliases() []string {
-	var aliases []string
-	for _, configuration := range s.configurations {
-		aliases = append(aliases, configuration.TrustDomainAliases...)
-	}
-	slices.Sort(aliases)
-	return slices.Compact(aliases)
+	return s.configurations[0].TrustDomain
 }
 
 // AuthorizationPolicies returns all of the mesh's.
