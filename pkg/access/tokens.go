@@ -21,6 +21,7 @@ type authentication struct {
 type tokenRule struct {
 	issuer    string
 	audiences []string
+	written   *securityv1beta1.JWTRule
 }
 
 // compileAuthentication takes one whose rules cannot be understood for one
@@ -41,7 +42,7 @@ func compileAuthentication(extension mesh.Extension) *authentication {
 		return compiled
 	}
 	for _, rule := range written.JWTRules {
-		compiled.rules = append(compiled.rules, tokenRule{issuer: rule.GetIssuer(), audiences: rule.GetAudiences()})
+		compiled.rules = append(compiled.rules, tokenRule{issuer: rule.GetIssuer(), audiences: rule.GetAudiences(), written: rule})
 	}
 	return compiled
 }

@@ -275,6 +275,16 @@ func (a *Atoms) Identities(known []access.Identity, trustDomains []string) []acc
 	return identities
 }
 
+// ClassOf is a text that identities have in common which the policies cannot tell
+// apart.
+func (a *Atoms) ClassOf(identity access.Identity) string { return a.identities.signature(identity) }
+
+// Possible are the identities that one may be of which parts are not known, as far
+// as the policies can tell them apart.
+func (a *Atoms) Possible(identity access.Identity, trustDomains []string) []access.Identity {
+	return completions(identity, trustDomains, a.witnesses().serviceAccounts)
+}
+
 func compareIdentities(a, b access.Identity) int {
 	return cmp.Or(strings.Compare(a.Namespace, b.Namespace), strings.Compare(a.ServiceAccount, b.ServiceAccount),
 		strings.Compare(a.TrustDomain, b.TrustDomain))

@@ -1,0 +1,311 @@
+package compare
+
+import (
+	"cmp"
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/classes"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// Stage is the mesh after a step, or during one. The states of all stages come from
+// one access.Builder.
+type Stage struct {
+	// Step is the ID of the step; empty for the stage before the first.
+	Step  string
+	State *access.State
+}
+
+// Group is callers of other namespaces, whose service accounts are not known.
+type Group struct {
+	Namespace string
+	Modes     []access.Mode
+}
+
+// Options are what a comparison needs besides the stages.
+type Options struct {
+	// Others are the callers in namespaces that the states have no servers of.
+	Others []Group
+	// Limit is how many requests are decided for one server at most, for each
+	// caller and port; what is beyond is left out, and said to be.
+	Limit int
+}
+
+// DefaultLimit bounds the requests by which policies of one server are told apart.
+const DefaultLimit = 20_000
+
+// Comparison compares stages with the first of them.
+type Comparison struct {
+	stages  []Stage
+	options Options
+	servers []*subject
+	// modes are the modes of each participant, stage by stage.
+	participants []*participant
+	compared     int
+	incomplete   []string
+}
+
+// participant is who may call.
+type participant struct {
+	name     string
+	workload v1alpha1.ObjectReference
+	identity access.Identity
+	// modes are by stage; one entry holds for all stages of who does not move.
+	modes [][]access.Mode
+	// unseen is true for callers that nobody has seen.
+	unseen bool
+}
+
+func (p *participant) at(stage int) []access.Mode { return p.modes[min(stage, len(p.modes)-1)] }
+
+// subject is a workload that answers calls.
+type subject struct {
+	workload v1alpha1.ObjectReference
+	// servers are its pods, stage by stage; keys their fingerprints.
+	servers [][]*access.Server
+	keys    []string
+	states  []*access.State
+	targets []target
+	// callers are the classes of callers that its policies can tell apart.
+	callers   []*callerClass
+	addresses []netip.Addr
+	requests  []access.Request
+	tables    map[string]*table
+	memo      map[memoKey][]difference
+}
+
+// target is what a caller can dial to reach a workload.
+type target struct {
+	// service is nil for the pod's own address.
+	service *v1alpha1.ObjectReference
+	port    uint32
+}
+
+// callerClass is callers that the policies of a server cannot tell apart.
+type callerClass struct {
+	identity access.Identity
+	members  []*participant
+}
+
+// New prepares a comparison of stages with the first of them.
+func New(stages []Stage, options Options) *Comparison {
+	if options.Limit <= 0 {
+		options.Limit = DefaultLimit
+	}
+	c := &Comparison{stages: stages, options: options}
+	c.addParticipants()
+	c.addSubjects()
+	return c
+}
+
+// Compared is how many calls have been decided.
+func (c *Comparison) Compared() int { return c.compared }
+
+// Incomplete says what could not be compared.
+func (c *Comparison) Incomplete() []string {
+	slices.Sort(c.incomplete)
+	return slices.Compact(c.incomplete)
+}
+
+// unseenName is what callers are called that nobody has seen, outsideName those that
+// are not in the mesh.
+const (
+	unseenName  = "a workload nobody has seen"
+	outsideName = "somebody outside the mesh"
+)
+
+// addParticipants finds the callers: the workloads of the states, groups of other
+// namespaces, and somebody outside the mesh.
+func (c *Comparison) addParticipants() {
+	byWorkload := map[v1alpha1.ObjectReference]*participant{}
+	for i, stage := range c.stages {
+		for _, server := range stage.State.Servers {
+			one, known := byWorkload[server.Workload]
+			if !known {
+				one = &participant{name: server.Workload.String(), workload: server.Workload, modes: make([][]access.Mode, len(c.stages))}
+				byWorkload[server.Workload] = one
+				c.participants = append(c.participants, one)
+			}
+			if !server.Identity.None() {
+				one.identity = server.Identity
+			}
+			if !slices.Contains(one.modes[i], server.Mode) {
+				one.modes[i] = append(one.modes[i], server.Mode)
+			}
+		}
+	}
+	for _, group := range c.options.Others {
+		c.participants = append(c.participants, &participant{
+			name: "Namespace " + group.Namespace, identity: access.Identity{Namespace: group.Namespace}, modes: [][]access.Mode{group.Modes},
+		})
+	}
+}
+
+// addSubjects finds the workloads that answer, with what their policies tell apart.
+func (c *Comparison) addSubjects() {
+	byWorkload := map[v1alpha1.ObjectReference]*subject{}
+	for i, stage := range c.stages {
+		for _, server := range stage.State.Servers {
+			one, known := byWorkload[server.Workload]
+			if !known {
+				one = &subject{
+					workload: server.Workload, servers: make([][]*access.Server, len(c.stages)), keys: make([]string, len(c.stages)),
+					tables: map[string]*table{}, memo: map[memoKey][]difference{},
+				}
+				byWorkload[server.Workload] = one
+				c.servers = append(c.servers, one)
+			}
+			one.servers[i] = append(one.servers[i], server)
+		}
+	}
+	for _, one := range c.servers {
+		one.states = make([]*access.State, len(c.stages))
+		for i := range c.stages {
+			one.states[i] = c.stages[i].State
+			one.keys[i] = fingerprints(one.servers[i])
+		}
+		c.describe(one)
+	}
+	slices.SortFunc(c.servers, func(a, b *subject) int { return cmp.Compare(a.workload.String(), b.workload.String()) })
+}
+
+func fingerprints(servers []*access.Server) string {
+	var keys []string
+	for _, server := range servers {
+		keys = append(keys, server.Fingerprint())
+	}
+	slices.Sort(keys)
+	return strings.Join(keys, "\n")
+}
+
+// describe finds what calls to a workload can be told apart by, in any stage.
+func (c *Comparison) describe(one *subject) {
+	var atoms classes.Atoms
+	met := map[any]bool{}
+	seen := map[string]bool{}
+	for i, servers := range one.servers {
+		if seen[one.keys[i]] {
+			continue
+		}
+		seen[one.keys[i]] = true
+		for _, server := range servers {
+			for _, policy := range server.Policies() {
+				if !met[policy] {
+					met[policy] = true
+					atoms.AddPolicy(&policy.Spec, policy.Namespace)
+				}
+			}
+			for _, authentication := range server.Authentications() {
+				atoms.AddAuthentication(authentication)
+			}
+			one.addTargets(server)
+		}
+	}
+	var total int
+	var complete bool
+	one.requests, total, complete = atoms.Requests(c.options.Limit)
+	if !complete {
+		c.incomplete = append(c.incomplete, fmt.Sprintf("%s: its policies tell %d kinds of requests apart, of which %d were compared", one.workload, total, len(one.requests)))
+	}
+	for _, reason := range atoms.Approximate() {
+		c.incomplete = append(c.incomplete, fmt.Sprintf("%s: %s", one.workload, reason))
+	}
+	one.addresses = atoms.Addresses()
+	if len(one.addresses) == 0 {
+		one.addresses = []netip.Addr{{}}
+	}
+	one.callers = c.callerClasses(&atoms)
+}
+
+// addTargets are the ports of the Services in front of a server, and its own.
+func (s *subject) addTargets(server *access.Server) {
+	add := func(one target) {
+		same := func(other target) bool {
+			return one.port == other.port && (one.service == nil) == (other.service == nil) && (one.service == nil || *one.service == *other.service)
+		}
+		if !slices.ContainsFunc(s.targets, same) {
+			s.targets = append(s.targets, one)
+		}
+	}
+	for _, service := range server.Services() {
+		for _, port := range service.Ports {
+			if port.Protocol != access.ProtocolUDP {
+				add(target{&service.Reference, port.Port})
+			}
+		}
+	}
+	for _, port := range server.Ports {
+		add(target{nil, port})
+	}
+}
+
+// callerClasses sorts the participants into classes that the policies can tell
+// apart. Of each class that identities nobody has been seen with are in, there is a
+// caller that nobody has seen: with a sidecar, as those are who pass by waypoints.
+func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
+	domains := []string{c.stages[0].State.TrustDomain}
+	byClass := map[string]*callerClass{}
+	var all []*callerClass
+	put := func(identity access.Identity, member *participant) {
+		key := atoms.ClassOf(identity)
+		if identity.None() {
+			key = "none"
+		}
+		class, known := byClass[key]
+		if !known {
+			class = &callerClass{identity: identity}
+			byClass[key] = class
+			all = append(all, class)
+		}
+		if !slices.Contains(class.members, member) {
+			class.members = append(class.members, member)
+		}
+	}
+	populated := map[string]bool{}
+	for _, member := range c.participants {
+		if member.identity.None() {
+			put(access.Identity{}, member)
+			continue
+		}
+		if member.workload.Name == "" {
+			populated[member.identity.Namespace] = true
+		}
+		for _, identity := range atoms.Possible(member.identity, domains) {
+			put(identity, member)
+		}
+	}
+	for _, identity := range atoms.Identities(nil, domains) {
+		if !populated[identity.Namespace] && !c.isSeen(identity) {
+			put(identity, &participant{name: unseenName, identity: identity, modes: [][]access.Mode{{access.ModeSidecar}}, unseen: true})
+		}
+	}
+	put(access.Identity{}, &participant{name: outsideName, modes: [][]access.Mode{{access.ModeOutside}}})
+	return all
+}
+
+func (c *Comparison) isSeen(identity access.Identity) bool {
+	return slices.ContainsFunc(c.participants, func(one *participant) bool { return one.identity == identity })
+}
+
+// service finds a target's Service in a state.
+func (s *subject) service(server *access.Server, of target) *access.Service {
+	for _, service := range server.Services() {
+		if service.Reference == *of.service {
+			return service
+		}
+	}
+	return nil
+}
+
+// shortName is a workload as kubectl writes it.
+func shortName(reference v1alpha1.ObjectReference) string {
+	if reference.Kind == mesh.KindPod {
+		return "pod/" + reference.Name
+	}
+	return strings.ToLower(reference.Kind) + "/" + reference.Name
+}

@@ -1,0 +1,230 @@
+package compare
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+)
+
+// Changes are the calls that are decided differently at any stage from how they are
+// at the first one, each kind by one of its kind.
+func (c *Comparison) Changes() []v1alpha1.CallChange {
+	runs := map[runKey]*run{}
+	for _, one := range c.servers {
+		for stage := 1; stage < len(c.stages); stage++ {
+			for caller, class := range one.callers {
+				c.addStage(runs, one, stage, caller, class)
+			}
+		}
+	}
+	var changes []v1alpha1.CallChange
+	for _, key := range slices.SortedFunc(maps.Keys(runs), compareKeys) {
+		changes = append(changes, c.change(runs[key]))
+	}
+	slices.SortStableFunc(changes, func(a, b v1alpha1.CallChange) int {
+		return cmp.Or(cmp.Compare(a.Effect, b.Effect), cmp.Compare(a.Server.String(), b.Server.String()))
+	})
+	return changes
+}
+
+// runKey is what differences have in common that are told as one.
+type runKey struct {
+	subject       string
+	effect        effect
+	target        int
+	mode          access.Mode
+	at            int
+	caller        int
+	from, members string
+}
+
+func compareKeys(a, b runKey) int {
+	return cmp.Or(cmp.Compare(a.subject, b.subject), cmp.Compare(a.effect, b.effect), cmp.Compare(a.target, b.target), cmp.Compare(a.caller, b.caller),
+		cmp.Compare(a.mode, b.mode), cmp.Compare(a.at, b.at), cmp.Compare(a.from, b.from), cmp.Compare(a.members, b.members))
+}
+
+// run is a difference over consecutive stages.
+type run struct {
+	subject     *subject
+	difference  difference
+	caller      int
+	members     []string
+	first, last int
+}
+
+// addStage adds the differences of one class of callers at a stage. Callers that
+// move at different times are told apart only while they differ.
+func (c *Comparison) addStage(runs map[runKey]*run, one *subject, stage, caller int, class *callerClass) {
+	found := map[difference][]string{}
+	for _, member := range class.members {
+		for _, difference := range c.differences(one, stage, caller, member.at(0), member.at(stage)) {
+			found[difference] = append(found[difference], member.name)
+		}
+	}
+	for difference, members := range found {
+		slices.Sort(members)
+		members = slices.Compact(members)
+		key := runKey{
+			subject: one.workload.String(), effect: difference.effect, target: difference.target, mode: difference.mode, at: difference.at,
+			caller: caller, members: strings.Join(members, ","),
+		}
+		known, is := runs[key]
+		if !is {
+			runs[key] = &run{subject: one, difference: difference, caller: caller, members: members, first: stage, last: stage}
+			continue
+		}
+		known.last = stage
+	}
+}
+
+// mostMembers is how many callers of a kind are named.
+const mostMembers = 3
+
+func (c *Comparison) change(of *run) v1alpha1.CallChange {
+	one, difference := of.subject, of.difference
+	before, _ := c.explain(one, 0, of.caller, difference, difference.before)
+	after, call := c.explain(one, of.first, of.caller, difference, difference.mode)
+	names := strings.Join(of.members[:min(mostMembers, len(of.members))], ", ")
+	if more := len(of.members) - mostMembers; more > 0 {
+		names += fmt.Sprintf(" and %d more", more)
+	}
+	change := v1alpha1.CallChange{
+		Effect: v1alpha1.CallNewlyAllowed, From: c.stages[of.first].Step, Server: one.workload, Port: one.targets[difference.target].port,
+		Service: one.targets[difference.target].service, Before: verdict(before), After: verdict(after), Alike: difference.alike,
+		Caller:  v1alpha1.CallCaller{Name: names, Mode: string(difference.mode), Principal: call.Caller.Identity.Principal()},
+		Request: requestOf(call),
+	}
+	if difference.effect == newlyDenied {
+		change.Effect = v1alpha1.CallNewlyDenied
+	}
+	if len(one.addresses) > 1 {
+		change.Caller.Address = call.Caller.Address.String()
+	}
+	if of.last < len(c.stages)-1 {
+		change.Until = c.stages[of.last+1].Step
+	}
+	return change
+}
+
+// explain decides the call of a difference again, to say why it is as it is: by the
+// server whose outcome makes the difference.
+func (c *Comparison) explain(one *subject, stage, caller int, of difference, mode access.Mode) (access.Decision, access.Call) {
+	var worst access.Decision
+	var of1 access.Call
+	found := false
+	for _, server := range one.table(stage).servers {
+		call, reachable := one.call(server, row{caller, of.target, mode})
+		if !reachable {
+			continue
+		}
+		call.Caller.Address = one.addresses[of.at/len(one.requests)]
+		call.Request = one.requests[of.at%len(one.requests)]
+		decision := one.table(stage).state.Decide(call)
+		wider := of.effect == newlyAllowed && decision.Outcome > worst.Outcome
+		narrower := of.effect == newlyDenied && decision.Outcome < worst.Outcome
+		if !found || wider || narrower {
+			worst, of1, found = decision, call, true
+		}
+	}
+	return worst, of1
+}
+
+func verdict(decision access.Decision) v1alpha1.CallVerdict {
+	outcome := "allowed"
+	switch decision.Outcome {
+	case access.Denied:
+		outcome = "denied"
+	case access.Delegated:
+		outcome = "delegated"
+	case access.Allowed:
+	}
+	return v1alpha1.CallVerdict{Outcome: outcome, Point: string(decision.Point), Policies: decision.Policies, Reason: decision.Reason}
+}
+
+func requestOf(call access.Call) v1alpha1.CallRequest {
+	request := call.Request
+	told := v1alpha1.CallRequest{
+		Method: request.Method, Host: request.Host, Path: request.Path, Headers: request.Headers, ServerName: request.ServerName, Token: tokenOf(request.Token),
+	}
+	if request.ForwardedFor.IsValid() {
+		told.ForwardedFor = request.ForwardedFor.String()
+	}
+	return told
+}
+
+func tokenOf(token access.Token) string {
+	switch {
+	case token.Issuer == "":
+		return ""
+	case !token.Valid:
+		return "a bad token of " + token.Issuer
+	}
+	text := "a token of " + token.Issuer
+	if token.Subject != "" {
+		text += " for " + token.Subject
+	}
+	for _, name := range slices.Sorted(maps.Keys(token.Claims)) {
+		text += fmt.Sprintf(", %s %s", name, strings.Join(token.Claims[name], " "))
+	}
+	if len(token.Audiences) > 0 {
+		text += ", audience " + strings.Join(token.Audiences, " ")
+	}
+	return text
+}
+
+// Waits are the callers that a workload has to wait for: calls of theirs to its
+// Services are decided differently at the last stage, where they have not moved, and
+// as before where they have.
+type Waits struct {
+	Workload v1alpha1.ObjectReference
+	// For are workloads of the states; Others callers that do not move.
+	For    []v1alpha1.ObjectReference
+	Others []string
+}
+
+// Waits finds for each workload whom it has to wait for.
+func (c *Comparison) Waits() []Waits {
+	last := len(c.stages) - 1
+	var all []Waits
+	for _, one := range c.servers {
+		waits := Waits{Workload: one.workload}
+		for caller, class := range one.callers {
+			for _, member := range class.members {
+				if !c.waitsFor(one, last, caller, member) {
+					continue
+				}
+				if moves := member.workload.Name != "" && !slices.Equal(member.at(0), member.at(last)); moves {
+					waits.For = append(waits.For, member.workload)
+				} else if !slices.Contains(waits.Others, member.name) {
+					waits.Others = append(waits.Others, member.name)
+				}
+			}
+		}
+		if len(waits.For)+len(waits.Others) > 0 {
+			slices.Sort(waits.Others)
+			all = append(all, waits)
+		}
+	}
+	return all
+}
+
+// waitsFor says whether a caller that has not moved would be decided about
+// differently. Calls to a pod's own address, and of callers outside the mesh, are
+// not waited for: nobody knows of them when they end.
+func (c *Comparison) waitsFor(one *subject, last, caller int, member *participant) bool {
+	passing := slices.DeleteFunc(slices.Clone(member.at(0)), func(mode access.Mode) bool { return mode != access.ModeSidecar && mode != access.ModeGateway })
+	if len(passing) == 0 || len(one.servers[0]) == 0 {
+		return false
+	}
+	return slices.ContainsFunc(c.differences(one, last, caller, passing, passing), func(of difference) bool {
+		return one.targets[of.target].service != nil
+	})
+}
+
+// Name is a workload as messages name it.
+func Name(reference v1alpha1.ObjectReference) string { return shortName(reference) }

@@ -1,0 +1,215 @@
+package compare
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+)
+
+// modes are in the order of a table's columns.
+var modes = []access.Mode{access.ModeSidecar, access.ModeAmbient, access.ModeGateway, access.ModeOutside}
+
+// outcomes are what the servers of a workload make of a call: pods of both kinds
+// may answer it during a restart. The zero value is not decided yet.
+type outcomes uint8
+
+const (
+	decided outcomes = 1 << iota
+	denies
+	delegates
+	allows
+)
+
+// with adds an outcome.
+func (o outcomes) with(outcome access.Outcome) outcomes {
+	switch outcome {
+	case access.Denied:
+		return o | decided | denies
+	case access.Delegated:
+		return o | decided | delegates
+	default:
+		return o | decided | allows
+	}
+}
+
+// widest and narrowest are the outcomes at the ends.
+func (o outcomes) widest() access.Outcome {
+	switch {
+	case o&allows != 0:
+		return access.Allowed
+	case o&delegates != 0:
+		return access.Delegated
+	default:
+		return access.Denied
+	}
+}
+
+func (o outcomes) narrowest() access.Outcome {
+	switch {
+	case o&denies != 0:
+		return access.Denied
+	case o&delegates != 0:
+		return access.Delegated
+	default:
+		return access.Allowed
+	}
+}
+
+// table holds what the servers of a workload, as they are at some stages, make of
+// the calls to it, as far as that was asked.
+type table struct {
+	state   *access.State
+	servers []*access.Server
+	rows    map[row][]outcomes
+}
+
+// row is calls of one class of callers in one mode to one target.
+type row struct {
+	caller, target int
+	mode           access.Mode
+}
+
+// table returns that of a stage.
+func (s *subject) table(stage int) *table {
+	one, known := s.tables[s.keys[stage]]
+	if !known {
+		one = &table{state: s.states[stage], servers: s.servers[stage], rows: map[row][]outcomes{}}
+		s.tables[s.keys[stage]] = one
+	}
+	return one
+}
+
+// decide returns the outcomes of a row, by address and request.
+func (c *Comparison) decide(one *subject, of *table, at row) []outcomes {
+	if known, is := of.rows[at]; is {
+		return known
+	}
+	made := make([]outcomes, len(one.addresses)*len(one.requests))
+	for _, server := range of.servers {
+		call, reachable := one.call(server, at)
+		if !reachable {
+			continue
+		}
+		for i, address := range one.addresses {
+			call.Caller.Address = address
+			for j := range one.requests {
+				call.Request = one.requests[j]
+				at := i*len(one.requests) + j
+				made[at] = made[at].with(of.state.Decide(call).Outcome)
+				c.compared++
+			}
+		}
+	}
+	of.rows[at] = made
+	return made
+}
+
+// call is one of a row, but for its address and request.
+func (s *subject) call(server *access.Server, at row) (access.Call, bool) {
+	of := s.targets[at.target]
+	call := access.Call{
+		Caller: access.Caller{Mode: at.mode, Identity: s.callers[at.caller].identity}, Server: server, Port: of.port,
+	}
+	if at.mode == access.ModeOutside {
+		call.Caller.Identity = access.Identity{}
+	}
+	if of.service == nil {
+		return call, slices.Contains(server.Ports, of.port)
+	}
+	call.Service = s.service(server, of)
+	return call, call.Service != nil
+}
+
+// difference is calls that are decided differently from before.
+type difference struct {
+	effect effect
+	target int
+	// mode is the caller's now, before what it was.
+	mode, before access.Mode
+	// at is the first such call, alike how many there are.
+	at, alike int
+}
+
+type effect int
+
+const (
+	newlyAllowed effect = iota
+	newlyDenied
+)
+
+// memoKey is what the differences of a caller's calls to a workload follow from.
+type memoKey struct {
+	caller      int
+	servers     string
+	before, now string
+}
+
+// differences compares calls of a class of callers, in the modes that one of them
+// has before and now, to a workload at a stage with those at the first one.
+func (c *Comparison) differences(one *subject, stage, caller int, before, now []access.Mode) []difference {
+	key := memoKey{caller, one.keys[stage], modeKey(before), modeKey(now)}
+	if known, is := one.memo[key]; is {
+		return known
+	}
+	var found []difference
+	first, current := one.table(0), one.table(stage)
+	for at := range one.targets {
+		found = append(found, c.compareRows(one, first, current, caller, at, before, now)...)
+	}
+	one.memo[key] = found
+	return found
+}
+
+func modeKey(list []access.Mode) string {
+	var names []string
+	for _, mode := range list {
+		names = append(names, string(mode))
+	}
+	return strings.Join(names, ",")
+}
+
+// compareRows wants each call of now to have had its outcome before: wider than any
+// is newly allowed, narrower than any newly denied.
+func (c *Comparison) compareRows(one *subject, first, current *table, caller, at int, before, now []access.Mode) []difference {
+	if len(before) == 0 || len(first.servers) == 0 {
+		// Nobody was there to call, or to answer.
+		return nil
+	}
+	was := make([]outcomes, len(one.addresses)*len(one.requests))
+	for _, mode := range before {
+		for i, outcome := range c.decide(one, first, row{caller, at, mode}) {
+			was[i] |= outcome
+		}
+	}
+	var found []difference
+	for _, mode := range now {
+		byEffect := map[effect]*difference{}
+		for i, outcome := range c.decide(one, current, row{caller, at, mode}) {
+			if outcome == 0 || was[i] == 0 {
+				continue
+			}
+			if outcome.widest() > was[i].widest() {
+				count(byEffect, difference{effect: newlyAllowed, target: at, mode: mode, before: before[0], at: i})
+			}
+			if outcome.narrowest() < was[i].narrowest() {
+				count(byEffect, difference{effect: newlyDenied, target: at, mode: mode, before: before[0], at: i})
+			}
+		}
+		for _, effect := range []effect{newlyAllowed, newlyDenied} {
+			if one, is := byEffect[effect]; is {
+				found = append(found, *one)
+			}
+		}
+	}
+	return found
+}
+
+func count(byEffect map[effect]*difference, one difference) {
+	known, is := byEffect[one.effect]
+	if !is {
+		known = &one
+		byEffect[one.effect] = known
+	}
+	known.alike++
+}

@@ -1,0 +1,91 @@
+package access
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
+)
+
+// Fingerprint is a text that two servers of states of one Builder have in common
+// only if every call to them is decided alike.
+func (s *Server) Fingerprint() string {
+	var text strings.Builder
+	fmt.Fprintf(&text, "%s|%v|%v|%v|%v|%v|%v|", s.Mode, s.Tunnels, s.promisesTLS(), s.NamedPorts, s.protocols, s.Addresses, s.mutual.fingerprint())
+	s.proxy.fingerprint(&text)
+	fingerprint(&text, s.ztunnel.deny, s.ztunnel.allow)
+	if s.UseWaypoint != nil {
+		fmt.Fprintf(&text, "|%v", *s.UseWaypoint)
+		s.direct.fingerprint(&text)
+	}
+	for _, service := range s.services {
+		fmt.Fprintf(&text, "|%s %v %v", service.Reference, service.IngressUsesWaypoint, service.promiseTLS)
+		if service.Waypoint != nil {
+			fmt.Fprintf(&text, " %v", *service.Waypoint)
+			service.proxy.fingerprint(&text)
+		}
+	}
+	return text.String()
+}
+
+func (m *mutualTLS) fingerprint() string {
+	return fmt.Sprint(m.refuses, m.disabled, m.disabledPorts, m.disabledNamespace)
+}
+
+func (p *proxy) fingerprint(text *strings.Builder) {
+	fingerprint(text, p.custom, p.deny, p.allow)
+	for _, rule := range p.tokens.rules {
+		fmt.Fprintf(text, "%q%q", rule.issuer, rule.audiences)
+	}
+	fmt.Fprintf(text, "%v", p.tokens.references)
+}
+
+// fingerprint goes by the addresses of policies: a Builder understands each of them
+// once.
+func fingerprint(text *strings.Builder, lists ...[]*policy) {
+	for _, list := range lists {
+		for _, policy := range list {
+			fmt.Fprintf(text, "%p,", policy)
+		}
+		text.WriteByte(';')
+	}
+}
+
+// Policies are the AuthorizationPolicies that decide calls to the server, at
+// whichever point.
+func (s *Server) Policies() []*clientsecurityv1.AuthorizationPolicy {
+	var all []*clientsecurityv1.AuthorizationPolicy
+	take := func(lists ...[]*policy) {
+		for _, policy := range slices.Concat(lists...) {
+			if !slices.Contains(all, policy.object) {
+				all = append(all, policy.object)
+			}
+		}
+	}
+	take(s.proxy.custom, s.proxy.deny, s.proxy.allow, s.ztunnel.deny, s.ztunnel.allow, s.direct.custom, s.direct.deny, s.direct.allow)
+	for _, service := range s.services {
+		take(service.proxy.custom, service.proxy.deny, service.proxy.allow)
+	}
+	return all
+}
+
+// Authentications are the RequestAuthentications that do, as far as requests can be
+// told apart by them.
+func (s *Server) Authentications() []*securityv1beta1.RequestAuthentication {
+	var rules []*securityv1beta1.JWTRule
+	proxies := []*proxy{&s.proxy, &s.direct}
+	for _, service := range s.services {
+		proxies = append(proxies, &service.proxy)
+	}
+	for _, proxy := range proxies {
+		for _, rule := range proxy.tokens.rules {
+			rules = append(rules, rule.written)
+		}
+	}
+	if len(rules) == 0 {
+		return nil
+	}
+	return []*securityv1beta1.RequestAuthentication{{JwtRules: rules}}
+}
