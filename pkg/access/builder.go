@@ -165,7 +165,7 @@ func (b *building) enforceOn(server *Server) {
 	switch server.Mode {
 	case ModeAmbient:
 		for _, policy := range b.policies {
-			if policy.attachment.reachesAmbientPod(namespace, labels, b.roots) {
+			if policy.reachesAmbientPod(namespace, labels, b.roots) {
 				server.ztunnel.add(policy)
 			}
 		}
@@ -221,7 +221,7 @@ func selectorKeys(snapshot *mesh.Snapshot, policies []*policy) map[string]bool {
 		}
 	}
 	for _, policy := range policies {
-		add(policy.attachment.selector)
+		add(policy.selector)
 	}
 	for _, extension := range snapshot.Extensions() {
 		add(extension.Selector)

@@ -216,9 +216,10 @@ func (g *grouping) add(server *Server, containers []corev1.Container) {
 			if port.Protocol == corev1.ProtocolUDP {
 				continue
 			}
-			server.Ports = append(server.Ports, uint32(port.ContainerPort))
+			number := portNumber(port.ContainerPort)
+			server.Ports = append(server.Ports, number)
 			if port.Name != "" {
-				server.NamedPorts[port.Name] = uint32(port.ContainerPort)
+				server.NamedPorts[port.Name] = number
 			}
 		}
 	}

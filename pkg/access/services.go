@@ -54,14 +54,22 @@ func serviceOf(object *corev1.Service) *Service {
 
 func servicePortOf(port corev1.ServicePort) ServicePort {
 	protocol, tls := protocolOf(port)
-	made := ServicePort{Port: uint32(port.Port), Target: uint32(port.Port), Protocol: protocol, TLS: tls}
+	made := ServicePort{Port: portNumber(port.Port), Target: portNumber(port.Port), Protocol: protocol, TLS: tls}
 	switch {
 	case port.TargetPort.StrVal != "":
 		made.Target, made.TargetName = 0, port.TargetPort.StrVal
 	case port.TargetPort.IntVal != 0:
-		made.Target = uint32(port.TargetPort.IntVal)
+		made.Target = portNumber(port.TargetPort.IntVal)
 	}
 	return made
+}
+
+// portNumber takes what is no port for none.
+func portNumber(port int32) uint32 {
+	if port < 0 {
+		return 0
+	}
+	return uint32(port)
 }
 
 // protocolOf says what istiod takes a port of a Service to carry, and whether that

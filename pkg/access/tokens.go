@@ -1,6 +1,7 @@
 package access
 
 import (
+	"net/http"
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -97,5 +98,5 @@ func (r *tokenRule) suits(audiences []string) bool {
 
 // preflight says whether Envoy takes the request for a CORS preflight.
 func (r *Request) preflight() bool {
-	return r.Method == "OPTIONS" && r.Headers["origin"] != "" && r.Headers["access-control-request-method"] != ""
+	return r.Method == http.MethodOptions && r.Headers["origin"] != "" && r.Headers["access-control-request-method"] != ""
 }
