@@ -1,6 +1,7 @@
 package access
 
 import (
+	"maps"
 	"slices"
 
 	"istio.io/api/label"
@@ -45,24 +46,24 @@ type attachment struct {
 	// selected is false where there is no selector: an empty one is one, which
 	// matters to ztunnel.
 	selected bool
-	selector map[string]string
+	selector selector
 	targets  []target
 }
 
-func attachmentOf(namespace string, selector *typev1beta1.WorkloadSelector, targets []target) attachment {
-	return attachment{namespace: namespace, selected: selector != nil, selector: selector.GetMatchLabels(), targets: targets}
+func attachmentOf(namespace string, written *typev1beta1.WorkloadSelector, targets []target) attachment {
+	return attachment{namespace: namespace, selected: written != nil, selector: selectorOf(written.GetMatchLabels()), targets: targets}
 }
 
 // reachesPod says whether the proxy of a pod is told of a policy: a sidecar, or
 // a gateway that is no waypoint (istio pilot/pkg/model/policyattachment.go,
 // ShouldAttachPolicy). Gateways of Gateway API are told of what names them, and
 // of what selects them.
-func (a attachment) reachesPod(namespace string, labels map[string]string, roots []string) bool {
+func (a *attachment) reachesPod(namespace string, labels map[string]string, roots []string) bool {
 	if a.namespace != namespace && !slices.Contains(roots, a.namespace) {
 		return false
 	}
 	if len(a.targets) == 0 {
-		return subset(a.selector, labels)
+		return a.selector.holds(labels)
 	}
 	gateway, isGateway := labels[label.IoK8sNetworkingGatewayGatewayName.Name]
 	return isGateway && a.namesGateway(namespace, gateway)
@@ -71,23 +72,23 @@ func (a attachment) reachesPod(namespace string, labels map[string]string, roots
 // reachesAmbientPod says whether ztunnel enforces a policy for a pod: one with a
 // selector that holds no labels is sent and applied to nothing (istio
 // pilot/pkg/serviceregistry/ambient/workloads.go, buildWorkloadPolicies).
-func (a attachment) reachesAmbientPod(namespace string, labels map[string]string, roots []string) bool {
+func (a *attachment) reachesAmbientPod(namespace string, labels map[string]string, roots []string) bool {
 	if len(a.targets) > 0 || a.namespace != namespace && !slices.Contains(roots, a.namespace) {
 		return false
 	}
-	return !a.selected || len(a.selector) > 0 && subset(a.selector, labels)
+	return !a.selected || len(a.selector) > 0 && a.selector.holds(labels)
 }
 
 // reachesWaypoint says whether a waypoint enforces a policy for what is sent to a
 // Service, or, where that is nil, to the address of a pod.
-func (a attachment) reachesWaypoint(waypoint *Waypoint, service *Service, roots []string) bool {
+func (a *attachment) reachesWaypoint(waypoint *Waypoint, service *Service, roots []string) bool {
 	return slices.ContainsFunc(a.targets, func(target target) bool {
 		return service != nil && target.is("", kindService) && target.name == service.Reference.Name && a.namespace == service.Reference.Namespace ||
 			target.is(gatewayAPI, kindGatewayClass) && target.name == "istio-waypoint" && slices.Contains(roots, a.namespace)
 	}) || a.namesGateway(waypoint.Namespace, waypoint.Name)
 }
 
-func (a attachment) namesGateway(namespace, name string) bool {
+func (a *attachment) namesGateway(namespace, name string) bool {
 	return a.namespace == namespace && slices.ContainsFunc(a.targets, func(target target) bool {
 		return target.is(gatewayAPI, kindGateway) && target.name == name && (target.namespace == "" || target.namespace == namespace)
 	})
@@ -98,10 +99,22 @@ func (t target) is(group, kind string) bool {
 	return t.kind == kind && (t.group == group || group == "" && t.group == "core")
 }
 
-// subset says whether a set holds all required labels, as istiod compares them.
-func subset(required, set map[string]string) bool {
-	for key, value := range required {
-		if actual, is := set[key]; !is || actual != value {
+// selector is labels that are required, character by character.
+type selector []requirement
+
+type requirement struct{ key, value string }
+
+func selectorOf(labels map[string]string) selector {
+	var made selector
+	for _, key := range slices.Sorted(maps.Keys(labels)) {
+		made = append(made, requirement{key, labels[key]})
+	}
+	return made
+}
+
+func (s selector) holds(labels map[string]string) bool {
+	for _, required := range s {
+		if value, set := labels[required.key]; !set || value != required.value {
 			return false
 		}
 	}

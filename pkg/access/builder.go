@@ -174,7 +174,7 @@ func (b *building) enforceOn(server *Server) {
 		if server.Mode == ModeGateway {
 			point = AtGateway
 		}
-		server.proxy = b.proxyOf(point, func(a attachment) bool { return a.reachesPod(namespace, labels, b.roots) })
+		server.proxy = b.proxyOf(point, func(a *attachment) bool { return a.reachesPod(namespace, labels, b.roots) })
 	case ModeOutside:
 	}
 	if server.UseWaypoint != nil {
@@ -183,18 +183,18 @@ func (b *building) enforceOn(server *Server) {
 }
 
 func (b *building) waypointProxy(waypoint *Waypoint, service *Service) proxy {
-	return b.proxyOf(AtWaypoint, func(a attachment) bool { return a.reachesWaypoint(waypoint, service, b.roots) })
+	return b.proxyOf(AtWaypoint, func(a *attachment) bool { return a.reachesWaypoint(waypoint, service, b.roots) })
 }
 
-func (b *building) proxyOf(point Point, reaches func(attachment) bool) proxy {
+func (b *building) proxyOf(point Point, reaches func(*attachment) bool) proxy {
 	made := proxy{point: point, providers: b.providers}
 	for _, policy := range b.policies {
-		if reaches(policy.attachment) {
+		if reaches(&policy.attachment) {
 			made.add(policy)
 		}
 	}
 	for _, authentication := range b.authentications {
-		if reaches(authentication.attachment) {
+		if reaches(&authentication.attachment) {
 			made.tokens.add(authentication)
 		}
 	}
@@ -221,7 +221,7 @@ func selectorKeys(snapshot *mesh.Snapshot, policies []*policy) map[string]bool {
 		}
 	}
 	for _, policy := range policies {
-		add(policy.selector)
+		add(policy.object.Spec.GetSelector().GetMatchLabels())
 	}
 	for _, extension := range snapshot.Extensions() {
 		add(extension.Selector)

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"regexp"
 	"strconv"
+	"strings"
 )
 
 // attribute is what a condition looks at.
@@ -106,7 +107,8 @@ func (c *condition) matches(v *value, f *facts) bool {
 		return matchString(v.text, f.request.Method, false)
 	case attributePath:
 		if v.template != nil {
-			return v.template.MatchString(f.request.Path)
+			// A copy, lest every call is kept for the sake of this.
+			return v.template.MatchString(strings.Clone(f.request.Path))
 		}
 		return matchString(v.text, f.request.Path, false)
 	default:

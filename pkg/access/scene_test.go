@@ -8,7 +8,6 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -158,10 +157,6 @@ const (
 	deny      = "(a DENY policy matches)"
 	plaintext = "(plaintext refused by STRICT)"
 )
-
-func reference(kind, name string) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: kind, Namespace: "shop", Name: name}
-}
 
 // waypointFor is the waypoint, which takes other traffic than that to Services.
 func waypointFor(traffic string) string {

@@ -11,6 +11,7 @@ import (
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -28,7 +29,7 @@ func (b *building) addNamespace(name string) {
 		for _, pod := range pods {
 			counted[pod.Name] = true
 			if progress != ProgressAfter {
-				group.addPod(workload.Reference, pod, workload.Template.Spec.Containers)
+				group.addPod(workload.Reference, pod)
 			}
 		}
 		if len(pods) == 0 || progress != ProgressNone {
@@ -37,7 +38,7 @@ func (b *building) addNamespace(name string) {
 	}
 	for _, pod := range b.snapshot.Pods(name) {
 		if !counted[pod.Name] {
-			group.addPod(b.ownerOf(pod), pod, nil)
+			group.addPod(b.ownerOf(pod), pod)
 		}
 	}
 	b.state.Servers = append(b.state.Servers, group.servers...)
@@ -76,17 +77,17 @@ type grouping struct {
 }
 
 // addPod adds a live pod. Waypoints are no servers.
-func (g *grouping) addPod(workload v1alpha1.ObjectReference, pod mesh.Pod, containers []corev1.Container) {
+func (g *grouping) addPod(workload v1alpha1.ObjectReference, pod mesh.Pod) {
 	if g.isWaypoint(pod.Labels) {
 		return
 	}
-	if pod.Object != nil {
-		containers = containersOf(pod.Object)
-	}
-	g.add(&Server{
+	added := g.add(&Server{
 		Workload: workload, Labels: g.telling(pod.Labels), Mode: g.modeOf(pod), Tunnels: pod.Tunnels(),
 		Identity: g.identity(pod.ServiceAccount), Addresses: parseAddresses(pod.Addresses),
-	}, containers)
+	})
+	if added != nil {
+		added.declare(portsOf(pod.Object))
+	}
 }
 
 // modeOf says how a live pod takes part: one that istio-cni's rule captures is
@@ -140,7 +141,11 @@ func (g *grouping) addTemplate(workload mesh.Workload) {
 	}
 	server.Labels = g.telling(server.Labels)
 	server.Tunnels = server.Labels[mesh.TunnelLabel] == mesh.TunnelHTTP
-	g.add(server, template.Spec.Containers)
+	if added := g.add(server); added != nil {
+		for _, container := range template.Spec.Containers {
+			added.declare(container.Ports)
+		}
+	}
 }
 
 // canonical sets the labels that every injected pod gets (istio
@@ -203,31 +208,35 @@ func (g *grouping) telling(labels map[string]string) map[string]string {
 	return kept
 }
 
-// add puts a server to those that it is like, or beside them.
-func (g *grouping) add(server *Server, containers []corev1.Container) {
+// add puts a server to those that it is like, or beside them, in which case it
+// returns it.
+func (g *grouping) add(server *Server) *Server {
 	key := g.key(server)
 	if known, met := g.byKey[key]; met {
 		known.Addresses = append(known.Addresses, server.Addresses...)
-		return
-	}
-	server.NamedPorts = map[string]uint32{}
-	for _, container := range containers {
-		for _, port := range container.Ports {
-			if port.Protocol == corev1.ProtocolUDP {
-				continue
-			}
-			number := portNumber(port.ContainerPort)
-			server.Ports = append(server.Ports, number)
-			if port.Name != "" {
-				server.NamedPorts[port.Name] = number
-			}
-		}
+		return nil
 	}
 	if gateway, found := g.snapshot.WorkloadWaypointOf(server.Labels, g.namespace); found {
 		server.UseWaypoint = g.waypoint(gateway)
 	}
+	server.NamedPorts = map[string]uint32{}
 	g.byKey[key] = server
 	g.servers = append(g.servers, server)
+	return server
+}
+
+// declare takes in the ports of a container.
+func (s *Server) declare(ports []corev1.ContainerPort) {
+	for _, port := range ports {
+		if port.Protocol == corev1.ProtocolUDP {
+			continue
+		}
+		number := portNumber(port.ContainerPort)
+		s.Ports = append(s.Ports, number)
+		if port.Name != "" {
+			s.NamedPorts[port.Name] = number
+		}
+	}
 }
 
 func (g *grouping) key(server *Server) string {
@@ -243,15 +252,21 @@ func (g *grouping) key(server *Server) string {
 	return strings.Join(parts, "\n")
 }
 
-// containersOf reads the containers of a pod that was read whole.
-func containersOf(object mesh.Object) []corev1.Container {
-	var pod struct {
-		Spec struct {
-			Containers []corev1.Container `json:"containers"`
-		} `json:"spec"`
-	}
-	if err := mesh.Decode(object, &pod); err != nil {
+// portsOf reads the ports of all containers of a pod that was read whole.
+func portsOf(object mesh.Object) []corev1.ContainerPort {
+	containers, _, err := unstructured.NestedSlice(object, "spec", "containers")
+	if err != nil {
 		return nil
 	}
-	return pod.Spec.Containers
+	var ports []corev1.ContainerPort
+	for _, item := range containers {
+		container, _ := item.(map[string]any)
+		var read struct {
+			Ports []corev1.ContainerPort `json:"ports"`
+		}
+		if err := mesh.Decode(map[string]any{"ports": container["ports"]}, &read); err == nil {
+			ports = append(ports, read.Ports...)
+		}
+	}
+	return ports
 }

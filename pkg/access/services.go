@@ -39,7 +39,7 @@ func (b *building) addServices(namespace mesh.Namespace, servers []*Server) {
 func serviceOf(object *corev1.Service) *Service {
 	service := &Service{
 		Reference: v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindService, Namespace: object.Namespace, Name: object.Name},
-		Labels:    object.Labels, Selector: object.Spec.Selector, Headless: object.Spec.ClusterIP == corev1.ClusterIPNone,
+		Labels:    object.Labels, Selector: object.Spec.Selector, selector: selectorOf(object.Spec.Selector), Headless: object.Spec.ClusterIP == corev1.ClusterIPNone,
 	}
 	if !service.Headless {
 		service.Addresses = parseAddresses(append([]string{object.Spec.ClusterIP}, object.Spec.ClusterIPs...))

@@ -102,6 +102,8 @@ type Service struct {
 	// IngressUsesWaypoint is true where gateways use it, too.
 	IngressUsesWaypoint bool
 
+	// selector is Selector, as it is compared.
+	selector selector
 	// proxy is what Waypoint enforces.
 	proxy proxy
 	// promiseTLS is true where all servers promise mTLS: a sidecar sends none to
@@ -111,7 +113,7 @@ type Service struct {
 
 // Selects says whether the Service is in front of a server.
 func (s *Service) Selects(server *Server) bool {
-	return len(s.Selector) > 0 && server.Workload.Namespace == s.Reference.Namespace && subset(s.Selector, server.Labels)
+	return len(s.selector) > 0 && server.Workload.Namespace == s.Reference.Namespace && s.selector.holds(server.Labels)
 }
 
 func (s *Service) port(number uint32) (ServicePort, bool) {

@@ -29,7 +29,7 @@ type tokenRule struct {
 // without any: the API server would not have stored it.
 func compileAuthentication(extension mesh.Extension) *authentication {
 	compiled := &authentication{
-		attachment: attachment{namespace: extension.Reference.Namespace, selector: extension.Selector},
+		attachment: attachment{namespace: extension.Reference.Namespace, selector: selectorOf(extension.Selector)},
 		reference:  extension.Reference,
 	}
 	for _, named := range extension.Targets {
