@@ -239,3 +239,34 @@ func TestBuilderRemembers(t *testing.T) {
 		}
 	}
 }
+
+// Whatever a snapshot holds, every refusal has a point and a reason.
+func TestOddMeshes(t *testing.T) {
+	objects := fixture.Objects(installation(""), fixture.Namespace("shop", with(ambient, "istio-injection", "enabled", useWaypoint, "waypoint")), services, waypoint,
+		server(fixture.Sidecar), strict, policy(`{rules: [{`+fromWeb+`, to: [{operation: {paths: ["/a/{*}"]}}], when: [{key: "request.auth.claims[a][b]", values: [c]}]}]}`),
+		policyIn("shop", "targets", `{`+toCart+`, action: CUSTOM, provider: {name: web}, rules: [{}]}`),
+		"apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {namespace: shop, name: tokens}\nspec: {jwtRules: [{issuer: a}]}")
+	decided := 0
+	for seed := range uint64(300) {
+		snapshot, err := mesh.NewSnapshot(fixture.Content(fixture.Mutate(seed, objects)))
+		if err != nil {
+			// What the API server would not have stored.
+			continue
+		}
+		state := access.Of(snapshot, []string{"shop"}, access.Overlay{})
+		for _, server := range state.Servers {
+			for _, service := range append(server.Services(), nil) {
+				for _, caller := range []access.Caller{web, webAmbient, ingress, stranger} {
+					decision := state.Decide(access.Call{Caller: caller, Server: server, Service: service, Port: 80, Request: get})
+					if decision.Outcome == access.Denied && (decision.Point == "" || decision.Reason == "") {
+						t.Errorf("seed %d: %+v", seed, decision)
+					}
+					decided++
+				}
+			}
+		}
+	}
+	if decided < 1000 {
+		t.Errorf("only %d calls were decided", decided)
+	}
+}

@@ -94,7 +94,7 @@ func (c *condition) matches(v *value, f *facts) bool {
 	case attributeServerName:
 		return v.matchesServerName(f.serverName)
 	case attributeNamespaceInPrincipal, attributeNamespace, attributeServiceAccount, attributeTrustDomain, attributePrincipal:
-		return !f.identity.None() && c.matchesIdentity(v, f)
+		return f.identified() && c.matchesIdentity(v, f)
 	case attributeRequestPrincipal:
 		return f.accepted && v.issuer.matches(f.request.Token.Issuer) && v.subject.matches(f.request.Token.Subject)
 	case attributeClaim:

@@ -166,37 +166,38 @@ func firstOf(addresses []netip.Addr) netip.Addr {
 // address, as ztunnel keeps both (istio pilot/pkg/xds/filters/filters.go,
 // ConnectAuthorityFilter), and the port that was dialled.
 func atWaypoint(call *Call, way *way) Decision {
-	facts := facts{
-		identity: call.Caller.Identity, source: call.Caller.Address, port: call.Port, request: &call.Request, accepted: false,
-	}
-	enforced, protocol := &call.Server.direct, ProtocolUndeclared
-	if way.direct {
-		facts.destinations = call.Server.Addresses
-	} else {
-		enforced, facts.destinations = &call.Service.proxy, call.Service.Addresses
+	enforced, destinations, protocol, asked := &call.Server.direct, call.Server.Addresses, ProtocolUndeclared, serverName{}
+	if !way.direct {
+		enforced, destinations = &call.Service.proxy, call.Service.Addresses
 		if port, found := call.Service.port(call.Port); found {
 			protocol = port.Protocol
 			if port.TLS {
-				facts.serverName.plain = call.Request.ServerName
+				asked.plain = call.Request.ServerName
 			}
 		}
 	}
-	form := facts.on(protocol)
-	return enforced.decide(&facts, form, false)
+	form := call.Request.on(protocol)
+	return enforced.decide(&facts{
+		identity: call.Caller.Identity, source: call.Caller.Address, remote: call.Request.client(call.Caller.Address, form),
+		destinations: destinations, port: call.Port, serverName: asked, request: &call.Request,
+	}, form, false)
 }
 
-// on sets what depends on whether the port speaks HTTP, and says so. Behind
-// Envoy's own HTTP filters the client that a proxy in front names counts.
-func (f *facts) on(protocol Protocol) form {
-	http := f.request.HTTP && protocol != ProtocolTCP || protocol == ProtocolHTTP
-	f.remote = f.source
-	if !http {
-		return formTCP
+// on says in which form policies are enforced on a port of some protocol.
+func (r *Request) on(protocol Protocol) form {
+	if protocol == ProtocolHTTP || r.HTTP && protocol != ProtocolTCP {
+		return formHTTP
 	}
-	if f.request.ForwardedFor.IsValid() {
-		f.remote = f.request.ForwardedFor
+	return formTCP
+}
+
+// client is who counts as the caller to Envoy: over HTTP whom a proxy in front
+// names.
+func (r *Request) client(source netip.Addr, form form) netip.Addr {
+	if form == formHTTP && r.ForwardedFor.IsValid() {
+		return r.ForwardedFor
 	}
-	return formHTTP
+	return source
 }
 
 // atServer decides what reaches the server's own point.
@@ -221,22 +222,25 @@ func atServer(call *Call, way *way) Decision {
 	if way.identity.None() && !way.tunnelled && !way.secured && server.mutual.refuses.Refuses(way.port) {
 		return Decision{Outcome: Denied, Point: point, Policies: server.mutual.deciding, Reason: reasonPlaintext}
 	}
-	facts := facts{
-		identity: way.identity, source: way.address, destinations: server.Addresses, port: way.port, request: &call.Request,
-	}
 	if server.Mode == ModeAmbient {
-		return server.ztunnel.decide(&facts)
+		return server.ztunnel.decide(&facts{
+			identity: way.identity, source: way.address, destinations: server.Addresses, port: way.port, request: &call.Request,
+		})
 	}
+	var asked serverName
 	switch {
 	case way.secured:
-		facts.serverName = serverName{service: call.Service, port: call.Port}
+		asked = serverName{service: call.Service, port: call.Port}
 	case !way.tunnelled:
-		facts.serverName.plain = call.Request.ServerName
+		asked.plain = call.Request.ServerName
 	}
 	protocol := ProtocolUndeclared
 	if of, known := server.protocols[way.port]; known && server.Mode == ModeSidecar {
 		protocol = of
 	}
-	form := facts.on(protocol)
-	return server.proxy.decide(&facts, form, way.tunnelled)
+	form := call.Request.on(protocol)
+	return server.proxy.decide(&facts{
+		identity: way.identity, source: way.address, remote: call.Request.client(way.address, form),
+		destinations: server.Addresses, port: way.port, serverName: asked, request: &call.Request,
+	}, form, way.tunnelled)
 }

@@ -74,6 +74,30 @@ spec: {mtls: {mode: DISABLE}}`, policy(`{rules: [{` + fromWeb + `}]}`)}, web, "c
 		{"a waypoint ignores selectors, and policies without", withWaypoint, []any{server(fixture.Ambient), waypoint, policyIn("istio-system", "root", `{action: DENY, rules: [{to: [{operation: {methods: ["*"]}}]}]}`)}, webAmbient, "cart", 80, get, isAllowed},
 		{"it heeds those for its class", withWaypoint, []any{server(fixture.Ambient), waypoint, policyIn("istio-system", "root", `{targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: istio-waypoint}], action: DENY, rules: [{to: [{operation: {methods: ["*"]}}]}]}`)}, webAmbient, "cart", 80, get, "denied at waypoint root " + deny},
 		{"from the root namespace only", withWaypoint, []any{server(fixture.Ambient), waypoint, policy(`{targetRefs: [{kind: GatewayClass, group: gateway.networking.k8s.io, name: istio-waypoint}]}`)}, webAmbient, "cart", 80, get, isAllowed},
+		{"a waypoint's ports of TCP widen a DENY", withWaypoint, []any{server(fixture.Ambient), waypoint, policy(`{` + toCart + `, action: DENY, rules: [{to: [{operation: {methods: [POST]}}]}]}`)}, webAmbient, "cart", 9000, get, "denied at waypoint policy " + deny},
+		{"those of HTTP do not", withWaypoint, []any{server(fixture.Ambient), waypoint, policy(`{` + toCart + `, action: DENY, rules: [{to: [{operation: {methods: [POST]}}]}]}`)}, webAmbient, "cart", 80, get, isAllowed},
+		{"a waypoint asks external authorizers", withWaypoint, []any{server(fixture.Ambient), waypoint, policy(`{` + toCart + `, action: CUSTOM, provider: {name: web}, rules: [{}]}`)}, webAmbient, "cart", 80, get, "delegated at waypoint policy (a CUSTOM policy leaves it to an external authorizer)"},
+		{"so does the sidecar behind it", with(sidecars, useWaypoint, "waypoint"), []any{
+			server(fixture.Sidecar), waypoint, policy(`{` + toCart + `, action: CUSTOM, provider: {name: web}, rules: [{}]}`), policyIn("shop", "pods", `{action: CUSTOM, provider: {name: web}, rules: [{}]}`),
+		}, webAmbient, "cart", 80, get, "delegated at waypoint policy pods (a CUSTOM policy leaves it to an external authorizer)"},
+		{"through HBONE a sidecar's CUSTOM policies see nobody", sidecars, []any{server(fixture.Sidecar), policy(`{action: CUSTOM, provider: {name: web}, rules: [{` + fromWeb + `}]}`)}, webAmbient, "cart", 80, get, isAllowed},
+		{"through mTLS they do", sidecars, []any{server(fixture.Sidecar), policy(`{action: CUSTOM, provider: {name: web}, rules: [{` + fromWeb + `}]}`)}, web, "cart", 80, get, "delegated at sidecar policy (a CUSTOM policy leaves it to an external authorizer)"},
+		{"ztunnel denies before it allows", ambient, []any{server(fixture.Ambient), policy(`{rules: [{}]}`), policyIn("shop", "deny", `{action: DENY, rules: [{`+fromWeb+`}]}`)}, web, "cart", 80, get, "denied at ztunnel deny " + deny},
+		{"a port of its own under STRICT", sidecars, []any{server(fixture.Sidecar), `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {namespace: shop, name: ports}
+spec: {selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: PERMISSIVE}}}`}, stranger, "cart", 80, get, isAllowed},
+		{"and another port", sidecars, []any{server(fixture.Sidecar), `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {namespace: shop, name: ports}
+spec: {selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: PERMISSIVE}}}`}, stranger, "cart", 9000, stream, "denied at sidecar ports " + plaintext},
+		{"a port whose mTLS is disabled", sidecars, []any{server(fixture.Sidecar), `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {namespace: shop, name: ports}
+spec: {selector: {matchLabels: {app: cart}}, portLevelMtls: {8080: {mode: DISABLE}}}`, policy(`{rules: [{` + fromWeb + `}]}`)}, web, "cart", 80, get, "denied at sidecar policy " + noAllow},
 		{"a waypoint reaches a sidecar without HBONE in plaintext", with(sidecars, useWaypoint, "waypoint"), []any{server(fixture.Sidecar, without("networking.istio.io/tunnel")), waypoint, strict}, webAmbient, "cart", 80, get, "denied at sidecar strict " + plaintext},
 
 		{"a gateway goes past the waypoint", withWaypoint, []any{server(fixture.Ambient), waypoint, policy(`{` + toCart + `}`)}, ingress, "cart", 80, get, isAllowed},

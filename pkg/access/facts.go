@@ -2,10 +2,14 @@ package access
 
 import "net/netip"
 
-// facts are what a point of enforcement knows of a call.
+// facts are what a point of enforcement knows of a call. They are made for each
+// call: nothing may keep them, or store addresses in them, as they would then no
+// longer fit on the stack.
 type facts struct {
 	// identity is none of callers in plaintext.
 	identity Identity
+	// anonymous is true while identity is not looked at.
+	anonymous bool
 	// principal is identity as policies write it, once somebody asked.
 	principal string
 	// source is who connects, remote whom a proxy in front names instead.
@@ -19,6 +23,8 @@ type facts struct {
 	// token: no policy sees another.
 	accepted bool
 }
+
+func (f *facts) identified() bool { return !f.anonymous && !f.identity.None() }
 
 func (f *facts) principalText() string {
 	if f.principal == "" {

@@ -63,12 +63,9 @@ func (p *policy) provider() string { return p.object.Spec.GetProvider().GetName(
 // in TLS (istio pilot/pkg/networking/core/listener_inbound.go,
 // buildInboundHBONEListeners, which replaces the other filters only).
 func (p *proxy) decide(f *facts, form form, tunnelled bool) Decision {
-	identity := f.identity
-	if tunnelled {
-		f.identity = Identity{}
-	}
+	f.anonymous = tunnelled
 	decision := p.delegate(f, form)
-	f.identity = identity
+	f.anonymous = false
 	if decision.Outcome == Denied {
 		return decision
 	}
