@@ -72,7 +72,12 @@ func TestEqual(t *testing.T) {
 	for _, test := range []struct {
 		a, b any
 		want bool
-	}{{nil, nil, true}, {nil, "", false}, {"", "", true}, {"a", "b", false}, {object{"a": "b"}, object{"a": "b"}, true}, {object{}, nil, false}} {
+	}{
+		{nil, nil, true}, {nil, "", false}, {"", "", true}, {"a", "b", false}, {object{"a": "b"}, object{"a": "b"}, true}, {object{}, nil, false},
+		{int64(80), float64(80), true}, {int64(80), float64(80.5), false}, {int64(80), "80", false}, {int64(0), nil, false},
+		{[]any{object{"port": int64(80)}}, []any{object{"port": float64(80)}}, true}, {[]any{int64(80)}, []any{}, false}, {[]any{}, object{}, false},
+		{object{"port": int64(80)}, object{"port": float64(81)}, false}, {object{"a": nil}, object{"b": nil}, false},
+	} {
 		if plan.Equal(test.a, test.b) != test.want || plan.Equal(test.b, test.a) != test.want {
 			t.Errorf("%v equals %v: not %t", test.a, test.b, test.want)
 		}

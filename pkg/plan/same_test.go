@@ -36,6 +36,9 @@ func TestSameSteps(t *testing.T) {
 			p.Steps[0].Changes = append(p.Steps[0].Changes, p.Steps[0].Changes[0])
 		}, false},
 		{"another step", func(p *v1alpha1.MigrationPlan) { p.Steps = append(p.Steps, v1alpha1.Step{ID: "b"}) }, false},
+		{"a creation", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Changes[0].Create = map[string]any{"kind": "Gateway"} }, false},
+		{"a deletion", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Changes[0].Delete = true }, false},
+		{"which objects are waited for", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Gate.Objects = []v1alpha1.ObjectReference{{Name: "a"}} }, false},
 		{"no step", func(p *v1alpha1.MigrationPlan) { p.Steps = nil }, false},
 	}
 	for _, test := range tests {
@@ -46,5 +49,16 @@ func TestSameSteps(t *testing.T) {
 				t.Errorf("it is %t", got)
 			}
 		})
+	}
+}
+
+// A plan that was read back holds floats where one that was just made holds
+// integers.
+func TestSameStepsOfAPlanThatWasReadBack(t *testing.T) {
+	with := func(port any) v1alpha1.MigrationPlan {
+		return v1alpha1.MigrationPlan{Steps: []v1alpha1.Step{{Changes: []v1alpha1.Change{{Create: map[string]any{"spec": map[string]any{"port": port}}}}}}}
+	}
+	if !plan.SameSteps(with(int64(15008)), with(float64(15008))) || plan.SameSteps(with(int64(15008)), with(float64(15009))) {
+		t.Error("numbers are not compared by their value")
 	}
 }

@@ -162,7 +162,7 @@ func Kept(out io.Writer, kept []v1alpha1.KeptField) {
 	if len(kept) == 0 {
 		return
 	}
-	fmt.Fprintln(out, "\nLEFT ALONE (changed by somebody else since)")
+	fmt.Fprintln(out, "\nLEFT ALONE (changed or used by somebody else since)")
 	for _, field := range kept {
 		fmt.Fprintf(out, "  %s\n", field.Object)
 		if field.Path == "" {

@@ -169,6 +169,43 @@ func TestPlanInBrief(t *testing.T) {
 	}
 }
 
+// creating creates and deletes a Gateway.
+func creating() (v1alpha1.MigrationPlan, func(v1alpha1.Step) ([]render.ObjectDiff, error)) {
+	gateway := object{
+		"apiVersion": "gateway.networking.k8s.io/v1", "kind": "Gateway", "metadata": object{"name": "waypoint", "namespace": "shop"},
+		"spec": object{"gatewayClassName": "istio-waypoint"}, "status": object{"addresses": []any{}},
+	}
+	reference := v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: "waypoint"}
+	plan := v1alpha1.MigrationPlan{
+		Operation: v1alpha1.OperationEnroll, Namespace: "shop",
+		Overview: v1alpha1.Overview{Creates: map[string]int{"Gateway": 1}, Changes: map[string]int{"Service": 2}, Deletes: map[string]int{"Gateway": 1}},
+		Steps: []v1alpha1.Step{
+			{ID: "deploy", Phase: v1alpha1.PhaseDeployWaypoints, Summary: "deploy waypoint shop/waypoint", Changes: []v1alpha1.Change{{Object: reference, Create: gateway}}},
+			{ID: "delete", Phase: v1alpha1.PhaseDeactivateWaypoints, Summary: "delete it again", Changes: []v1alpha1.Change{{Object: reference, Delete: true}}},
+		},
+	}
+	return plan, func(step v1alpha1.Step) ([]render.ObjectDiff, error) {
+		if step.ID == "delete" {
+			return []render.ObjectDiff{{Name: reference.String(), Before: gateway}}, nil
+		}
+		return []render.ObjectDiff{{Name: reference.String(), After: gateway}}, nil
+	}
+}
+
+func TestPlanThatCreatesAndDeletes(t *testing.T) {
+	plan, diffs := creating()
+	for name, with := range map[string]func(v1alpha1.Step) ([]render.ObjectDiff, error){"plan-creates.txt": diffs, "plan-creates-brief.txt": nil} {
+		var out bytes.Buffer
+		render.PlanHeading(&out, plan)
+		if err := render.Steps(&out, plan, with); err != nil {
+			t.Fatal(err)
+		}
+		render.Kept(&out, []v1alpha1.KeptField{{Object: plan.Steps[0].Changes[0].Object, Reason: "it is used by Service other/web, which the rollback does not change"}})
+		golden.Assert(t, name, out.String())
+		fits(t, out.String())
+	}
+}
+
 func TestAWithheldPlan(t *testing.T) {
 	var out bytes.Buffer
 	plan := samplePlan()
