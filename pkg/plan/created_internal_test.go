@@ -156,7 +156,7 @@ func shopWithServices() []unstructured.Unstructured {
 func outline(planned v1alpha1.MigrationPlan) []string {
 	var lines []string
 	for _, step := range planned.Steps {
-		line := string(step.ID) + " (" + string(step.Gate.Kind)
+		line := step.ID + " (" + string(step.Gate.Kind)
 		for _, object := range step.Gate.Objects {
 			line += " " + object.Name
 		}

@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -62,5 +63,15 @@ func TestDryRunOfCreations(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"create", "get", "delete"}, tried); diff != "" || trial.untried != 1 {
 		t.Errorf("%d not tried; tried are (-want +got):\n%s", trial.untried, diff)
+	}
+}
+
+func TestManifestsNameWhatIsDeleted(t *testing.T) {
+	options := &planOptions{namespaced: namespaced{name: "shop"}}
+	text, err := options.manifests(plan.Manifests{Phase: v1alpha1.PhaseMigratePolicies, Deleted: []v1alpha1.ObjectReference{
+		{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Namespace: "shop", Name: "old"},
+	}}, false)
+	if err != nil || !strings.Contains(string(text), "# To be deleted: kubectl -n shop delete authorizationpolicy old\n") {
+		t.Errorf("%v:\n%s", err, text)
 	}
 }

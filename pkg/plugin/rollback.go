@@ -16,9 +16,10 @@ func newRollbackCommand(session *session) *cobra.Command {
 		Use:   "rollback",
 		Short: "Put a namespace back to exactly what it was before it was enrolled",
 		Long: `Put a namespace back to exactly what it was before it was enrolled, by the
-records that enroll left in it: labels and pod templates as they were, and every
-pod that should have a sidecar replaced until it has one. What somebody else has
-changed since is left alone and named.`,
+records that enroll left in it: labels, policies and pod templates as they were,
+every pod that should have a sidecar replaced until it has one, and what enroll
+created deleted. What somebody else has changed since, or has come to use, is left
+alone and named.`,
 		Example: "  kubectl ambient rollback -n shop --dry-run=client\n  kubectl ambient rollback -n shop --yes",
 		Args:    noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
