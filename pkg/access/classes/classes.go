@@ -102,6 +102,17 @@ func (a *Atoms) Addresses() []netip.Addr {
 	return addressWitnesses(slices.Concat(a.sources, a.remotes))
 }
 
+// CallerClass is the same for callers that the policies cannot tell apart by who
+// they are and where they call from. That they have an identity is told apart
+// always.
+func (a *Atoms) CallerClass(identity access.Identity, address netip.Addr) string {
+	class := "none"
+	if !identity.None() {
+		class = a.identities.signature(identity)
+	}
+	return class + "/" + blockSignature(slices.Concat(a.sources, a.remotes), address)
+}
+
 // Requests are of which one stands for each class that the policies can tell
 // apart. The most ordinary comes first, then a connection that carries no HTTP,
 // one for each server name that policies tell apart, then requests in the order of

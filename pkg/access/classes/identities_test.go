@@ -41,6 +41,11 @@ func TestIdentities(t *testing.T) {
 			[]string{"cluster.local/ns/pay/sa/web", "cluster.local/ns/shop/sa/admin"},
 		},
 		{
+			"one whose trust domain is known, and one of which nothing is", &securityv1beta1.Source{Principals: []string{"*/ns/shop/sa/web"}},
+			[]access.Identity{{}, {TrustDomain: "td2", Namespace: "shop", ServiceAccount: "web"}}, []string{"td1"},
+			[]string{"td2/ns/shop/sa/web", "td1/ns/other/sa/default"},
+		},
+		{
 			"cluster.local for the mesh's own", &securityv1beta1.Source{Principals: []string{"cluster.local/ns/shop/sa/web"}}, known, []string{"td1"},
 			[]string{"td1/ns/pay/sa/web", "td1/ns/shop/sa/web"},
 		},

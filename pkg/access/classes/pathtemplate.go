@@ -127,10 +127,10 @@ func (t *pathTemplate) instance() string {
 	return path
 }
 
-// automaton recognises the values that a pattern matches. States start at zero.
+// automaton reads a value byte by byte, from state zero on. The state that it ends
+// in decides whether its pattern matches the value.
 type automaton interface {
 	step(state int, char byte) int
-	accepts(state int) bool
 }
 
 // automaton is the pattern's own.
@@ -166,8 +166,6 @@ func (a prefixAutomaton) step(state int, char byte) int {
 		return state + 1
 	}
 }
-
-func (a prefixAutomaton) accepts(state int) bool { return state == len(a.text) }
 
 // suffixAutomaton counts the bytes of the text that the value ends with so far
 // (Knuth, Morris and Pratt).

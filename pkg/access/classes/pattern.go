@@ -181,9 +181,10 @@ func (s valueSpace) witnesses(c conditions) (values []string, complete bool) {
 		take(value)
 	}
 	complete = true
-	suffixes := append([]string{""}, c.texts(patternSuffix)...)
-	for _, prefix := range append([]string{""}, c.texts(patternPrefix)...) {
-		for _, suffix := range suffixes {
+	// Suffixes outside, so that prefixes alone come first: they read best.
+	prefixes := append([]string{""}, c.texts(patternPrefix)...)
+	for _, suffix := range append([]string{""}, c.texts(patternSuffix)...) {
+		for _, prefix := range prefixes {
 			signature := c.signature(func(pattern stringPattern) bool { return pattern.spans(prefix, suffix) })
 			if seen[signature] {
 				continue

@@ -187,7 +187,7 @@ func TestWitnessesAreNatural(t *testing.T) {
 		{"the root", pathSpace, [][]string{{"/"}}, []string{"/", "/other"}},
 		{"all paths", pathSpace, [][]string{{"/*"}}, []string{"/"}},
 		{"a suffix", pathSpace, [][]string{{"*.php"}}, []string{"/", "/x.php"}},
-		{"prefix and suffix", pathSpace, [][]string{{"/api/*"}, {"*/admin"}}, []string{"/", "/admin", "/api/", "/api/admin"}},
+		{"prefix and suffix", pathSpace, [][]string{{"/api/*"}, {"*/admin"}}, []string{"/", "/api/", "/admin", "/api/admin"}},
 		{"an exact path inside a prefix", pathSpace, [][]string{{"/api/*"}, {"/api/"}}, []string{"/", "/api/", "/api/x"}},
 		{"what is no path", pathSpace, [][]string{{"admin*"}, {"a b"}, {"/a?b=c"}}, []string{"/"}},
 		{"a host", hostSpace, [][]string{{"shop.example.com"}}, []string{"www.example.org", "shop.example.com"}},
@@ -195,7 +195,7 @@ func TestWitnessesAreNatural(t *testing.T) {
 		{"a host with a port", hostSpace, [][]string{{"shop.example.com:*"}}, []string{"www.example.org", "shop.example.com:443"}},
 		{"a port", hostSpace, [][]string{{"*:8080"}}, []string{"www.example.org", "www:8080"}},
 		{"a scheme of a header", headerSpace, [][]string{{"Bearer *"}}, []string{"other", "Bearer 1"}},
-		{"a namespace", namespaceSpace, [][]string{{"team-*"}, {"*-prod"}, {"Team"}}, []string{"other", "other-prod", "team-other", "team-prod"}},
+		{"a namespace", namespaceSpace, [][]string{{"team-*"}, {"*-prod"}, {"Team"}}, []string{"other", "team-other", "other-prod", "team-prod"}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			var c conditions
