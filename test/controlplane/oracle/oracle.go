@@ -1,0 +1,256 @@
+package oracle
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+	"slices"
+	"sync"
+
+	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	"google.golang.org/grpc"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/client-go/dynamic"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/rest"
+
+	"istio.io/istio/pkg/workloadapi"
+)
+
+// readers is how many proxies are played at a time.
+const readers = 4
+
+// Oracle reads what one istiod serves.
+type Oracle struct {
+	connection *grpc.ClientConn
+	client     kubernetes.Interface
+	witness    *witness
+}
+
+// New returns an oracle for the istiod with the given address of plaintext xDS
+// and the cluster that it serves.
+func New(config *rest.Config, address string) (*Oracle, error) {
+	client, err := kubernetes.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("starting the oracle: %w", err)
+	}
+	objects, err := dynamic.NewForConfig(config)
+	if err != nil {
+		return nil, fmt.Errorf("starting the oracle: %w", err)
+	}
+	connection, err := connect(address)
+	if err != nil {
+		return nil, fmt.Errorf("starting the oracle: %w", err)
+	}
+	return &Oracle{
+		connection: connection,
+		client:     client,
+		witness:    newWitness(objects, connection),
+	}, nil
+}
+
+// Close removes what the oracle has put into the cluster and disconnects.
+func (o *Oracle) Close(ctx context.Context) error {
+	removed := o.witness.remove(ctx)
+	if err := o.connection.Close(); removed == nil {
+		removed = err
+	}
+	return removed
+}
+
+// Read returns what istiod serves to the pods and to the callers of the given
+// namespaces, and to all waypoints, as soon as istiod knows all that is in the
+// cluster at the time of the call. Nobody must change the mesh meanwhile.
+func (o *Oracle) Read(ctx context.Context, namespaces ...string) (*State, error) {
+	if err := o.witness.await(ctx); err != nil {
+		return nil, fmt.Errorf("waiting for istiod: %w", err)
+	}
+	state, err := o.read(ctx, namespaces)
+	if err != nil {
+		return nil, fmt.Errorf("reading what istiod serves: %w", err)
+	}
+	return state, nil
+}
+
+func (o *Oracle) read(ctx context.Context, namespaces []string) (*State, error) {
+	node, err := syntheticNode(kindZtunnel, "istio-system", nil)
+	if err != nil {
+		return nil, err
+	}
+	ambient, err := readAmbient(ctx, o.connection, node)
+	if err != nil {
+		return nil, err
+	}
+	pods, err := o.client.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
+	if err != nil {
+		return nil, err
+	}
+	state := newState(ambient)
+	if err := state.addPods(pods.Items, ambient.workloads, namespaces); err != nil {
+		return nil, err
+	}
+	return state, o.readEnvoys(ctx, state, namespaces)
+}
+
+func newState(ambient *ambientResources) *State {
+	return &State{
+		pods:      map[types.NamespacedName]*server{},
+		addresses: map[netip.Addr]*server{},
+		services:  ambient.services,
+		members:   map[string][]*server{},
+		policies:  ambient.policies,
+		callers:   map[callerKey]*view{},
+	}
+}
+
+// addPods takes in the pods of the namespaces, and waypoints wherever they are.
+func (s *State) addPods(pods []corev1.Pod, workloads map[string]*workloadapi.Workload, namespaces []string) error {
+	byPod := map[types.NamespacedName]*workloadapi.Workload{}
+	for _, workload := range workloads {
+		if workload.WorkloadType == workloadapi.WorkloadType_POD || len(workload.Addresses) > 0 {
+			byPod[types.NamespacedName{Namespace: workload.Namespace, Name: workload.Name}] = workload
+		}
+	}
+	for i := range pods {
+		pod := &pods[i]
+		kind := podKind(pod)
+		if !isServing(pod) || kind != kindWaypoint && !slices.Contains(namespaces, pod.Namespace) {
+			continue
+		}
+		name := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
+		address, err := netip.ParseAddr(pod.Status.PodIP)
+		if err != nil {
+			return fmt.Errorf("pod %s: %w", name, err)
+		}
+		workload := byPod[name]
+		if workload == nil {
+			return fmt.Errorf("pod %s: istiod serves no workload for it", name)
+		}
+		added := &server{pod: pod, address: address, workload: workload, kind: kind, policies: policiesOf(s.policies, workload)}
+		s.pods[name] = added
+		s.addresses[address] = added
+		for service := range workload.Services {
+			s.members[service] = append(s.members[service], added)
+		}
+	}
+	return nil
+}
+
+// isServing tells whether a pod is one that istiod knows.
+func isServing(pod *corev1.Pod) bool {
+	return pod.DeletionTimestamp == nil && pod.Status.Phase == corev1.PodRunning && pod.Status.PodIP != "" && !pod.Spec.HostNetwork
+}
+
+// readEnvoys plays the Envoys of servers and callers, some at a time.
+func (o *Oracle) readEnvoys(ctx context.Context, state *State, namespaces []string) error {
+	var tasks []func(context.Context) error
+	for _, s := range state.pods {
+		if s.kind == kindSidecar || s.kind == kindWaypoint {
+			tasks = append(tasks, func(ctx context.Context) error { return o.readServer(ctx, s) })
+		}
+	}
+	var mutex sync.Mutex
+	for _, namespace := range namespaces {
+		for _, kind := range []string{kindSidecar, kindRouter} {
+			tasks = append(tasks, func(ctx context.Context) error {
+				v, err := o.readCaller(ctx, kind, namespace)
+				mutex.Lock()
+				defer mutex.Unlock()
+				state.callers[callerKey{namespace, kind}] = v
+				return err
+			})
+		}
+	}
+	return inParallel(ctx, readers, tasks)
+}
+
+// inParallel runs the tasks, a number at a time, until one fails.
+func inParallel(ctx context.Context, limit int, tasks []func(context.Context) error) error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	queue := make(chan func(context.Context) error)
+	var group sync.WaitGroup
+	for range limit {
+		group.Go(func() {
+			for task := range queue {
+				if err := task(ctx); err != nil {
+					cancel(err)
+				}
+			}
+		})
+	}
+	for _, task := range tasks {
+		if ctx.Err() != nil {
+			break
+		}
+		queue <- task
+	}
+	close(queue)
+	group.Wait()
+	return context.Cause(ctx)
+}
+
+func (o *Oracle) readServer(ctx context.Context, s *server) error {
+	node, err := podNode(s.kind, s.pod)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := openEnvoy(ctx, o.connection, node)
+	if err != nil {
+		return err
+	}
+	listeners, err := stream.listeners()
+	if err != nil {
+		return err
+	}
+	s.listeners = map[string]*envoyListener{}
+	for _, l := range listeners {
+		if l.Name != virtualInbound && l.Name != connectTerminate && l.Name != mainInternal {
+			continue
+		}
+		if s.listeners[l.Name], err = newListener(l); err != nil {
+			return fmt.Errorf("%s %s: %w", s.kind, s.name(), err)
+		}
+	}
+	if s.kind == kindWaypoint {
+		s.view, err = readView(stream, nil)
+	}
+	return err
+}
+
+// readCaller asks for what the proxies of callers in a namespace know.
+func (o *Oracle) readCaller(ctx context.Context, kind, namespace string) (*view, error) {
+	node, err := syntheticNode(kind, namespace, nil)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := openEnvoy(ctx, o.connection, node)
+	if err != nil {
+		return nil, err
+	}
+	var listeners []*listener.Listener
+	if kind == kindSidecar {
+		if listeners, err = stream.listeners(); err != nil {
+			return nil, err
+		}
+	}
+	return readView(stream, listeners)
+}
+
+func readView(stream *envoyStream, listeners []*listener.Listener) (*view, error) {
+	clusters, err := stream.clusters()
+	if err != nil {
+		return nil, err
+	}
+	endpoints, err := stream.endpoints(edsNames(clusters))
+	if err != nil {
+		return nil, err
+	}
+	return newView(listeners, clusters, endpoints)
+}
