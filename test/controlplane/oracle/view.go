@@ -173,6 +173,14 @@ func reachEndpoint(c *cluster.Cluster, e *endpoint.LbEndpoint, pod netip.Addr) (
 	}
 	var err error
 	result.transport, result.sni, err = transportOf(c, metadata[socketMatchMetadata])
+	// Only an internal address leads into a tunnel: waypoints have the transport
+	// for it towards all endpoints, and it does nothing for those beyond HBONE.
+	if internal := e.GetEndpoint().GetAddress().GetEnvoyInternalAddress(); err == nil && (internal != nil) != (result.transport == tunnel) {
+		if internal != nil {
+			return path{}, false, fmt.Errorf("cluster %s: %s to a tunnel", c.Name, result.transport)
+		}
+		result.transport = plaintext
+	}
 	return result, err == nil, err
 }
 

@@ -72,11 +72,15 @@ func policyName(policy *security.Authorization) string {
 // (ztunnel's src/rbac.rs).
 func ztunnelMatches(policy *security.Authorization, call ztunnelCall) bool {
 	return slices.ContainsFunc(policy.Groups, func(rule *security.Group) bool {
-		return !slices.ContainsFunc(rule.Rules, func(clause *security.Rules) bool {
-			return !slices.ContainsFunc(clause.Matches, func(match *security.Match) bool {
-				return !isEmptyMatch(match) && matchHolds(match, call)
-			})
-		})
+		return !slices.ContainsFunc(rule.Rules, func(clause *security.Rules) bool { return !clauseMatches(clause, call) })
+	})
+}
+
+// clauseMatches tells whether one of the matches of a clause holds. A clause
+// without any matches everything, but a match without any condition nothing.
+func clauseMatches(clause *security.Rules, call ztunnelCall) bool {
+	return len(clause.Matches) == 0 || slices.ContainsFunc(clause.Matches, func(match *security.Match) bool {
+		return !isEmptyMatch(match) && matchHolds(match, call)
 	})
 }
 
