@@ -144,6 +144,9 @@ func (s *State) decideAmbient(call Call, target *server) (Verdict, error) {
 	waypoint := target.workload.Waypoint
 	h.destination = netip.AddrPortFrom(target.address, port)
 	if service := s.services[serviceKey(call.Service)]; !call.Direct && len(service.Addresses) > 0 {
+		if len(service.WeightedWaypoints) > 0 {
+			return Verdict{}, errors.New("the Service has several waypoints by weight")
+		}
 		waypoint = service.Waypoint
 		if waypoint != nil {
 			address, ok := netip.AddrFromSlice(service.Addresses[0].Address)
