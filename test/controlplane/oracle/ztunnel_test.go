@@ -40,7 +40,7 @@ func presence() []*security.StringMatch {
 
 func block(cidr string) []*security.Address {
 	prefix := netip.MustParsePrefix(cidr)
-	return []*security.Address{{Address: prefix.Addr().AsSlice(), Length: uint32(prefix.Bits())}} //nolint:gosec // At most 128.
+	return []*security.Address{{Address: prefix.Addr().AsSlice(), Length: uint32(prefix.Bits())}}
 }
 
 func account(namespace, name string) []*security.ServiceAccountMatch {
