@@ -34,19 +34,16 @@ const blackHole = "BlackHoleCluster"
 // proxies of each other, count, and change responses. Fault and CORS filters act
 // only where a route tells them to.
 var passive = map[string]bool{
-	"istio.metadata_exchange":                            true,
-	"istio.stats":                                        true,
-	"waypoint_upstream_peer_metadata":                    true,
-	"waypoint_downstream_peer_metadata":                  true,
-	"connect_authority":                                  true,
-	"set_dst_address":                                    true,
-	"envoy.filters.http.grpc_stats":                      true,
-	"envoy.filters.http.fault":                           true,
-	"envoy.filters.http.cors":                            true,
-	"envoy.filters.http.router":                          true,
-	"istio.alpn":                                         true,
-	"envoy.filters.http.grpc_web":                        true,
-	"envoy.filters.http.waypoint_upstream_peer_metadata": true,
+	"istio.metadata_exchange":           true,
+	"istio.stats":                       true,
+	"waypoint_upstream_peer_metadata":   true,
+	"waypoint_downstream_peer_metadata": true,
+	"connect_authority":                 true,
+	"set_dst_address":                   true,
+	"envoy.filters.http.grpc_stats":     true,
+	"envoy.filters.http.fault":          true,
+	"envoy.filters.http.cors":           true,
+	"envoy.filters.http.router":         true,
 }
 
 // step is a filter that decides.

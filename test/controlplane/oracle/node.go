@@ -101,7 +101,7 @@ func syntheticNode(kind, namespace string, labels map[string]string) (*core.Node
 		"NAME":          "oracle",
 		"NAMESPACE":     namespace,
 		"INSTANCE_IPS":  noPodAddress,
-		"CLUSTER_ID":    "Kubernetes",
+		"CLUSTER_ID":    clusterID,
 		"ISTIO_VERSION": proxyVersion,
 		"ENABLE_HBONE":  "true",
 		"LABELS":        asAny(labels),
