@@ -1,12 +1,57 @@
 package plan
 
 import (
+	"maps"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 )
 
-// judge gathers what gates need to know of the plan.
+// judge puts the restarts into their order, and gathers what gates need to know of
+// the plan.
 func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, error) {
+	migration := e.summary()
+	if len(planned.Steps) == 0 {
+		// What nothing changes is decided as before.
+		migration.Access = &v1alpha1.AccessReport{}
+		return migration, nil
+	}
+	final, err := e.stages(planned.Steps, true)
+	if err != nil {
+		return nil, err
+	}
+	waits := compare.New(final, e.comparing()).Waits()
+	held := orderRestarts(planned.Steps, waits)
+	if e.mixedCallers() == translate.MixedCallersBlock {
+		migration.Held = held
+	}
+	stages, err := e.stages(planned.Steps, false)
+	if err != nil {
+		return nil, err
+	}
+	comparison := compare.New(stages, e.comparing())
+	migration.Access = &v1alpha1.AccessReport{Changes: comparison.Changes(), MixedCallers: string(e.mixedCallers())}
+	migration.Access.Compared, migration.Access.Incomplete = comparison.Compared(), comparison.Incomplete()
+	planned.Access = migration.Access
+	return migration, nil
+}
+
+func (e enrolment) mixedCallers() translate.MixedCallers {
+	if e.options.Translation.MixedCallers == "" {
+		return translate.MixedCallersBlock
+	}
+	return e.options.Translation.MixedCallers
+}
+
+// summary is what the translation carries over, and what it does not.
+func (e enrolment) summary() *checks.Migration {
 	migration := &checks.Migration{}
 	for object := range e.translation.Carried {
 		migration.Carried = append(migration.Carried, object)
@@ -24,5 +69,128 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 			Object: problem.Object, Field: problem.Field, Message: problem.Message, Remedy: problem.Remedy,
 		})
 	}
-	return migration, nil
+	return migration
+}
+
+// comparing is what a comparison needs besides the stages: the callers of other
+// namespaces. Of their pods no more than metadata is known, which does not tell
+// their service accounts.
+func (e enrolment) comparing() compare.Options {
+	groups := map[string][]access.Mode{}
+	for _, pod := range e.snapshot.AllPods() {
+		if pod.Namespace == e.namespace.Name || !pod.Live() || pod.IsZtunnel() {
+			continue
+		}
+		if mode := callerMode(pod); mode != access.ModeOutside && !slices.Contains(groups[pod.Namespace], mode) {
+			groups[pod.Namespace] = append(groups[pod.Namespace], mode)
+		}
+	}
+	var options compare.Options
+	for _, namespace := range slices.Sorted(maps.Keys(groups)) {
+		slices.Sort(groups[namespace])
+		options.Others = append(options.Others, compare.Group{Namespace: namespace, Modes: groups[namespace]})
+	}
+	return options
+}
+
+// callerMode is how a pod of another namespace calls. A waypoint does not call by
+// itself: what it passes on is decided with the call.
+func callerMode(pod mesh.Pod) access.Mode {
+	switch {
+	case pod.Labels[managedLabel] == waypointController:
+		return access.ModeOutside
+	case pod.IsGateway():
+		return access.ModeGateway
+	case pod.HasSidecar():
+		return access.ModeSidecar
+	case pod.Redirected():
+		return access.ModeAmbient
+	default:
+		return access.ModeOutside
+	}
+}
+
+const (
+	managedLabel       = "gateway.istio.io/managed"
+	waypointController = "istio.io-mesh-controller"
+)
+
+// stages are the mesh before the first step and after each, and during those that
+// restart something; or only the first and the last of them.
+func (e enrolment) stages(steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
+	var builder access.Builder
+	at := &stageMaker{
+		snapshot: e.snapshot, state: NewProjection(e.snapshot), builder: &builder, namespace: e.namespace.Name,
+		overlay: access.Overlay{Moved: map[v1alpha1.ObjectReference]access.Progress{}, Ready: map[types.NamespacedName]bool{}},
+	}
+	stages := []compare.Stage{at.stage("")}
+	for i, step := range steps {
+		restarted, err := at.apply(step)
+		if err != nil {
+			return nil, err
+		}
+		for _, workload := range restarted {
+			at.overlay.Moved[workload] = access.ProgressDuring
+		}
+		if len(restarted) > 0 && !ends {
+			stages = append(stages, at.stage(step.ID))
+		}
+		for _, workload := range restarted {
+			at.overlay.Moved[workload] = access.ProgressAfter
+		}
+		if !ends || i == len(steps)-1 {
+			stages = append(stages, at.stage(step.ID))
+		}
+	}
+	return stages, nil
+}
+
+// stageMaker carries out steps on a snapshot.
+type stageMaker struct {
+	snapshot  *mesh.Snapshot
+	state     *Projection
+	builder   *access.Builder
+	namespace string
+	overlay   access.Overlay
+}
+
+func (m *stageMaker) stage(step string) compare.Stage {
+	overlay := access.Overlay{Moved: maps.Clone(m.overlay.Moved), Ready: maps.Clone(m.overlay.Ready)}
+	return compare.Stage{Step: step, State: m.builder.Of(m.snapshot, []string{m.namespace}, overlay)}
+}
+
+// apply makes the changes of a step, and returns the workloads that it restarts.
+func (m *stageMaker) apply(step v1alpha1.Step) ([]v1alpha1.ObjectReference, error) {
+	var changed []unstructured.Unstructured
+	var deleted, restarted []v1alpha1.ObjectReference
+	for _, change := range step.Changes {
+		_, after, err := m.state.Apply(change)
+		switch {
+		case err != nil:
+			return nil, err
+		case change.Delete:
+			deleted = append(deleted, change.Object)
+		case change.Object.Kind == mesh.KindPod, change.Object.Kind == "ConfigMap":
+			// Pods that are pinned are outside the mesh before and after.
+		default:
+			changed = append(changed, unstructured.Unstructured{Object: after})
+			if _, is := m.snapshot.Workload(change.Object); is {
+				restarted = append(restarted, change.Object)
+			}
+		}
+	}
+	if step.Gate.Kind == v1alpha1.GateWaypointsReady {
+		for _, gateway := range step.Gate.Objects {
+			m.overlay.Ready[types.NamespacedName{Namespace: gateway.Namespace, Name: gateway.Name}] = true
+		}
+	}
+	if step.Phase == v1alpha1.PhaseRestartWorkloads && len(step.Changes) == 0 {
+		restarted = append(restarted, step.Gate.Workloads...)
+	}
+	next, err := m.snapshot.With(changed, deleted)
+	if err != nil {
+		return nil, err
+	}
+	m.snapshot = next
+	return restarted, nil
 }

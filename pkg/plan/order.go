@@ -1,0 +1,147 @@
+package plan
+
+import (
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+)
+
+// orderRestarts puts the restarts among steps into an order in which callers come
+// before the servers that wait for them, as far as there is one, and returns the
+// workloads that have to wait in vain. Alike ones stay in their order.
+func orderRestarts(steps []v1alpha1.Step, waits []compare.Waits) []checks.Held {
+	first := slices.IndexFunc(steps, restarts)
+	if first < 0 {
+		return nil
+	}
+	last := first
+	for last < len(steps) && restarts(steps[last]) {
+		last++
+	}
+	restarting := steps[first:last]
+	pending := map[v1alpha1.ObjectReference]bool{}
+	for _, step := range restarting {
+		pending[restarted(step)] = true
+	}
+	held := heldByOthers(waits, pending)
+	order := make([]v1alpha1.Step, 0, len(restarting))
+	for len(order) < len(restarting) {
+		next := nextRestart(restarting, waits, pending)
+		if next < 0 {
+			cycle := heldByEachOther(waits, pending)
+			held = append(held, cycle...)
+			next = slices.IndexFunc(restarting, func(step v1alpha1.Step) bool { return pending[restarted(step)] })
+		}
+		delete(pending, restarted(restarting[next]))
+		order = append(order, restarting[next])
+	}
+	copy(restarting, order)
+	return onceEach(held)
+}
+
+func restarts(step v1alpha1.Step) bool { return step.Phase == v1alpha1.PhaseRestartWorkloads }
+
+// restarted is the workload that a step restarts, or waits for.
+func restarted(step v1alpha1.Step) v1alpha1.ObjectReference {
+	if len(step.Changes) > 0 {
+		return step.Changes[0].Object
+	}
+	return step.Gate.Workloads[0]
+}
+
+// nextRestart is the first workload that waits for none that is pending.
+func nextRestart(steps []v1alpha1.Step, waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool) int {
+	return slices.IndexFunc(steps, func(step v1alpha1.Step) bool {
+		workload := restarted(step)
+		return pending[workload] && len(pendingCallers(waits, workload, pending)) == 0
+	})
+}
+
+// pendingCallers are those that a workload waits for and that have not moved.
+func pendingCallers(waits []compare.Waits, workload v1alpha1.ObjectReference, pending map[v1alpha1.ObjectReference]bool) []v1alpha1.ObjectReference {
+	var callers []v1alpha1.ObjectReference
+	for _, one := range waits {
+		if one.Workload != workload {
+			continue
+		}
+		for _, caller := range one.For {
+			if pending[caller] && !slices.Contains(callers, caller) {
+				callers = append(callers, caller)
+			}
+		}
+	}
+	return callers
+}
+
+// heldByOthers are workloads that wait for callers which no step moves.
+func heldByOthers(waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool) []checks.Held {
+	var held []checks.Held
+	for _, one := range waits {
+		if !pending[one.Workload] {
+			continue
+		}
+		callers := slices.Clone(one.Others)
+		for _, caller := range one.For {
+			if !pending[caller] {
+				callers = append(callers, caller.String())
+			}
+		}
+		if len(callers) > 0 {
+			held = append(held, checks.Held{Workload: one.Workload, Callers: callers})
+		}
+	}
+	return held
+}
+
+// heldByEachOther are pending workloads of which none can be the first.
+func heldByEachOther(waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool) []checks.Held {
+	var held []checks.Held
+	for _, one := range waits {
+		if !pending[one.Workload] || !waitsForItself(waits, one.Workload, pending) {
+			continue
+		}
+		var callers []string
+		for _, caller := range pendingCallers(waits, one.Workload, pending) {
+			if caller == one.Workload || reaches(waits, caller, one.Workload, pending) {
+				callers = append(callers, caller.String())
+			}
+		}
+		held = append(held, checks.Held{Workload: one.Workload, Callers: callers, Cycle: true})
+	}
+	return held
+}
+
+func waitsForItself(waits []compare.Waits, workload v1alpha1.ObjectReference, pending map[v1alpha1.ObjectReference]bool) bool {
+	return reaches(waits, workload, workload, pending)
+}
+
+// reaches says whether one workload waits for another, or for one that does.
+func reaches(waits []compare.Waits, from, to v1alpha1.ObjectReference, pending map[v1alpha1.ObjectReference]bool) bool {
+	seen := map[v1alpha1.ObjectReference]bool{}
+	queue := pendingCallers(waits, from, pending)
+	for len(queue) > 0 {
+		next := queue[0]
+		queue = queue[1:]
+		if next == to {
+			return true
+		}
+		if !seen[next] {
+			seen[next] = true
+			queue = append(queue, pendingCallers(waits, next, pending)...)
+		}
+	}
+	return false
+}
+
+// onceEach keeps the first of what is said of a workload and its kind of waiting.
+func onceEach(held []checks.Held) []checks.Held {
+	var kept []checks.Held
+	for _, one := range held {
+		if !slices.ContainsFunc(kept, func(other checks.Held) bool { return other.Workload == one.Workload && other.Cycle == one.Cycle }) {
+			kept = append(kept, one)
+		}
+	}
+	return kept
+}
