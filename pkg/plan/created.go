@@ -66,6 +66,14 @@ func (r *rollback) seesAll() error {
 	return nil
 }
 
+// createdRemain says whether anything is there that the runs created.
+func (r *rollback) createdRemain() bool {
+	return slices.ContainsFunc(r.created, func(created createdObject) bool {
+		_, found := r.snapshot.Object(created.object)
+		return found
+	})
+}
+
 // deleteCreated plans one step that deletes what the runs created in a phase,
 // last created first. What is not any more what a run wrote, or what somebody
 // else has come to need, is kept.

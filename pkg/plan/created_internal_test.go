@@ -310,6 +310,34 @@ func TestRollbackOfWhatTwoRunsWrote(t *testing.T) {
 	}
 }
 
+// A rollback that was stopped behind any step goes on from there. Before it
+// deletes anything it waits for what the one before may not have waited for.
+func TestRollbackGoesOn(t *testing.T) {
+	before := shopWithServices()
+	enrolment := waypointed(t, before)
+	after := carriedOut(t, before, enrolment.Steps)
+	whole := undone(t, after, recorded(t, enrolment))
+	want := []string{
+		"", "", "deactivate-waypoints (waypoints-unbound db cart):", "deactivate-waypoints (waypoints-unbound db cart):", "deactivate-waypoints (waypoints-unbound db cart):", "",
+	}
+	for n := range len(whole.Steps) + 1 {
+		partly := carriedOut(t, after, whole.Steps[:n])
+		rest := undone(t, partly, recorded(t, enrolment))
+		if diff := cmp.Diff(before, carriedOut(t, partly, rest.Steps)); diff != "" {
+			t.Errorf("behind %d steps: it is not what it was (-was +is):\n%s", n, diff)
+		}
+		waits := ""
+		for _, line := range outline(rest) {
+			if strings.HasPrefix(line, "deactivate") && strings.HasSuffix(line, ":") {
+				waits = line
+			}
+		}
+		if waits != want[n] {
+			t.Errorf("behind %d steps: it waits in %q, not in %q", n, waits, want[n])
+		}
+	}
+}
+
 // What may not be read is not gone.
 func TestRollbackWantsToSeeWhatItUndoes(t *testing.T) {
 	before := shopWithServices()

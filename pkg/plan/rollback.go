@@ -254,7 +254,20 @@ func (r *rollback) deactivateWaypoints() error {
 		Notes:   []string{"connections that are open stay where they are until they end"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsUnbound},
 	}
-	return r.restoreObjects(v1alpha1.PhaseActivateWaypoints, step)
+	if err := r.restoring(v1alpha1.PhaseActivateWaypoints, &step); err != nil {
+		return err
+	}
+	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseActivateWaypoints)) {
+		if _, found := r.snapshot.Object(reference); found && reference.Kind != mesh.KindNamespace {
+			step.Gate.Objects = append(step.Gate.Objects, reference)
+		}
+	}
+	// A rollback that was stopped may have changed the labels and not waited:
+	// before anything is deleted, somebody has to.
+	if len(step.Changes) > 0 || len(step.Gate.Objects) > 0 && r.createdRemain() {
+		r.plan.Steps = append(r.plan.Steps, step)
+	}
+	return nil
 }
 
 func (r *rollback) restorePolicies() error {
@@ -327,18 +340,26 @@ func (r *rollback) undoPolicies(done, undoing v1alpha1.Phase, summary string) er
 // restoreObjects plans one step that restores all objects that the runs changed
 // in a phase, last changed first. Its gate is about those.
 func (r *rollback) restoreObjects(phase v1alpha1.Phase, step v1alpha1.Step) error {
+	if err := r.restoring(phase, &step); err != nil {
+		return err
+	}
+	step.Gate.Objects = changedBy(step)
+	r.plan.Steps = appendStep(r.plan.Steps, step)
+	return nil
+}
+
+// restoring makes what restores the objects of a phase part of a step.
+func (r *rollback) restoring(phase v1alpha1.Phase, step *v1alpha1.Step) error {
 	for _, reference := range slices.Backward(r.objects(phase)) {
 		object, found := r.snapshot.Object(reference)
 		if !found {
 			r.plan.Gone = append(r.plan.Gone, reference)
 			continue
 		}
-		if err := r.state.changes(&step, reference, r.edits(phase, reference, object, true)); err != nil {
+		if err := r.state.changes(step, reference, r.edits(phase, reference, object, true)); err != nil {
 			return err
 		}
 	}
-	step.Gate.Objects = changedBy(step)
-	r.plan.Steps = appendStep(r.plan.Steps, step)
 	return nil
 }
 
