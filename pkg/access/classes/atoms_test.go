@@ -6,8 +6,9 @@ import (
 	"slices"
 	"testing"
 
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	securityv1beta1 "istio.io/api/security/v1beta1"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 )
 
 // TestEveryFieldOfASource has one field in each case, and looks for a witness that

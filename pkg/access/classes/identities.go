@@ -2,6 +2,7 @@ package classes
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 
@@ -25,6 +26,8 @@ type identityAtoms struct {
 	// may meet; named are trust domains that policies name.
 	trustDomains conditions
 	named        []string
+	// byTrustDomain is true where the trust domain of a caller counts of itself.
+	byTrustDomain bool
 	// inexact are values that only a proxy with Envoy understands as written.
 	inexact []string
 }
@@ -54,16 +57,30 @@ func (a *identityAtoms) add(values []string, holds func(value string) func(acces
 	a.conditions = append(a.conditions, list)
 }
 
-// addPrincipals takes in principals. Sidecars and waypoints match those of the
-// mesh's trust domain, or of cluster.local, with each of its aliases as well
-// (istio pilot/pkg/security/trustdomain/bundle.go), ztunnel as they are written.
-// So there are two conditions: with the trust domain, and with any in its place.
+// addPrincipals takes in principals. Sidecars and waypoints put each of the mesh's
+// trust domains in the place of one of them, or of cluster.local, where the
+// principal is written in full (istio pilot/pkg/security/trustdomain/bundle.go);
+// ztunnel takes all as they are written. Which of them a proxy does depends on the
+// trust domain that is written; so those of each are a condition of their own,
+// about the rest, and the caller's trust domain always counts.
 func (a *identityAtoms) addPrincipals(values []string) {
 	a.addOnce("principals", values, func(values []string) {
-		a.add(values, principalMatcher)
-		a.add(values, anyTrustDomainMatcher)
+		var whole []string
+		rests := map[string][]string{}
 		for _, value := range values {
 			a.addParts(parsePattern(value))
+			if trustDomain, rest, _ := strings.Cut(value, "/"); strings.Count(value, "/") == 4 && trustDomain != "*" {
+				rests[trustDomain] = append(rests[trustDomain], rest)
+			} else {
+				whole = append(whole, value)
+			}
+		}
+		if len(whole) > 0 {
+			a.add(whole, principalMatcher)
+		}
+		for _, trustDomain := range slices.Sorted(maps.Keys(rests)) {
+			a.byTrustDomain = true
+			a.add(rests[trustDomain], restMatcher)
 		}
 	})
 }
@@ -73,16 +90,11 @@ func principalMatcher(value string) func(access.Identity) bool {
 	return func(identity access.Identity) bool { return pattern.matches(identity.Principal()) }
 }
 
-// anyTrustDomainMatcher is the principal's matcher with the trust domain left out
-// where there is one.
-func anyTrustDomainMatcher(value string) func(access.Identity) bool {
-	_, rest, _ := strings.Cut(value, "/")
-	if strings.Count(value, "/") != 4 {
-		return principalMatcher(value)
-	}
-	pattern := parsePattern(rest)
-	if rest == "*" || !strings.HasSuffix(rest, "*") {
-		pattern = stringPattern{text: rest}
+// restMatcher compares what follows the trust domain.
+func restMatcher(rest string) func(access.Identity) bool {
+	pattern := stringPattern{text: rest}
+	if strings.HasSuffix(rest, "*") {
+		pattern = stringPattern{kind: patternPrefix, text: strings.TrimSuffix(rest, "*")}
 	}
 	return func(identity access.Identity) bool {
 		_, after, _ := strings.Cut(identity.Principal(), "/")
@@ -195,6 +207,8 @@ func (a *identityAtoms) addServiceAccounts(values []string, namespace string) {
 
 func (a *identityAtoms) addTrustDomains(values []string) {
 	a.addOnce("trustDomains", values, func(values []string) {
+		// Sidecars and waypoints take the mesh's trust domains for one another.
+		a.byTrustDomain = true
 		a.add(values, func(value string) func(access.Identity) bool {
 			pattern := parsePattern(value)
 			return func(identity access.Identity) bool { return pattern.matches(identity.TrustDomain) }
@@ -232,6 +246,9 @@ func (a *identityAtoms) signature(identity access.Identity) string {
 		if slices.ContainsFunc(list, func(matches func(access.Identity) bool) bool { return matches(identity) }) {
 			signature[i] = '1'
 		}
+	}
+	if a.byTrustDomain {
+		return string(signature) + identity.TrustDomain
 	}
 	return string(signature)
 }
@@ -274,10 +291,6 @@ func (a *Atoms) Identities(known []access.Identity, trustDomains []string) []acc
 	}
 	return identities
 }
-
-// ClassOf is a text that identities have in common which the policies cannot tell
-// apart.
-func (a *Atoms) ClassOf(identity access.Identity) string { return a.identities.signature(identity) }
 
 // Possible are the identities that one may be of which parts are not known, as far
 // as the policies can tell them apart.

@@ -51,7 +51,7 @@ func TestIdentities(t *testing.T) {
 		},
 		{
 			"a foreign trust domain", &securityv1beta1.Source{Principals: []string{"td2/ns/shop/sa/web"}}, known, []string{"td1"},
-			[]string{"td1/ns/pay/sa/web", "td1/ns/shop/sa/web", "td2/ns/shop/sa/web"},
+			[]string{"td1/ns/pay/sa/web", "td1/ns/shop/sa/web", "td2/ns/other/sa/default", "td2/ns/shop/sa/web"},
 		},
 		{
 			"namespaces", &securityv1beta1.Source{NotNamespaces: []string{"shop"}}, known, nil,
@@ -144,6 +144,20 @@ func TestIdentitiesOfRandomPolicies(t *testing.T) {
 		}, atoms.identities.signature)
 		if t.Failed() {
 			t.FailNow()
+		}
+	}
+}
+
+// TestPrincipalsOfSeveralTrustDomains has a list of which proxies put the mesh's
+// trust domain into one value and not into the other.
+func TestPrincipalsOfSeveralTrustDomains(t *testing.T) {
+	var atoms Atoms
+	atoms.AddPolicy(policyFrom(&securityv1beta1.Source{Principals: []string{"cluster.local/ns/a/sa/x", "td9/ns/b/sa/y"}}), "a")
+	identities := atoms.Identities(nil, []string{"td1"})
+	for _, principal := range [][3]string{{"td1", "a", "x"}, {"td1", "b", "y"}, {"td9", "a", "x"}, {"td9", "b", "y"}, {"td1", "other", "default"}} {
+		identity := access.Identity{TrustDomain: principal[0], Namespace: principal[1], ServiceAccount: principal[2]}
+		if !slices.Contains(identities, identity) {
+			t.Errorf("no %s among %v", identity.Principal(), identities)
 		}
 	}
 }
