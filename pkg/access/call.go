@@ -66,7 +66,8 @@ type Request struct {
 	Method string
 	// Path is without the query.
 	Path string
-	// Host is the :authority, a port included where the caller sends one.
+	// Host is the :authority, a port included where the caller sends one: policies
+	// compare that, too.
 	Host string
 	// Headers are by lower-case name.
 	Headers map[string]string
@@ -122,7 +123,9 @@ type Decision struct {
 	// Point is where it was denied or delegated; empty where it is allowed.
 	Point Point
 	// Policies are responsible: those that deny it or delegate it; where it is
-	// refused because no ALLOW policy matches, the ALLOW policies that there are.
+	// refused because no ALLOW policy matches, the ALLOW policies that there are;
+	// where plaintext is refused, the PeerAuthentication. Decisions share the list:
+	// it is not to be changed.
 	Policies []v1alpha1.ObjectReference
 	// Reason says it in a few words, such as "plaintext refused by STRICT" or
 	// "no ALLOW policy matches"; empty where it is allowed.

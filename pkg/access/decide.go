@@ -219,6 +219,9 @@ func atServer(call *Call, way *way) Decision {
 		// A gateway might.
 		return Decision{Outcome: Denied, Point: point, Reason: reasonNotSpoken}
 	}
+	if way.secured && server.Mode == ModeSidecar && !server.mutual.takes(way.port) {
+		return Decision{Outcome: Denied, Point: point, Policies: server.mutual.deciding, Reason: reasonDisabled}
+	}
 	if way.identity.None() && !way.tunnelled && !way.secured && server.mutual.refuses.Refuses(way.port) {
 		return Decision{Outcome: Denied, Point: point, Policies: server.mutual.deciding, Reason: reasonPlaintext}
 	}

@@ -1,10 +1,12 @@
 package access_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
 
 const (
@@ -98,6 +100,15 @@ apiVersion: security.istio.io/v1
 kind: PeerAuthentication
 metadata: {namespace: shop, name: ports}
 spec: {selector: {matchLabels: {app: cart}}, portLevelMtls: {8080: {mode: DISABLE}}}`, policy(`{rules: [{` + fromWeb + `}]}`)}, web, "cart", 80, get, "denied at sidecar policy " + noAllow},
+		{"a pod whose mTLS is disabled, behind a headless Service", sidecars, []any{server(fixture.Sidecar), `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {namespace: shop, name: pod}
+spec: {selector: {matchLabels: {app: cart}}, mtls: {mode: DISABLE}}`}, web, "headless", 8080, get, "denied at sidecar pod (sidecars send mTLS, which DISABLE does not take)"},
+		{"a waypoint looks into TLS for the server's name", withWaypoint, []any{server(fixture.Ambient), waypoint, tlsService, policy(`{targetRefs: [{kind: Service, group: "", name: tls}], rules: [{when: [{key: connection.sni, values: [a.example.com]}]}]}`)}, webAmbient, "tls", 443, access.Request{ServerName: "a.example.com"}, isAllowed},
+		{"a gateway goes to a headless Service's target port", sidecars, []any{server(fixture.Sidecar), apart, policy(`{rules: [{to: [{operation: {ports: ["6000"]}}]}]}`)}, ingress, "apart", 600, get, isAllowed},
+		{"a sidecar to the port that was dialled", sidecars, []any{server(fixture.Sidecar), apart, policy(`{rules: [{to: [{operation: {ports: ["600"]}}]}]}`)}, web, "apart", 600, get, isAllowed},
+		{"a younger Service does not make a port TCP", sidecars, []any{server(fixture.Sidecar), younger, policy(`{rules: [{to: [{operation: {methods: [GET]}}]}]}`)}, web, "cart", 80, get, isAllowed},
 		{"a waypoint reaches a sidecar without HBONE in plaintext", with(sidecars, useWaypoint, "waypoint"), []any{server(fixture.Sidecar, without("networking.istio.io/tunnel")), waypoint, strict}, webAmbient, "cart", 80, get, "denied at sidecar strict " + plaintext},
 
 		{"a gateway goes past the waypoint", withWaypoint, []any{server(fixture.Ambient), waypoint, policy(`{` + toCart + `}`)}, ingress, "cart", 80, get, isAllowed},
@@ -112,5 +123,51 @@ spec: {selector: {matchLabels: {app: cart}}, portLevelMtls: {8080: {mode: DISABL
 				t.Errorf("got %q, want %q", got, test.want)
 			}
 		})
+	}
+}
+
+// More Services of the scene: one for TLS, a headless one whose target is another
+// port, and one that was made after the others and says otherwise.
+const (
+	tlsService = `
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: tls}
+spec: {clusterIP: 10.96.0.3, selector: {app: cart}, ports: [{name: https, port: 443}]}`
+	apart = `
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: apart}
+spec: {clusterIP: None, selector: {app: cart}, ports: [{name: http, port: 600, targetPort: 6000}]}`
+	younger = `
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: aaa, creationTimestamp: "2026-09-01T12:00:00Z"}
+spec: {clusterIP: 10.96.0.4, selector: {app: cart}, ports: [{name: tcp, port: 82, targetPort: 8080}]}`
+)
+
+// A sidecar has one way of speaking to all pods of a headless Service: while some
+// of them have moved, it sends plaintext to those that have not, too.
+func TestHeadlessServicesOfPodsOfBothKinds(t *testing.T) {
+	moved := fixture.Deployment("shop", "cart", optOut)
+	pods := fixture.PodsOf(fixture.Deployment("shop", "cart"), fixture.Sidecar)
+	state := build(access.Overlay{Moved: map[v1alpha1.ObjectReference]access.Progress{
+		{Kind: "Deployment", Namespace: "shop", Name: "cart"}: access.ProgressDuring,
+	}}, with(sidecars, "istio.io/dataplane-mode", "ambient"), moved, pods, strict)
+	if len(state.Servers) != 2 {
+		t.Fatalf("got %q", shown(state.Servers))
+	}
+	for i, wants := range []map[access.Mode]string{
+		{access.ModeSidecar: "denied at sidecar strict " + plaintext, access.ModeGateway: "denied at sidecar strict " + plaintext, access.ModeAmbient: isAllowed},
+		{access.ModeSidecar: "denied at ztunnel strict " + plaintext, access.ModeGateway: isAllowed, access.ModeAmbient: isAllowed},
+	} {
+		server := state.Servers[i]
+		at := slices.IndexFunc(state.Services, func(service *access.Service) bool { return service.Headless })
+		for _, caller := range []access.Caller{web, ingress, webAmbient} {
+			call := access.Call{Caller: caller, Server: server, Service: state.Services[at], Port: 8080, Request: get}
+			if got := told(state.Decide(call)); got != wants[caller.Mode] {
+				t.Errorf("%s to %s: got %q, want %q", caller.Mode, server.Mode, got, wants[caller.Mode])
+			}
+		}
 	}
 }

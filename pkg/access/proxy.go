@@ -15,6 +15,7 @@ const (
 	reasonCustomRefuses = "a CUSTOM policy names no external authorizer that is known"
 	reasonCustomDryRun  = "a CUSTOM policy on dry run matches, which refuses"
 	reasonCustomSeveral = "CUSTOM policies name several external authorizers"
+	reasonDisabled      = "sidecars send mTLS, which DISABLE does not take"
 	reasonNotSpoken     = "the pod's label security.istio.io/tlsMode promises mTLS that it does not speak"
 )
 
