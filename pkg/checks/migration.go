@@ -249,11 +249,14 @@ func DescribeChange(change v1alpha1.CallChange) string {
 	if change.Alike > 1 {
 		text += fmt.Sprintf("; %d kinds of calls alike", change.Alike)
 	}
-	text += "; from step " + change.From
-	if change.Until != "" {
-		text += " until " + change.Until
+	switch change.Until {
+	case "":
+		return text + "; from step " + change.From + " on"
+	case change.From:
+		return text + "; while step " + change.From + " runs"
+	default:
+		return text + "; from step " + change.From + " until " + change.Until
 	}
-	return text
 }
 
 // DescribeCall says what is asked of whom.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -31,9 +32,12 @@ func authorizationReference(policy *clientsecurityv1.AuthorizationPolicy) v1alph
 	return v1alpha1.ObjectReference{APIVersion: securityVersion, Kind: mesh.KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name}
 }
 
-// dryRun says whether a policy only logs what it would do.
+// dryRun says whether a policy only logs what it would do. One with action CUSTOM
+// refuses all the same (istio pilot/pkg/security/authz/builder/builder.go: its rules
+// stay among those that are enforced).
 func dryRun(policy *clientsecurityv1.AuthorizationPolicy) bool {
-	return policy.Annotations[annotation.IoIstioDryRun.Name] == "true"
+	dry, err := strconv.ParseBool(policy.Annotations[annotation.IoIstioDryRun.Name])
+	return err == nil && dry && policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_CUSTOM
 }
 
 // authorization carries the AuthorizationPolicies over that reach pods behind the

@@ -203,7 +203,7 @@ func (c *Comparison) describe(one *subject) {
 			for _, authentication := range server.Authentications() {
 				atoms.AddAuthentication(authentication)
 			}
-			one.addTargets(server)
+			one.addTargets(server, &atoms)
 		}
 	}
 	var total int
@@ -223,7 +223,7 @@ func (c *Comparison) describe(one *subject) {
 }
 
 // addTargets are the ports of the Services in front of a server, and its own.
-func (s *subject) addTargets(server *access.Server) {
+func (s *subject) addTargets(server *access.Server, atoms *classes.Atoms) {
 	add := func(one target) {
 		same := func(other target) bool {
 			return one.port == other.port && (one.service == nil) == (other.service == nil) && (one.service == nil || *one.service == *other.service)
@@ -233,6 +233,7 @@ func (s *subject) addTargets(server *access.Server) {
 		}
 	}
 	for _, service := range server.Services() {
+		atoms.AddHost(service.Reference.Name)
 		for _, port := range service.Ports {
 			if port.Protocol != access.ProtocolUDP {
 				add(target{&service.Reference, port.Port})
@@ -252,10 +253,7 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 	byClass := map[string]*callerClass{}
 	var all []*callerClass
 	put := func(identity access.Identity, member *participant) {
-		key := atoms.ClassOf(identity)
-		if identity.None() {
-			key = "none"
-		}
+		key := atoms.CallerClass(identity, netip.Addr{})
 		class, known := byClass[key]
 		if !known {
 			class = &callerClass{identity: identity}
@@ -280,7 +278,7 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 		}
 	}
 	for _, identity := range atoms.Identities(nil, domains) {
-		if !populated[identity.Namespace] && !c.isSeen(identity) {
+		if !populated[identity.Namespace] && !c.isSeen(identity) && !c.isWaypoint(identity) {
 			put(identity, &participant{name: unseenName, identity: identity, modes: [][]access.Mode{{access.ModeSidecar}}, unseen: true})
 		}
 	}
@@ -290,6 +288,16 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 
 func (c *Comparison) isSeen(identity access.Identity) bool {
 	return slices.ContainsFunc(c.participants, func(one *participant) bool { return one.identity == identity })
+}
+
+// isWaypoint says whether an identity is that of a waypoint: nobody else calls with
+// it, and what the waypoint passes on is decided with the call.
+func (c *Comparison) isWaypoint(identity access.Identity) bool {
+	return slices.ContainsFunc(c.stages, func(stage Stage) bool {
+		return slices.ContainsFunc(stage.State.Services, func(service *access.Service) bool {
+			return service.Waypoint != nil && service.Waypoint.Identity == identity
+		})
+	})
 }
 
 // service finds a target's Service in a state.

@@ -14,79 +14,91 @@ import (
 // Changes are the calls that are decided differently at any stage from how they are
 // at the first one, each kind by one of its kind.
 func (c *Comparison) Changes() []v1alpha1.CallChange {
-	runs := map[runKey]*run{}
+	var changes []v1alpha1.CallChange
 	for _, one := range c.servers {
+		spans := map[spanKey][]int{}
 		for stage := 1; stage < len(c.stages); stage++ {
-			for caller, class := range one.callers {
-				c.addStage(runs, one, stage, caller, class)
+			for caller := range one.callers {
+				c.addStage(spans, one, stage, caller)
 			}
 		}
+		for _, found := range mergeSpans(spans) {
+			changes = append(changes, c.change(one, found))
+		}
 	}
-	var changes []v1alpha1.CallChange
-	for _, key := range slices.SortedFunc(maps.Keys(runs), compareKeys) {
-		changes = append(changes, c.change(runs[key]))
-	}
-	slices.SortStableFunc(changes, func(a, b v1alpha1.CallChange) int {
-		return cmp.Or(cmp.Compare(a.Effect, b.Effect), cmp.Compare(a.Server.String(), b.Server.String()))
-	})
+	slices.SortStableFunc(changes, func(a, b v1alpha1.CallChange) int { return cmp.Compare(a.Effect, b.Effect) })
 	return changes
 }
 
-// runKey is what differences have in common that are told as one.
-type runKey struct {
-	subject       string
-	effect        effect
-	target        int
-	mode          access.Mode
-	at            int
-	caller        int
-	from, members string
+// spanKey is a difference in the calls of one caller.
+type spanKey struct {
+	difference difference
+	caller     int
+	member     string
 }
 
-func compareKeys(a, b runKey) int {
-	return cmp.Or(cmp.Compare(a.subject, b.subject), cmp.Compare(a.effect, b.effect), cmp.Compare(a.target, b.target), cmp.Compare(a.caller, b.caller),
-		cmp.Compare(a.mode, b.mode), cmp.Compare(a.at, b.at), cmp.Compare(a.from, b.from), cmp.Compare(a.members, b.members))
+// addStage notes a stage for each difference that there is at it.
+func (c *Comparison) addStage(spans map[spanKey][]int, one *subject, stage, caller int) {
+	for _, member := range one.callers[caller].members {
+		for _, difference := range c.differences(one, stage, caller, member.at(0), member.at(stage)) {
+			key := spanKey{difference, caller, member.name}
+			if stages := spans[key]; len(stages) == 0 || stages[len(stages)-1] != stage {
+				spans[key] = append(stages, stage)
+			}
+		}
+	}
 }
 
-// run is a difference over consecutive stages.
-type run struct {
-	subject     *subject
+// span is a difference over consecutive stages, in the calls of some callers alike.
+type span struct {
 	difference  difference
 	caller      int
-	members     []string
 	first, last int
+	members     []string
 }
 
-// addStage adds the differences of one class of callers at a stage. Callers that
-// move at different times are told apart only while they differ.
-func (c *Comparison) addStage(runs map[runKey]*run, one *subject, stage, caller int, class *callerClass) {
-	found := map[difference][]string{}
-	for _, member := range class.members {
-		for _, difference := range c.differences(one, stage, caller, member.at(0), member.at(stage)) {
-			found[difference] = append(found[difference], member.name)
+// mergeSpans tells callers as one whose calls differ in the same way at the same
+// time.
+func mergeSpans(spans map[spanKey][]int) []span {
+	var merged []span
+	for _, key := range slices.SortedFunc(maps.Keys(spans), compareKeys) {
+		for _, part := range consecutive(spans[key]) {
+			i := slices.IndexFunc(merged, func(one span) bool {
+				return one.difference == key.difference && one.caller == key.caller && one.first == part[0] && one.last == part[len(part)-1]
+			})
+			if i >= 0 {
+				merged[i].members = append(merged[i].members, key.member)
+				continue
+			}
+			merged = append(merged, span{key.difference, key.caller, part[0], part[len(part)-1], []string{key.member}})
 		}
 	}
-	for difference, members := range found {
-		slices.Sort(members)
-		members = slices.Compact(members)
-		key := runKey{
-			subject: one.workload.String(), effect: difference.effect, target: difference.target, mode: difference.mode, at: difference.at,
-			caller: caller, members: strings.Join(members, ","),
+	return merged
+}
+
+// consecutive cuts a growing list where it leaves something out.
+func consecutive(stages []int) [][]int {
+	var parts [][]int
+	for i, stage := range stages {
+		if i == 0 || stage != stages[i-1]+1 {
+			parts = append(parts, nil)
 		}
-		known, is := runs[key]
-		if !is {
-			runs[key] = &run{subject: one, difference: difference, caller: caller, members: members, first: stage, last: stage}
-			continue
-		}
-		known.last = stage
+		parts[len(parts)-1] = append(parts[len(parts)-1], stage)
 	}
+	return parts
+}
+
+func compareKeys(a, b spanKey) int {
+	return cmp.Or(cmp.Compare(a.difference.effect, b.difference.effect), cmp.Compare(a.difference.target, b.difference.target),
+		cmp.Compare(a.caller, b.caller), cmp.Compare(a.difference.mode, b.difference.mode), cmp.Compare(a.difference.at, b.difference.at),
+		cmp.Compare(a.difference.before, b.difference.before), cmp.Compare(a.difference.alike, b.difference.alike), cmp.Compare(a.member, b.member))
 }
 
 // mostMembers is how many callers of a kind are named.
 const mostMembers = 3
 
-func (c *Comparison) change(of *run) v1alpha1.CallChange {
-	one, difference := of.subject, of.difference
+func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
+	difference := of.difference
 	before, _ := c.explain(one, 0, of.caller, difference, difference.before)
 	after, call := c.explain(one, of.first, of.caller, difference, difference.mode)
 	names := strings.Join(of.members[:min(mostMembers, len(of.members))], ", ")
