@@ -12,7 +12,7 @@ import (
 
 func rollbackResults(workloads []mesh.Workload, namespace mesh.Namespace, objects ...any) []v1alpha1.CheckResult {
 	snapshot := fixture.Snapshot(objects...)
-	return checks.Run(checks.RollbackGates(workloads), checks.Subject{Snapshot: snapshot, Namespace: namespace})
+	return checks.Run(checks.RollbackGates(workloads), checks.Subject{Snapshot: snapshot, Namespace: namespace, Migration: &checks.Migration{Access: &v1alpha1.AccessReport{}}})
 }
 
 func TestRollbackGates(t *testing.T) {
@@ -109,7 +109,7 @@ func TestLiveCaptures(t *testing.T) {
 func blocks(t *testing.T, objects ...any) bool {
 	t.Helper()
 	snapshot := fixture.Snapshot(objects...)
-	for _, result := range checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop")}) {
+	for _, result := range checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Migration: &checks.Migration{Access: &v1alpha1.AccessReport{}}}) {
 		if result.Blocks() {
 			return true
 		}

@@ -12,7 +12,9 @@ import (
 // on sidecars. Workloads are those to be put back, with their former
 // templates; the subject's namespace has its former labels.
 func RollbackGates(workloads []mesh.Workload) []Check {
-	return []Check{namespaceTerminating(), istioInstalled(), injectorPresent(workloads)}
+	return []Check{
+		namespaceTerminating(), istioInstalled(), injectorPresent(workloads), callsCompared(), callsNewlyAllowed(), callsNewlyDenied(),
+	}
 }
 
 // injectorPresent: a revision can be uninstalled while a namespace is in

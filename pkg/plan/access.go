@@ -23,24 +23,33 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 		migration.Access = &v1alpha1.AccessReport{}
 		return migration, nil
 	}
-	final, err := e.stages(planned.Steps, true)
+	final, err := stagesOf(e.snapshot, e.namespace.Name, planned.Steps, true)
 	if err != nil {
 		return nil, err
 	}
-	waits := compare.New(final, e.comparing()).Waits()
+	waits := compare.New(final, comparing(e.snapshot, e.namespace.Name)).Waits()
 	held := orderRestarts(planned.Steps, waits)
 	if e.mixedCallers() == translate.MixedCallersBlock {
 		migration.Held = held
 	}
-	stages, err := e.stages(planned.Steps, false)
+	if migration.Access, err = report(e.snapshot, e.namespace.Name, planned.Steps, comparing(e.snapshot, e.namespace.Name)); err != nil {
+		return nil, err
+	}
+	migration.Access.MixedCallers = string(e.mixedCallers())
+	planned.Access = migration.Access
+	return migration, nil
+}
+
+// report compares how the steps of a plan decide calls.
+func report(snapshot *mesh.Snapshot, namespace string, steps []v1alpha1.Step, options compare.Options) (*v1alpha1.AccessReport, error) {
+	stages, err := stagesOf(snapshot, namespace, steps, false)
 	if err != nil {
 		return nil, err
 	}
-	comparison := compare.New(stages, e.comparing())
-	migration.Access = &v1alpha1.AccessReport{Changes: comparison.Changes(), MixedCallers: string(e.mixedCallers())}
-	migration.Access.Compared, migration.Access.Incomplete = comparison.Compared(), comparison.Incomplete()
-	planned.Access = migration.Access
-	return migration, nil
+	comparison := compare.New(stages, options)
+	made := &v1alpha1.AccessReport{Changes: comparison.Changes()}
+	made.Compared, made.Incomplete = comparison.Compared(), comparison.Incomplete()
+	return made, nil
 }
 
 func (e enrolment) mixedCallers() translate.MixedCallers {
@@ -75,10 +84,10 @@ func (e enrolment) summary() *checks.Migration {
 // comparing is what a comparison needs besides the stages: the callers of other
 // namespaces. Of their pods no more than metadata is known, which does not tell
 // their service accounts.
-func (e enrolment) comparing() compare.Options {
+func comparing(snapshot *mesh.Snapshot, at string) compare.Options {
 	groups := map[string][]access.Mode{}
-	for _, pod := range e.snapshot.AllPods() {
-		if pod.Namespace == e.namespace.Name || !pod.Live() || pod.IsZtunnel() {
+	for _, pod := range snapshot.AllPods() {
+		if pod.Namespace == at || !pod.Live() || pod.IsZtunnel() {
 			continue
 		}
 		if mode := callerMode(pod); mode != access.ModeOutside && !slices.Contains(groups[pod.Namespace], mode) {
@@ -115,12 +124,12 @@ const (
 	waypointController = "istio.io-mesh-controller"
 )
 
-// stages are the mesh before the first step and after each, and during those that
+// stagesOf is the mesh before the first step and after each, and during those that
 // restart something; or only the first and the last of them.
-func (e enrolment) stages(steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
+func stagesOf(snapshot *mesh.Snapshot, namespace string, steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
 	var builder access.Builder
 	at := &stageMaker{
-		snapshot: e.snapshot, state: NewProjection(e.snapshot), builder: &builder, namespace: e.namespace.Name,
+		snapshot: snapshot, state: NewProjection(snapshot), builder: &builder, namespace: namespace,
 		overlay: access.Overlay{Moved: map[v1alpha1.ObjectReference]access.Progress{}, Ready: map[types.NamespacedName]bool{}},
 	}
 	stages := []compare.Stage{at.stage("")}

@@ -56,3 +56,10 @@ func (o Options) accepts(result v1alpha1.CheckResult) bool {
 		return full == name
 	})
 }
+
+// Accept marks findings of a plan as accepted, and says anew whether it is blocked.
+func Accept(planned *v1alpha1.MigrationPlan, accepted []string) {
+	planned.Accepted = accepted
+	Options{Accept: accepted}.accept(planned.Gates)
+	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
+}

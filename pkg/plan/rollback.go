@@ -39,7 +39,18 @@ func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alp
 			return planned, err
 		}
 	}
-	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored}
+	// Between now and what was before the runs: a call that is let in at neither end
+	// must not be let in on the way.
+	options := comparing(snapshot, namespace.Name)
+	options.BothEnds = true
+	access, err := report(snapshot, namespace.Name, planned.Steps, options)
+	if err != nil {
+		return planned, err
+	}
+	if access.Compared > 0 {
+		planned.Access = access
+	}
+	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored, Migration: &checks.Migration{Access: access}}
 	planned.Gates = checks.Run(checks.RollbackGates(planner.formerWorkloads()), subject)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)

@@ -34,6 +34,9 @@ type Options struct {
 	// Limit is how many requests are decided for one server at most, for each
 	// caller and port; what is beyond is left out, and said to be.
 	Limit int
+	// BothEnds takes what is decided as at the last stage for what is expected, too:
+	// only what is neither as before nor as in the end is a difference.
+	BothEnds bool
 }
 
 // DefaultLimit bounds the requests by which policies of one server are told apart.

@@ -40,7 +40,7 @@ type spanKey struct {
 // addStage notes a stage for each difference that there is at it.
 func (c *Comparison) addStage(spans map[spanKey][]int, one *subject, stage, caller int) {
 	for _, member := range one.callers[caller].members {
-		for _, difference := range c.differences(one, stage, caller, member.at(0), member.at(stage)) {
+		for _, difference := range c.differences(one, stage, caller, member.at(0), member.at(stage), member.at(len(c.stages)-1)) {
 			key := spanKey{difference, caller, member.name}
 			if stages := spans[key]; len(stages) == 0 || stages[len(stages)-1] != stage {
 				spans[key] = append(stages, stage)
@@ -233,7 +233,7 @@ func (c *Comparison) waitsFor(one *subject, last, caller int, member *participan
 	if len(passing) == 0 || len(one.servers[0]) == 0 {
 		return false
 	}
-	return slices.ContainsFunc(c.differences(one, last, caller, passing, passing), func(of difference) bool {
+	return slices.ContainsFunc(c.differences(one, last, caller, passing, passing, nil), func(of difference) bool {
 		return one.targets[of.target].service != nil
 	})
 }

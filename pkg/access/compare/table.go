@@ -140,22 +140,28 @@ const (
 
 // memoKey is what the differences of a caller's calls to a workload follow from.
 type memoKey struct {
-	caller      int
-	servers     string
-	before, now string
+	caller             int
+	servers            string
+	before, now, after string
 }
 
 // differences compares calls of a class of callers, in the modes that one of them
 // has before and now, to a workload at a stage with those at the first one.
-func (c *Comparison) differences(one *subject, stage, caller int, before, now []access.Mode) []difference {
-	key := memoKey{caller, one.keys[stage], modeKey(before), modeKey(now)}
+func (c *Comparison) differences(one *subject, stage, caller int, before, now, after []access.Mode) []difference {
+	key := memoKey{caller, one.keys[stage], modeKey(before), modeKey(now), modeKey(after)}
 	if known, is := one.memo[key]; is {
 		return known
 	}
 	var found []difference
 	first, current := one.table(0), one.table(stage)
 	for at := range one.targets {
-		found = append(found, c.compareRows(one, first, current, caller, at, before, now)...)
+		expected := c.expected(one, first, caller, at, before)
+		if c.options.BothEnds {
+			for i, outcome := range c.expected(one, one.table(len(c.stages)-1), caller, at, after) {
+				expected[i] |= outcome
+			}
+		}
+		found = append(found, c.compareRows(one, current, caller, at, before, now, expected)...)
 	}
 	one.memo[key] = found
 	return found
@@ -169,18 +175,27 @@ func modeKey(list []access.Mode) string {
 	return strings.Join(names, ",")
 }
 
-// compareRows wants each call of now to have had its outcome before: wider than any
-// is newly allowed, narrower than any newly denied.
-func (c *Comparison) compareRows(one *subject, first, current *table, caller, at int, before, now []access.Mode) []difference {
-	if len(before) == 0 || len(first.servers) == 0 {
-		// Nobody was there to call, or to answer.
-		return nil
+// expected are the outcomes of a class of callers, in any of some modes, at a target
+// of a stage. The zero outcome is of calls that nobody makes, or answers.
+func (c *Comparison) expected(one *subject, of *table, caller, at int, callerModes []access.Mode) []outcomes {
+	all := make([]outcomes, len(one.addresses)*len(one.requests))
+	if len(of.servers) == 0 {
+		return all
 	}
-	was := make([]outcomes, len(one.addresses)*len(one.requests))
-	for _, mode := range before {
-		for i, outcome := range c.decide(one, first, row{caller, at, mode}) {
-			was[i] |= outcome
+	for _, mode := range callerModes {
+		for i, outcome := range c.decide(one, of, row{caller, at, mode}) {
+			all[i] |= outcome
 		}
+	}
+	return all
+}
+
+// compareRows wants each call of now to have an expected outcome: wider than any is
+// newly allowed, narrower than any newly denied.
+func (c *Comparison) compareRows(one *subject, current *table, caller, at int, before, now []access.Mode, was []outcomes) []difference {
+	if len(before) == 0 {
+		// Nobody was there to call.
+		return nil
 	}
 	var found []difference
 	for _, mode := range now {
