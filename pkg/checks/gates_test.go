@@ -109,7 +109,7 @@ func TestLiveCaptures(t *testing.T) {
 func blocks(t *testing.T, objects ...any) bool {
 	t.Helper()
 	snapshot := fixture.Snapshot(objects...)
-	for _, result := range checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Migration: &checks.Migration{Access: &v1alpha1.AccessReport{}}}) {
+	for _, result := range checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop")}) {
 		if result.Blocks() {
 			return true
 		}

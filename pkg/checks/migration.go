@@ -83,6 +83,7 @@ const (
 	IDWaypointLosses    = "waypoint-losses"
 	IDCallsCompared     = "calls-compared"
 	IDCallsNewlyAllowed = "calls-newly-allowed"
+	IDCallsNewlyProven  = "calls-newly-proven"
 	IDCallsNewlyDenied  = "calls-newly-denied"
 	IDMixedCallers      = "mixed-callers"
 )
@@ -90,7 +91,7 @@ const (
 // PlanGates judge what a plan makes of a namespace's policies and routes. They come
 // after EnrollGates.
 func PlanGates() []Check {
-	return []Check{carriedOver(), waypointLosses(), callsCompared(), callsNewlyAllowed(), callsNewlyDenied(), mixedCallers()}
+	return []Check{carriedOver(), waypointLosses(), callsCompared(), callsNewlyAllowed(), callsNewlyProven(), callsNewlyDenied(), mixedCallers()}
 }
 
 // planned is a check of a plan: without one it is unknown.
@@ -190,6 +191,26 @@ func callsNewlyAllowed() Check {
 					Status: v1alpha1.StatusFail, Object: reference(change.Server), Message: DescribeChange(change),
 					Remedy: joined(change.Remedy, "or accept it: --accept "+acceptable(IDCallsNewlyAllowed, change.Server)),
 				})
+			}
+		}
+		return findings
+	})
+}
+
+func callsNewlyProven() Check {
+	return planned(Check{
+		ID: IDCallsNewlyProven, Category: CategoryPolicies, Severity: v1alpha1.SeverityWarning,
+		About: "Looks for calls that policies admit from who makes them, and that are refused today because the caller does not prove who it is.",
+		Why: "A sidecar that is asked for a pod's own address, and not for a Service, sends plaintext (istio " +
+			"pilot/pkg/networking/core/cluster_builder.go, buildDefaultPassthroughCluster); ztunnel proves the caller's identity there as well. " +
+			"What the policies say of that identity then holds.",
+		Needs: []string{"AuthorizationPolicy", "PeerAuthentication", "Service"}, DependsOn: []string{IDCallsCompared},
+		Passed: "no caller comes to prove who it is where it did not",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, change := range subject.Migration.Access.Changes {
+			if change.Effect == v1alpha1.CallNewlyProven {
+				findings = append(findings, Finding{Status: v1alpha1.StatusWarn, Object: reference(change.Server), Message: DescribeChange(change)})
 			}
 		}
 		return findings

@@ -111,8 +111,12 @@ func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
 		Caller:  v1alpha1.CallCaller{Name: names, Mode: string(difference.mode), Principal: call.Caller.Identity.Principal()},
 		Request: requestOf(call),
 	}
-	if difference.effect == newlyDenied {
+	switch difference.effect {
+	case newlyDenied:
 		change.Effect = v1alpha1.CallNewlyDenied
+	case newlyProven:
+		change.Effect = v1alpha1.CallNewlyProven
+	case newlyAllowed:
 	}
 	if len(one.addresses) > 1 {
 		change.Caller.Address = call.Caller.Address.String()
@@ -137,7 +141,7 @@ func (c *Comparison) explain(one *subject, stage, caller int, of difference, mod
 		call.Caller.Address = one.addresses[of.at/len(one.requests)]
 		call.Request = one.requests[of.at%len(one.requests)]
 		decision := one.table(stage).state.Decide(call)
-		wider := of.effect == newlyAllowed && decision.Outcome > worst.Outcome
+		wider := of.effect != newlyDenied && decision.Outcome > worst.Outcome
 		narrower := of.effect == newlyDenied && decision.Outcome < worst.Outcome
 		if !found || wider || narrower {
 			worst, of1, found = decision, call, true

@@ -133,8 +133,11 @@ type difference struct {
 
 type effect int
 
+// A call is newly proven that policies admitted already, had the caller only been
+// able to prove who it is: sidecars do not where a pod's own address is dialled.
 const (
 	newlyAllowed effect = iota
+	newlyProven
 	newlyDenied
 )
 
@@ -161,7 +164,7 @@ func (c *Comparison) differences(one *subject, stage, caller int, before, now, a
 				expected[i] |= outcome
 			}
 		}
-		found = append(found, c.compareRows(one, current, caller, at, before, now, expected)...)
+		found = append(found, c.compareRows(one, first, current, caller, at, before, now, expected)...)
 	}
 	one.memo[key] = found
 	return found
@@ -192,7 +195,7 @@ func (c *Comparison) expected(one *subject, of *table, caller, at int, callerMod
 
 // compareRows wants each call of now to have an expected outcome: wider than any is
 // newly allowed, narrower than any newly denied.
-func (c *Comparison) compareRows(one *subject, current *table, caller, at int, before, now []access.Mode, was []outcomes) []difference {
+func (c *Comparison) compareRows(one *subject, first, current *table, caller, at int, before, now []access.Mode, was []outcomes) []difference {
 	if len(before) == 0 {
 		// Nobody was there to call.
 		return nil
@@ -205,13 +208,17 @@ func (c *Comparison) compareRows(one *subject, current *table, caller, at int, b
 				continue
 			}
 			if outcome.widest() > was[i].widest() {
-				count(byEffect, difference{effect: newlyAllowed, target: at, mode: mode, before: before[0], at: i})
+				effect := newlyAllowed
+				if mode == access.ModeAmbient && c.decide(one, first, row{caller, at, mode})[i].widest() >= outcome.widest() {
+					effect = newlyProven
+				}
+				count(byEffect, difference{effect: effect, target: at, mode: mode, before: before[0], at: i})
 			}
 			if outcome.narrowest() < was[i].narrowest() {
 				count(byEffect, difference{effect: newlyDenied, target: at, mode: mode, before: before[0], at: i})
 			}
 		}
-		for _, effect := range []effect{newlyAllowed, newlyDenied} {
+		for _, effect := range []effect{newlyAllowed, newlyProven, newlyDenied} {
 			if one, is := byEffect[effect]; is {
 				found = append(found, *one)
 			}

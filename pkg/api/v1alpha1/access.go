@@ -4,9 +4,12 @@ package v1alpha1
 type CallEffect string
 
 // The effects. A call that an external authorizer was asked about and that is now
-// let in without asking is newly allowed, too.
+// let in without asking is newly allowed, too. One is newly proven that the policies
+// admit already from who makes it, and that is refused today only because the caller
+// does not prove who it is: a sidecar does not where a pod's own address is dialled.
 const (
 	CallNewlyAllowed CallEffect = "newly-allowed"
+	CallNewlyProven  CallEffect = "newly-proven"
 	CallNewlyDenied  CallEffect = "newly-denied"
 )
 
