@@ -13,7 +13,7 @@ import (
 // templates; the subject's namespace has its former labels.
 func RollbackGates(workloads []mesh.Workload) []Check {
 	return []Check{
-		namespaceTerminating(), istioInstalled(), injectorPresent(workloads), callsCompared(), callsNewlyAllowed(), callsNewlyDenied(),
+		namespaceTerminating(), istioInstalled(), injectorPresent(workloads), callsCompared(), callsNewlyAllowed(), callsNewlyProven(), callsNewlyDenied(),
 	}
 }
 

@@ -116,7 +116,11 @@ func writtenBy(records []v1alpha1.MigrationRecord) (written []writtenField, crea
 					if err := created[i].rewrite(change); err != nil {
 						return nil, nil, err
 					}
-					continue
+					if step.Phase != v1alpha1.PhaseSettlePolicies {
+						continue
+					}
+					// It is deleted in the end, but before a sidecar comes back it has
+					// to be what it was while there were sidecars.
 				}
 				for _, field := range change.Fields {
 					written = note(written, step.Phase, change.Object, field)
@@ -323,7 +327,7 @@ func (r *rollback) unpin() error {
 func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.ObjectReference, step v1alpha1.Step) error {
 	object, found := r.snapshot.Object(reference)
 	if !found {
-		r.plan.Gone = append(r.plan.Gone, reference)
+		r.gone(reference)
 		return nil
 	}
 	if err := r.state.changes(&step, reference, r.edits(phase, reference, object, true)); err != nil {
@@ -359,12 +363,19 @@ func (r *rollback) restoreObjects(phase v1alpha1.Phase, step v1alpha1.Step) erro
 	return nil
 }
 
+// gone notes that somebody has deleted an object that was there before the runs.
+func (r *rollback) gone(reference v1alpha1.ObjectReference) {
+	if !slices.ContainsFunc(r.created, func(of createdObject) bool { return of.object == reference }) {
+		r.plan.Gone = append(r.plan.Gone, reference)
+	}
+}
+
 // restoring makes what restores the objects of a phase part of a step.
 func (r *rollback) restoring(phase v1alpha1.Phase, step *v1alpha1.Step) error {
 	for _, reference := range slices.Backward(r.objects(phase)) {
 		object, found := r.snapshot.Object(reference)
 		if !found {
-			r.plan.Gone = append(r.plan.Gone, reference)
+			r.gone(reference)
 			continue
 		}
 		if err := r.state.changes(step, reference, r.edits(phase, reference, object, true)); err != nil {

@@ -209,7 +209,7 @@ func (c *Comparison) compareRows(one *subject, first, current *table, caller, at
 			}
 			if outcome.widest() > was[i].widest() {
 				effect := newlyAllowed
-				if mode == access.ModeAmbient && c.decide(one, first, row{caller, at, mode})[i].widest() >= outcome.widest() {
+				if mode == access.ModeAmbient && c.admits(one, first, row{caller, at, mode}, i, outcome) {
 					effect = newlyProven
 				}
 				count(byEffect, difference{effect: effect, target: at, mode: mode, before: before[0], at: i})
@@ -225,6 +225,18 @@ func (c *Comparison) compareRows(one *subject, first, current *table, caller, at
 		}
 	}
 	return found
+}
+
+// admits says whether a call would have been let in at an end of the migration that
+// is expected, had the caller proved who it is.
+func (c *Comparison) admits(one *subject, first *table, at row, i int, outcome outcomes) bool {
+	ends := []*table{first}
+	if c.options.BothEnds {
+		ends = append(ends, one.table(len(c.stages)-1))
+	}
+	return slices.ContainsFunc(ends, func(end *table) bool {
+		return len(end.servers) > 0 && c.decide(one, end, at)[i].widest() >= outcome.widest()
+	})
 }
 
 func count(byEffect map[effect]*difference, one difference) {
