@@ -5,6 +5,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // routingChecks are about where calls go.
@@ -74,38 +75,81 @@ func outboundRouting() Check {
 		Why: "The caller's sidecar carries them out. When the caller is ambient, they hold only where the service has a waypoint, and there only " +
 			"those of the service's or the waypoint's namespace (istio pilot/pkg/networking/core/listener_waypoint.go). Who calls what cannot be " +
 			"seen, so that it is announced.",
-		Needs:  []string{"VirtualService", "DestinationRule", "Service"},
-		Passed: "no routing rule for other namespaces is visible here",
+		Needs:  []string{"VirtualService", "DestinationRule", "Service", "Namespace", mesh.KindGateway, mesh.KindGatewayClass},
+		Passed: "no routing rule for other namespaces ends for callers here",
 		Run: func(subject Subject) []Finding {
-			services := serviceNames(subject)
 			var findings []Finding
 			for _, virtualService := range subject.Snapshot.VirtualServices() {
-				if virtualService.Namespace == subject.Namespace.Name || !mesh.BindsMesh(&virtualService.Spec) ||
-					!exported(virtualService.Spec.GetExportTo(), subject.Namespace.Name) ||
-					concerns(virtualService.Spec.GetHosts(), virtualService.Namespace, services, subject) {
-					continue
+				spec := &virtualService.Spec
+				if virtualService.Namespace != subject.Namespace.Name && mesh.BindsMesh(spec) && exported(spec.GetExportTo(), subject.Namespace.Name) {
+					object := istioReference(networkingVersion, "VirtualService", virtualService)
+					findings = append(findings, outboundFindings(subject, object, "spec.hosts", spec.GetHosts())...)
 				}
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusWarn, Object: istioReference(networkingVersion, "VirtualService", virtualService), Field: "spec.hosts",
-					Message: "callers in this namespace no longer follow it, unless the service has a waypoint",
-					Remedy:  "give the service a waypoint in its own namespace: istioctl waypoint apply -n NAMESPACE, then kubectl -n NAMESPACE label service NAME istio.io/use-waypoint=waypoint",
-				})
 			}
 			for _, rule := range subject.Snapshot.DestinationRules() {
 				field := mesh.EffectiveField(&rule.Spec)
-				if rule.Namespace == subject.Namespace.Name || field == "" || !exported(rule.Spec.GetExportTo(), subject.Namespace.Name) ||
-					concerns([]string{rule.Spec.GetHost()}, rule.Namespace, services, subject) {
-					continue
+				if rule.Namespace != subject.Namespace.Name && field != "" && exported(rule.Spec.GetExportTo(), subject.Namespace.Name) {
+					object := istioReference(networkingVersion, "DestinationRule", rule)
+					findings = append(findings, outboundFindings(subject, object, field, []string{rule.Spec.GetHost()})...)
 				}
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusWarn, Object: istioReference(networkingVersion, "DestinationRule", rule), Field: field,
-					Message: "callers in this namespace no longer follow it, unless the service has a waypoint",
-					Remedy:  "give the service a waypoint in its own namespace: istioctl waypoint apply -n NAMESPACE, then kubectl -n NAMESPACE label service NAME istio.io/use-waypoint=waypoint",
-				})
 			}
 			return findings
 		},
 	}
+}
+
+// outboundFindings are about a rule of another namespace for services there, or
+// elsewhere, but not here: those have a check of their own. One whose services all
+// have a waypoint that follows it goes on to hold.
+func outboundFindings(subject Subject, object *v1alpha1.ObjectReference, field string, hosts []string) []Finding {
+	if concerns(hosts, object.Namespace, serviceNames(subject), subject) {
+		return nil
+	}
+	var lost []corev1.Service
+	known := false
+	for _, service := range subject.Snapshot.AllServices() {
+		if !slices.ContainsFunc(hosts, func(host string) bool { return mesh.HostMeans(host, object.Namespace, service.Name, service.Namespace) }) {
+			continue
+		}
+		known = true
+		if !followed(subject, service, object.Namespace) {
+			lost = append(lost, service)
+		}
+	}
+	finding := Finding{Status: v1alpha1.StatusWarn, Object: object, Field: field}
+	switch {
+	case !known:
+		finding.Message = "callers in this namespace no longer follow it, unless what it is about has a waypoint"
+	case len(lost) == 0:
+		return nil
+	default:
+		var names []string
+		for _, service := range lost {
+			names = append(names, "Service "+service.Namespace+"/"+service.Name)
+		}
+		in := lost[0].Namespace
+		finding.Message = "callers in this namespace no longer follow it for " + some(names)
+		finding.Remedy = "a waypoint in its own namespace keeps it: enroll with --include-namespaces=" + in
+		if object.Namespace != in {
+			finding.Message += ", whose waypoints would not follow rules of another namespace either"
+			finding.Remedy = "move the rule to namespace " + in
+		}
+	}
+	return []Finding{finding}
+}
+
+// followed says whether ambient callers of a Service follow a rule that stands in a
+// namespace: its waypoint does, if that is the Service's namespace or its own.
+func followed(subject Subject, service corev1.Service, written string) bool {
+	if subject.fronted(*serviceReference(service)) {
+		return written == service.Namespace
+	}
+	namespace, found := subject.Snapshot.Namespace(service.Namespace)
+	if !found {
+		return false
+	}
+	gateway, has := subject.Snapshot.WaypointOf(service.Labels, namespace)
+	return has && (written == service.Namespace || written == gateway.Namespace)
 }
 
 func serviceNames(subject Subject) []string {

@@ -68,7 +68,7 @@ func Read(ctx context.Context, cluster Cluster, scope Scope) (Content, error) {
 		resource, installed := served.resolve(collection.resource)
 		failure, failed := served.failed[resource.Group]
 		switch {
-		case collection.atHand && scope == Scope{}:
+		case collection.atHand && !scope.All && len(scope.names()) == 0:
 			reading.cover(collection.key, Coverage{State: CoverageUnasked})
 		case failed && !installed:
 			reading.cover(collection.key, Coverage{State: CoverageFailed, Reason: failure})
@@ -159,22 +159,26 @@ type reading struct {
 }
 
 func (r *reading) list(ctx context.Context, collection collection) error {
-	namespace := metav1.NamespaceAll
-	if collection.atHand {
-		namespace = r.content.Scope.Namespace
+	namespaces := []string{metav1.NamespaceAll}
+	if names := r.content.Scope.names(); collection.atHand && len(names) > 0 {
+		namespaces = names
 	}
 	var objects []unstructured.Unstructured
-	var err error
-	if collection.metadata {
-		objects, err = r.listMetadata(ctx, collection)
-	} else {
-		objects, err = r.listWhole(ctx, collection, namespace)
-	}
-	coverage, err := coverageOf(collection.key, namespace, err)
-	if err != nil {
-		return err
+	coverage := Coverage{State: CoverageRead}
+	for _, namespace := range namespaces {
+		some, err := r.listIn(ctx, collection, namespace)
+		of, err := coverageOf(collection.key, namespace, err)
+		if err != nil {
+			return err
+		}
+		if of.State != CoverageRead {
+			// One namespace that may not be read makes the kind unknown.
+			coverage = of
+		}
+		objects = append(objects, some...)
 	}
 	if collection.key == KindNamespace && coverage.State == CoverageForbidden {
+		var err error
 		if objects, err = r.namespaceAtHand(ctx, collection); err != nil {
 			return err
 		}
@@ -189,6 +193,13 @@ func (r *reading) list(ctx context.Context, collection collection) error {
 		}
 	}
 	return nil
+}
+
+func (r *reading) listIn(ctx context.Context, collection collection, namespace string) ([]unstructured.Unstructured, error) {
+	if collection.metadata {
+		return r.listMetadata(ctx, collection)
+	}
+	return r.listWhole(ctx, collection, namespace)
 }
 
 // namespaceAtHand reads the one namespace at hand for somebody who may not list

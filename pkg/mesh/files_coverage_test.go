@@ -1,6 +1,7 @@
 package mesh_test
 
 import (
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
@@ -108,7 +109,7 @@ func TestADumpSaysWhatItCovers(t *testing.T) {
 				if diff := cmp.Diff(want, content.Coverage); diff != "" {
 					t.Errorf("(-want +got):\n%s", diff)
 				}
-				if content.Scope != (mesh.Scope{Namespace: "shop"}) || content.KubernetesVersion != "v1.36.3" || !content.HostNetwork["x"] {
+				if !reflect.DeepEqual(content.Scope, mesh.Scope{Namespace: "shop"}) || content.KubernetesVersion != "v1.36.3" || !content.HostNetwork["x"] {
 					t.Errorf("the content is %v, %s, %v", content.Scope, content.KubernetesVersion, content.HostNetwork)
 				}
 				snapshot, err := mesh.NewSnapshot(content)

@@ -62,13 +62,23 @@ func (c Coverage) Known() bool {
 type Scope struct {
 	// Namespace is the one at hand.
 	Namespace string `json:"namespace,omitempty"`
+	// Also are further ones.
+	Also []string `json:"also,omitempty"`
 	// All puts every namespace at hand.
 	All bool `json:"all,omitempty"`
 }
 
 // Holds says whether a namespace is at hand.
 func (s Scope) Holds(namespace string) bool {
-	return s.All || namespace != "" && namespace == s.Namespace
+	return s.All || namespace != "" && slices.Contains(s.names(), namespace)
+}
+
+// names are the namespaces at hand, where they are named.
+func (s Scope) names() []string {
+	if s.Namespace == "" {
+		return nil
+	}
+	return append([]string{s.Namespace}, s.Also...)
 }
 
 // Content is what a snapshot is made from, however it was taken.

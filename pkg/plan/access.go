@@ -23,16 +23,16 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 		migration.Access = &v1alpha1.AccessReport{}
 		return migration, nil
 	}
-	final, err := stagesOf(e.snapshot, e.namespace.Name, planned.Steps, true)
+	final, err := stagesOf(e.snapshot, e.atHand(), planned.Steps, true)
 	if err != nil {
 		return nil, err
 	}
-	waits := compare.New(final, comparing(e.snapshot, e.namespace.Name)).Waits()
+	waits := compare.New(final, comparing(e.snapshot, e.atHand())).Waits()
 	held := orderRestarts(planned.Steps, waits)
 	if e.mixedCallers() == translate.MixedCallersBlock {
 		migration.Held = held
 	}
-	if migration.Access, err = report(e.snapshot, e.namespace.Name, planned.Steps, comparing(e.snapshot, e.namespace.Name)); err != nil {
+	if migration.Access, err = report(e.snapshot, e.atHand(), planned.Steps, comparing(e.snapshot, e.atHand())); err != nil {
 		return nil, err
 	}
 	migration.Access.MixedCallers = string(e.mixedCallers())
@@ -41,8 +41,8 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 }
 
 // report compares how the steps of a plan decide calls.
-func report(snapshot *mesh.Snapshot, namespace string, steps []v1alpha1.Step, options compare.Options) (*v1alpha1.AccessReport, error) {
-	stages, err := stagesOf(snapshot, namespace, steps, false)
+func report(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, options compare.Options) (*v1alpha1.AccessReport, error) {
+	stages, err := stagesOf(snapshot, namespaces, steps, false)
 	if err != nil {
 		return nil, err
 	}
@@ -65,29 +65,36 @@ func (e enrolment) summary() *checks.Migration {
 	for object := range e.translation.Carried {
 		migration.Carried = append(migration.Carried, object)
 	}
-	for _, service := range e.translation.Services {
-		if service.WaypointName != "" {
-			migration.Fronted = append(migration.Fronted, service.Need.Service)
-		}
-	}
 	for _, loss := range e.translation.Losses {
 		migration.Lost = append(migration.Lost, checks.Lost{Object: loss.Object, Field: loss.Field, Message: loss.Message, Security: loss.Security})
 	}
-	for _, problem := range e.translation.Problems {
-		migration.Unsolved = append(migration.Unsolved, checks.Unsolved{
-			Object: problem.Object, Field: problem.Field, Message: problem.Message, Remedy: problem.Remedy,
-		})
+	for _, one := range append([]handover{e.handover}, e.others...) {
+		for _, service := range one.translation.Services {
+			if service.WaypointName != "" {
+				migration.Fronted = append(migration.Fronted, service.Need.Service)
+			}
+		}
+		for _, problem := range one.translation.Problems {
+			migration.Unsolved = append(migration.Unsolved, checks.Unsolved{
+				Object: problem.Object, Field: problem.Field, Message: problem.Message, Remedy: problem.Remedy,
+			})
+		}
 	}
 	return migration
+}
+
+// atHand are the namespaces whose servers the plan concerns.
+func (e enrolment) atHand() []string {
+	return append([]string{e.namespace.Name}, e.options.Include...)
 }
 
 // comparing is what a comparison needs besides the stages: the callers of other
 // namespaces. Of their pods no more than metadata is known, which does not tell
 // their service accounts.
-func comparing(snapshot *mesh.Snapshot, at string) compare.Options {
+func comparing(snapshot *mesh.Snapshot, atHand []string) compare.Options {
 	groups := map[string][]access.Mode{}
 	for _, pod := range snapshot.AllPods() {
-		if pod.Namespace == at || !pod.Live() || pod.IsZtunnel() {
+		if slices.Contains(atHand, pod.Namespace) || !pod.Live() || pod.IsZtunnel() {
 			continue
 		}
 		if mode := callerMode(pod); mode != access.ModeOutside && !slices.Contains(groups[pod.Namespace], mode) {
@@ -126,10 +133,10 @@ const (
 
 // stagesOf is the mesh before the first step and after each, and during those that
 // restart something; or only the first and the last of them.
-func stagesOf(snapshot *mesh.Snapshot, namespace string, steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
+func stagesOf(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
 	var builder access.Builder
 	at := &stageMaker{
-		snapshot: snapshot, state: NewProjection(snapshot), builder: &builder, namespace: namespace,
+		snapshot: snapshot, state: NewProjection(snapshot), builder: &builder, namespaces: namespaces,
 		overlay: access.Overlay{Moved: map[v1alpha1.ObjectReference]access.Progress{}, Ready: map[types.NamespacedName]bool{}},
 	}
 	stages := []compare.Stage{at.stage("")}
@@ -156,16 +163,16 @@ func stagesOf(snapshot *mesh.Snapshot, namespace string, steps []v1alpha1.Step, 
 
 // stageMaker carries out steps on a snapshot.
 type stageMaker struct {
-	snapshot  *mesh.Snapshot
-	state     *Projection
-	builder   *access.Builder
-	namespace string
-	overlay   access.Overlay
+	snapshot   *mesh.Snapshot
+	state      *Projection
+	builder    *access.Builder
+	namespaces []string
+	overlay    access.Overlay
 }
 
 func (m *stageMaker) stage(step string) compare.Stage {
 	overlay := access.Overlay{Moved: maps.Clone(m.overlay.Moved), Ready: maps.Clone(m.overlay.Ready)}
-	return compare.Stage{Step: step, State: m.builder.Of(m.snapshot, []string{m.namespace}, overlay)}
+	return compare.Stage{Step: step, State: m.builder.Of(m.snapshot, m.namespaces, overlay)}
 }
 
 // apply makes the changes of a step, and returns the workloads that it restarts.

@@ -9,7 +9,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 )
@@ -22,11 +21,11 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) 
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationEnroll, Namespace: namespace.Name,
 		Steps: []v1alpha1.Step{}, Accepted: options.Accept,
 	}
-	translation, err := translate.Namespace(snapshot, namespace, options.Translation)
+	own, others, err := handovers(snapshot, namespace, options)
 	if err != nil {
 		return planned, err
 	}
-	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), translation: translation, options: options}
+	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), handover: own, others: others, options: options}
 	if planned.Steps, err = planner.steps(); err != nil {
 		return planned, err
 	}
@@ -57,10 +56,13 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) 
 }
 
 type enrolment struct {
-	snapshot    *mesh.Snapshot
-	namespace   mesh.Namespace
-	options     Options
-	translation translate.Translation
+	snapshot  *mesh.Snapshot
+	namespace mesh.Namespace
+	options   Options
+	// handover is that of the namespace, others are those of namespaces that stay
+	// on sidecars.
+	handover
+	others []handover
 	// state is the mesh as the steps planned so far leave it.
 	state *Projection
 }
@@ -69,7 +71,7 @@ type enrolment struct {
 func (e enrolment) steps() ([]v1alpha1.Step, error) {
 	steps := []v1alpha1.Step{}
 	for _, part := range []func() ([]v1alpha1.Step, error){
-		e.deployWaypoints, e.migratePolicies, e.pin, e.activateWaypoints, e.enableAmbient, e.restartWorkloads, e.settlePolicies, e.disableInjection,
+		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.enableAmbient, e.restartWorkloads, e.settlePolicies, e.disableInjection,
 	} {
 		added, err := part()
 		if err != nil {

@@ -5,23 +5,82 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 )
 
+// handover is what a namespace's configuration becomes.
+type handover struct {
+	of          mesh.Namespace
+	translation translate.Translation
+	// prefix keeps the IDs of steps for other namespaces apart.
+	prefix string
+}
+
+// handovers translates the namespace, and of others what its callers would miss.
+func handovers(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (own handover, others []handover, err error) {
+	own.of = namespace
+	if own.translation, err = translate.Namespace(snapshot, namespace, options.Translation); err != nil {
+		return own, nil, err
+	}
+	for _, name := range options.Include {
+		other, found := snapshot.Namespace(name)
+		if !found || name == namespace.Name {
+			return own, nil, fmt.Errorf("there is no other namespace %q to include", name)
+		}
+		translation, err := translate.Namespace(snapshot, other, translate.Options{
+			RoutingOnly: true, Replicas: options.Translation.Replicas, Waypoint: options.Translation.Waypoint,
+		})
+		if err != nil {
+			return own, nil, fmt.Errorf("namespace %s: %w", name, err)
+		}
+		others = append(others, handover{of: other, translation: translation, prefix: name + "/"})
+	}
+	return own, others, nil
+}
+
+// forEach makes the steps of the namespace and of the others.
+func (e enrolment) forEach(part func(handover) ([]v1alpha1.Step, error)) func() ([]v1alpha1.Step, error) {
+	return func() ([]v1alpha1.Step, error) {
+		var steps []v1alpha1.Step
+		for _, one := range append([]handover{e.handover}, e.others...) {
+			added, err := part(one)
+			if err != nil {
+				return nil, err
+			}
+			steps = append(steps, added...)
+		}
+		return steps, nil
+	}
+}
+
+// id is that of a step for an object, or for all that a phase does.
+func (h handover) id(phase v1alpha1.Phase, of ...string) string {
+	return strings.TrimSuffix(string(phase)+"/"+h.prefix+strings.Join(of, "/"), "/")
+}
+
+// name names an object in summaries: with its namespace where that is another one.
+func (h handover) name(object v1alpha1.ObjectReference) string {
+	if h.prefix == "" {
+		return shortName(object)
+	}
+	return shortName(object) + " in namespace " + h.of.Name
+}
+
 // deployWaypoints makes the waypoint before anything names it: one that was never
 // ready is passed by, policies and all.
-func (e enrolment) deployWaypoints() ([]v1alpha1.Step, error) {
-	waypoint := e.translation.Waypoint
+func (e enrolment) deployWaypoints(h handover) ([]v1alpha1.Step, error) {
+	waypoint := h.translation.Waypoint
 	if waypoint == nil {
 		return nil, nil
 	}
 	reference := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: waypoint.Namespace, Name: waypoint.Name}
 	step := v1alpha1.Step{
-		ID: string(v1alpha1.PhaseDeployWaypoints), Phase: v1alpha1.PhaseDeployWaypoints,
-		Summary: "run waypoint " + waypoint.Name,
+		ID: h.id(v1alpha1.PhaseDeployWaypoints), Phase: v1alpha1.PhaseDeployWaypoints,
+		Summary: "run waypoint " + h.waypointName(waypoint),
 		Notes:   []string{"nothing goes through it yet"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsReady, Objects: []v1alpha1.ObjectReference{reference}},
 	}
@@ -33,10 +92,17 @@ func (e enrolment) deployWaypoints() ([]v1alpha1.Step, error) {
 	}
 	gateway, found := e.snapshot.Gateway(waypoint.Namespace, waypoint.Name)
 	if state := e.snapshot.WaypointState(gateway); found && (!state.Programmed || state.ReadyEndpoints == 0) {
-		step.Summary, step.Notes = "wait for waypoint "+waypoint.Name, nil
+		step.Summary, step.Notes = "wait for waypoint "+h.waypointName(waypoint), nil
 		return []v1alpha1.Step{step}, nil
 	}
 	return nil, nil
+}
+
+func (h handover) waypointName(waypoint *translate.Waypoint) string {
+	if h.prefix == "" {
+		return waypoint.Name
+	}
+	return waypoint.Namespace + "/" + waypoint.Name
 }
 
 const gatewayVersion = "gateway.networking.k8s.io/v1"
@@ -56,13 +122,13 @@ func (e enrolment) create(step *v1alpha1.Step, objects []translate.Object) error
 // migratePolicies attaches to each service what its waypoint has to enforce, and
 // then lets the waypoint through where policies of pods would refuse it. Nothing of
 // it has any effect while nothing goes through the waypoint.
-func (e enrolment) migratePolicies() ([]v1alpha1.Step, error) {
-	objects := e.policies()
+func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
+	objects := e.policies(h)
 	var steps []v1alpha1.Step
-	for _, service := range e.translation.Services {
+	for _, service := range h.translation.Services {
 		step := v1alpha1.Step{
-			ID: stepID(v1alpha1.PhaseMigratePolicies, service.Need.Service), Phase: v1alpha1.PhaseMigratePolicies,
-			Summary: "attach the policies of " + shortName(service.Need.Service) + " to its waypoint",
+			ID: h.id(v1alpha1.PhaseMigratePolicies, shortName(service.Need.Service)), Phase: v1alpha1.PhaseMigratePolicies,
+			Summary: "attach the policies of " + h.name(service.Need.Service) + " to its waypoint",
 		}
 		if err := e.create(&step, attachedTo(objects, service.Need.Service)); err != nil {
 			return nil, err
@@ -71,14 +137,14 @@ func (e enrolment) migratePolicies() ([]v1alpha1.Step, error) {
 		steps = appendStep(steps, step)
 	}
 	rest := v1alpha1.Step{
-		ID: string(v1alpha1.PhaseMigratePolicies) + "/waypoint", Phase: v1alpha1.PhaseMigratePolicies,
+		ID: h.id(v1alpha1.PhaseMigratePolicies, "waypoint"), Phase: v1alpha1.PhaseMigratePolicies,
 		Summary: "let the waypoint through, and nothing past it",
-		Notes:   reasonsOf(slices.Concat(attachedTo(objects, v1alpha1.ObjectReference{}), e.translation.Amended)),
+		Notes:   reasonsOf(slices.Concat(attachedTo(objects, v1alpha1.ObjectReference{}), h.translation.Amended)),
 	}
 	if err := e.create(&rest, attachedTo(objects, v1alpha1.ObjectReference{})); err != nil {
 		return nil, err
 	}
-	for _, object := range e.translation.Amended {
+	for _, object := range h.translation.Amended {
 		if err := e.state.changes(&rest, object.Reference, []edit{{"/spec", object.Content["spec"]}}); err != nil {
 			return nil, err
 		}
@@ -89,13 +155,13 @@ func (e enrolment) migratePolicies() ([]v1alpha1.Step, error) {
 
 // policies are what the translation wants to be there: once nothing is left to be
 // moved, as it is to be in the end.
-func (e enrolment) policies() []translate.Object {
-	objects := slices.Clone(e.translation.Before)
+func (e enrolment) policies(h handover) []translate.Object {
+	objects := slices.Clone(h.translation.Before)
 	if e.moving() {
 		return objects
 	}
 	for i := range objects {
-		for _, after := range e.translation.After {
+		for _, after := range h.translation.After {
 			if after.Reference == objects[i].Reference {
 				objects[i] = after
 			}
@@ -129,27 +195,27 @@ func reasonsOf(objects []translate.Object) []string {
 
 // activateWaypoints sends the traffic of ambient callers, and of gateways where
 // requests are to be checked, through the waypoint.
-func (e enrolment) activateWaypoints() ([]v1alpha1.Step, error) {
+func (e enrolment) activateWaypoints(h handover) ([]v1alpha1.Step, error) {
 	var steps []v1alpha1.Step
 	bound := v1alpha1.Gate{Kind: v1alpha1.GateWaypointsBound}
-	for _, service := range e.translation.Services {
+	for _, service := range h.translation.Services {
 		reference := service.Need.Service
 		step := v1alpha1.Step{
-			ID: stepID(v1alpha1.PhaseActivateWaypoints, reference), Phase: v1alpha1.PhaseActivateWaypoints,
-			Summary: "send calls to " + shortName(reference) + " through its waypoint",
+			ID: h.id(v1alpha1.PhaseActivateWaypoints, shortName(reference)), Phase: v1alpha1.PhaseActivateWaypoints,
+			Summary: "send calls to " + h.name(reference) + " through its waypoint",
 			Notes:   []string{"of callers in ambient mode: those with sidecars pass by waypoints"},
 			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateNone},
 		}
 		if service.WaypointName == "" {
-			step.Summary, step.Notes = "keep "+shortName(reference)+" without a waypoint", nil
+			step.Summary, step.Notes = "keep "+h.name(reference)+" without a waypoint", nil
 		}
 		if err := e.state.changes(&step, reference, labelEdits(service.Labels)); err != nil {
 			return nil, err
 		}
-		targets := append([]v1alpha1.ObjectReference{reference}, references(attachedTo(e.translation.Before, reference))...)
+		targets := append([]v1alpha1.ObjectReference{reference}, references(attachedTo(h.translation.Before, reference))...)
 		switch {
 		case service.WaypointName == "":
-		case len(e.translation.NamespaceLabels) > 0:
+		case len(h.translation.NamespaceLabels) > 0:
 			bound.Objects = append(bound.Objects, targets...)
 		default:
 			step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateWaypointsBound, Objects: targets}
@@ -157,11 +223,11 @@ func (e enrolment) activateWaypoints() ([]v1alpha1.Step, error) {
 		steps = appendStep(steps, step)
 	}
 	step := v1alpha1.Step{
-		ID: string(v1alpha1.PhaseActivateWaypoints), Phase: v1alpha1.PhaseActivateWaypoints, Gate: bound,
-		Summary: "send calls to the services of namespace " + e.namespace.Name + " through its waypoint",
+		ID: h.id(v1alpha1.PhaseActivateWaypoints), Phase: v1alpha1.PhaseActivateWaypoints, Gate: bound,
+		Summary: "send calls to the services of namespace " + h.of.Name + " through its waypoint",
 		Notes:   []string{"of callers in ambient mode: those with sidecars pass by waypoints"},
 	}
-	if err := e.state.changes(&step, e.namespace.Reference(), labelEdits(e.translation.NamespaceLabels)); err != nil {
+	if err := e.state.changes(&step, h.of.Reference(), labelEdits(h.translation.NamespaceLabels)); err != nil {
 		return nil, err
 	}
 	return appendStep(steps, step), nil

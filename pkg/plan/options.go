@@ -13,6 +13,9 @@ import (
 // Options are what an operator may choose about an enrolment.
 type Options struct {
 	Translation translate.Options
+	// Include are other namespaces that may be written: their services get waypoints
+	// where callers here would no longer follow their routes.
+	Include []string
 	// Accept are findings that do not block: CHECK-ID for all of a check,
 	// CHECK-ID:NAMESPACE/NAME for those about one object, CHECK-ID:NAME about one
 	// without a namespace.

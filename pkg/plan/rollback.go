@@ -41,9 +41,9 @@ func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alp
 	}
 	// Between now and what was before the runs: a call that is let in at neither end
 	// must not be let in on the way.
-	options := comparing(snapshot, namespace.Name)
+	options := comparing(snapshot, []string{namespace.Name})
 	options.BothEnds = true
-	access, err := report(snapshot, namespace.Name, planned.Steps, options)
+	access, err := report(snapshot, []string{namespace.Name}, planned.Steps, options)
 	if err != nil {
 		return planned, err
 	}

@@ -3,6 +3,7 @@ package plan
 import (
 	"bytes"
 	"encoding/json"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
@@ -29,4 +30,18 @@ func bones(planned v1alpha1.MigrationPlan) []v1alpha1.Step {
 		steps = append(steps, bare)
 	}
 	return steps
+}
+
+// Namespaces are those that a plan writes, its own included, in order.
+func Namespaces(planned v1alpha1.MigrationPlan) []string {
+	names := []string{planned.Namespace}
+	for _, step := range planned.Steps {
+		for _, change := range step.Changes {
+			if in := namespaceOf(change.Object); !slices.Contains(names, in) {
+				names = append(names, in)
+			}
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
@@ -90,7 +91,9 @@ func (o *runOptions) needs(planned v1alpha1.MigrationPlan) ([]authorizationv1.Re
 		add(watch.Namespace, watch.Resource.Group, watch.Resource.Resource, "", "list", "watch")
 	}
 	add(o.name, "", "configmaps", "", "create", "get", "update", "delete", "list")
-	add(o.name, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")
+	for _, namespace := range plan.Namespaces(planned) {
+		add(namespace, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")
+	}
 	if planned.Operation == v1alpha1.OperationRollback {
 		add(o.name, "", "pods", "", "delete")
 		add(o.name, "", "pods", "eviction", "create")

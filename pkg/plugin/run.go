@@ -199,7 +199,7 @@ func capitalized(operation v1alpha1.Operation) string {
 func (o *runOptions) carryOut(ctx context.Context, agreed *prepared, prepare func(context.Context) (*prepared, error)) error {
 	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
 	id := newID(o.Now().UTC())
-	ctx, release, err := o.lock(ctx, id, progress)
+	ctx, release, err := o.lock(ctx, id, plan.Namespaces(agreed.plan), progress)
 	if err != nil {
 		return err
 	}
@@ -260,16 +260,30 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	return nil
 }
 
-// lock takes the lock of the namespace. Another run that is under way blocks.
-func (o *runOptions) lock(ctx context.Context, id string, progress *render.Progress) (context.Context, func(), error) {
-	locked, release, err := record.Lock(ctx, o.kube.CoordinationV1(), o.name, id, func(holder string) {
-		progress.Note("waiting to see whether run " + holder + " is still alive")
-	})
-	var held *record.HeldError
-	if errors.As(err, &held) {
-		return nil, nil, &ExitError{Status: StatusBlocked, Err: err}
+// lock takes the locks of the namespaces that a run writes, in order, so that two
+// runs never wait for each other. Another run that is under way in one of them
+// blocks.
+func (o *runOptions) lock(ctx context.Context, id string, namespaces []string, progress *render.Progress) (context.Context, func(), error) {
+	var releases []func()
+	releaseAll := func() {
+		for _, release := range slices.Backward(releases) {
+			release()
+		}
 	}
-	return locked, release, err
+	for _, namespace := range namespaces {
+		locked, release, err := record.Lock(ctx, o.kube.CoordinationV1(), namespace, id, func(holder string) {
+			progress.Note("waiting to see whether run " + holder + " is still alive")
+		})
+		if err != nil {
+			releaseAll()
+			if held := (*record.HeldError)(nil); errors.As(err, &held) {
+				return nil, nil, &ExitError{Status: StatusBlocked, Err: err}
+			}
+			return nil, nil, err
+		}
+		ctx, releases = locked, append(releases, release)
+	}
+	return ctx, releaseAll, nil
 }
 
 // closeRecords marks the records that a rollback has undone.

@@ -99,9 +99,9 @@ func (s *session) contextName() string {
 	return raw.CurrentContext
 }
 
-// read reads the mesh with the details of one namespace.
-func (s *session) read(ctx context.Context, namespace string) (mesh.Content, *mesh.Snapshot, error) {
-	return s.readCluster(ctx, mesh.Scope{Namespace: namespace})
+// read reads the mesh with the details of one namespace, or of some more.
+func (s *session) read(ctx context.Context, namespace string, also ...string) (mesh.Content, *mesh.Snapshot, error) {
+	return s.readCluster(ctx, mesh.Scope{Namespace: namespace, Also: also})
 }
 
 // find returns a namespace of a snapshot, or why it is not there.

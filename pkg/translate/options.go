@@ -47,6 +47,9 @@ type Options struct {
 	// on it gets a PodDisruptionBudget.
 	Replicas     int32
 	MixedCallers MixedCallers
+	// RoutingOnly is for a namespace that stays on sidecars: its services get a
+	// waypoint where routes of theirs would not be followed by ambient callers.
+	RoutingOnly bool
 	// EnvoyFilters carries EnvoyFilters over, which Istio does not support at
 	// waypoints.
 	EnvoyFilters bool

@@ -344,7 +344,7 @@ func (t *translator) givenUp(selector map[string]string) bool {
 // selector whose template refuses injection. When no sidecar is left, it is to hold
 // whatever a template says, unless it would reach gateways or pods that opted out.
 func (t *translator) addGuard(origin v1alpha1.ObjectReference, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy, why string) {
-	if !selectsAny(selector, t.moving) {
+	if t.options.RoutingOnly || !selectsAny(selector, t.moving) {
 		return
 	}
 	kind := "guard"

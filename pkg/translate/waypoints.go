@@ -65,6 +65,12 @@ func (t *translator) needOf(needs []mesh.ServiceNeed, service corev1.Service) me
 // place decides for one service.
 func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 	front := t.front(need, service)
+	if t.options.RoutingOnly {
+		if _, uses := t.snapshot.WaypointOf(need.Labels, t.namespace); !uses && routed(need) && t.usable(need, service) {
+			t.use(need, front, false)
+		}
+		return
+	}
 	if gateway, uses := t.snapshot.WaypointOf(need.Labels, t.namespace); uses {
 		front.waypoint = gateway.Namespace + "/" + gateway.Name
 		t.fronted = append(t.fronted, front)
@@ -95,6 +101,14 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 	default:
 		t.optOut(need, byNamespace)
 	}
+}
+
+// routed says whether routes or traffic policies are among why a service needs a
+// waypoint.
+func routed(need mesh.ServiceNeed) bool {
+	return slices.ContainsFunc(need.Reasons, func(reason mesh.Reason) bool {
+		return !reason.Hint && (reason.Kind == mesh.NeedRouting || reason.Kind == mesh.NeedBalancing)
+	})
 }
 
 // anyNeed says whether any service of the namespace needs a waypoint, or is to have
