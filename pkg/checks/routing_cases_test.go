@@ -1,5 +1,7 @@
 package checks_test
 
+import "github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+
 import "slices"
 
 func virtualService(namespace, spec string) string {
@@ -55,6 +57,13 @@ func routingCases() []testCase {
 		{name: "one that routing-rules refuses", check: "outbound-routing", objects: shop(virtualService("pay", "{hosts: [cart.shop], "+http+"}"))},
 		{name: "a DestinationRule of others", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")), want: []finding{{warn, "DestinationRule pay/d", "spec.trafficPolicy.loadBalancer", "no longer follow it"}}},
 		{name: "a DestinationRule of others that is not exported", check: "outbound-routing", objects: shop(destinationRule("pay", `{host: pay, exportTo: ["."], trafficPolicy: {loadBalancer: {simple: RANDOM}}}`))},
+		{name: "one for a service that is known", check: "outbound-routing", objects: shop(payService(""), virtualService("pay", "{hosts: [pay], "+http+"}")),
+			want: []finding{{warn, "VirtualService pay/v", "spec.hosts", "no longer follow it for Service pay/pay"}}},
+		{name: "one for a service with a waypoint", check: "outbound-routing",
+			objects: shop(payService("waypoint"), payWaypoint(), fixture.Namespace("pay", nil), virtualService("pay", "{hosts: [pay], "+http+"}"))},
+		{name: "one that a waypoint elsewhere does not follow", check: "outbound-routing",
+			objects: shop(payService("waypoint"), payWaypoint(), fixture.Namespace("pay", nil), virtualService("hr", "{hosts: [pay.pay.svc.cluster.local], "+http+"}")),
+			want:    []finding{{warn, "VirtualService hr/v", "spec.hosts", "whose waypoints would not follow rules of another namespace"}}},
 		{name: "a DestinationRule of others without effect", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay}"))},
 	}...)
 	for field, text := range map[string]string{
@@ -69,4 +78,18 @@ func routingCases() []testCase {
 		})
 	}
 	return cases
+}
+
+// payService is a Service of another namespace, behind a waypoint if one is named.
+func payService(waypoint string) any {
+	labels := ""
+	if waypoint != "" {
+		labels = ", labels: {istio.io/use-waypoint: " + waypoint + "}"
+	}
+	return fixture.YAML("apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: pay" + labels + "}\nspec: {clusterIP: 10.0.0.9, selector: {app: pay}, ports: [{name: http, port: 80}]}")
+}
+
+func payWaypoint() any {
+	return fixture.YAML("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: waypoint, namespace: pay}\n" +
+		"spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}")
 }
