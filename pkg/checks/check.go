@@ -22,6 +22,8 @@ type Subject struct {
 	Evidence *mesh.Evidence
 	// Migration is what a plan makes of the namespace; nil where there is none.
 	Migration *Migration
+	// Accepts says which findings that block were accepted; nil for none.
+	Accepts func(v1alpha1.CheckResult) bool
 }
 
 // Finding is something that a check has to say. A check that finds nothing
@@ -89,6 +91,9 @@ func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 			if result.Status != v1alpha1.StatusPass {
 				result.Docs = Docs(check.ID)
 			}
+			// What depends on a check is looked at although it does not hold, once
+			// that was accepted: accepting one finding must not hide others.
+			result.Accepted = result.Blocks() && subject.Accepts != nil && subject.Accepts(result)
 			blocked[check.ID] = blocked[check.ID] || result.Blocks()
 			results = append(results, result)
 		}

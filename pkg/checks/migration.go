@@ -181,19 +181,15 @@ func callsNewlyAllowed() Check {
 		About: "Looks for calls that are refused today and that a step of the plan would let in.",
 		Why: "That is a hole in the policies, be it for as long as a restart takes. Each kind of call is named by one of its kind, with the policy " +
 			"that refuses it today.",
-		Needs: []string{"AuthorizationPolicy", "PeerAuthentication", "Service"}, DependsOn: []string{IDCallsCompared},
+		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step lets in a call that is refused today",
 	}, func(subject Subject) []Finding {
-		var findings []Finding
-		for _, change := range subject.Migration.Access.Changes {
-			if change.Effect == v1alpha1.CallNewlyAllowed {
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusFail, Object: reference(change.Server), Message: DescribeChange(change),
-					Remedy: joined(change.Remedy, "or accept it: --accept "+acceptable(IDCallsNewlyAllowed, change.Server)),
-				})
+		return subject.changed(v1alpha1.CallNewlyAllowed, func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+			return Finding{
+				Status: v1alpha1.StatusFail, Message: describeChanges(changes, "that is refused today is let in", "that are refused today are let in"),
+				Remedy: joined(changes[0].Remedy, "or accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
 			}
-		}
-		return findings
+		})
 	})
 }
 
@@ -223,19 +219,60 @@ func callsNewlyDenied() Check {
 		About: "Looks for calls that succeed today and that a step of the plan would refuse.",
 		Why: "ztunnel cannot read requests: a direct call to a pod that has lost its sidecar is refused where nobody can tell it from one that has " +
 			"to be. Each kind of call is named by one of its kind.",
-		Needs: []string{"AuthorizationPolicy", "PeerAuthentication", "Service"}, DependsOn: []string{IDCallsCompared},
+		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step refuses a call that succeeds today",
 	}, func(subject Subject) []Finding {
-		var findings []Finding
-		for _, change := range subject.Migration.Access.Changes {
-			if change.Effect == v1alpha1.CallNewlyDenied {
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusWarn, Object: reference(change.Server), Message: DescribeChange(change), Remedy: change.Remedy,
-				})
+		return subject.changed(v1alpha1.CallNewlyDenied, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+			return Finding{
+				Status: v1alpha1.StatusWarn, Message: describeChanges(changes, "that succeeds today is refused", "that succeed today are refused"),
+				Remedy: changes[0].Remedy,
 			}
-		}
-		return findings
+		})
 	})
+}
+
+// changed makes a finding of each server's calls that are decided differently, in
+// one way. Where not all were compared and none is known, none may be all the same.
+func (s Subject) changed(effect v1alpha1.CallEffect, found func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding) []Finding {
+	report := s.Migration.Access
+	if report == nil {
+		return []Finding{{Status: v1alpha1.StatusSkip, Message: "calls were not compared"}}
+	}
+	var servers []v1alpha1.ObjectReference
+	changes := map[v1alpha1.ObjectReference][]v1alpha1.CallChange{}
+	for _, change := range report.Changes {
+		if change.Effect != effect {
+			continue
+		}
+		if len(changes[change.Server]) == 0 {
+			servers = append(servers, change.Server)
+		}
+		changes[change.Server] = append(changes[change.Server], change)
+	}
+	if len(servers) == 0 && len(report.Incomplete) > 0 {
+		return []Finding{{Status: v1alpha1.StatusSkip, Message: "none is known, but not all calls were compared"}}
+	}
+	var findings []Finding
+	for _, server := range servers {
+		finding := found(server, changes[server])
+		finding.Object = reference(server)
+		findings = append(findings, finding)
+	}
+	return findings
+}
+
+// describeChanges counts the kinds of calls of one server, and shows the first.
+func describeChanges(changes []v1alpha1.CallChange, one, several string) string {
+	kinds := 0
+	for _, change := range changes {
+		kinds += max(change.Alike, 1)
+	}
+	if kinds == 1 {
+		return "a kind of call " + one + ": " + DescribeChange(changes[0])
+	}
+	first := changes[0]
+	first.Alike = 1
+	return fmt.Sprintf("%d kinds of calls %s, such as: %s", kinds, several, DescribeChange(first))
 }
 
 func mixedCallers() Check {

@@ -69,6 +69,6 @@ func suppressor(result v1alpha1.CheckResult, snapshot *mesh.Snapshot, namespace 
 
 func suppressed(result v1alpha1.CheckResult, by string) v1alpha1.CheckResult {
 	result.Message = "its finding (" + string(result.Status) + ") is hidden by " + by
-	result.Status, result.Suppressed, result.Remedy = v1alpha1.StatusSkip, by, ""
+	result.Status, result.Suppressed, result.Remedy, result.Accepted = v1alpha1.StatusSkip, by, "", false
 	return result
 }

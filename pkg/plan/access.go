@@ -36,7 +36,9 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 		return nil, err
 	}
 	migration.Access.MixedCallers = string(e.mixedCallers())
-	planned.Access = migration.Access
+	if migration.Access.Compared > 0 {
+		planned.Access = migration.Access
+	}
 	return migration, nil
 }
 

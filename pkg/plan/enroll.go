@@ -34,9 +34,8 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) 
 		return planned, err
 	}
 	planned.Gates = checks.Run(slices.Concat(checks.EnrollGates(), checks.PlanGates()), checks.Subject{
-		Snapshot: snapshot, Namespace: namespace, Migration: migration,
+		Snapshot: snapshot, Namespace: namespace, Migration: migration, Accepts: options.accepts,
 	})
-	options.accept(planned.Gates)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	planned.Overview = overview(snapshot, planned)
 	if len(planned.Steps) == 0 {

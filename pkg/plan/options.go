@@ -34,15 +34,7 @@ func (o Options) Validate() error {
 	return o.Translation.Validate()
 }
 
-// accept marks the findings that were accepted.
-func (o Options) accept(results []v1alpha1.CheckResult) {
-	for i := range results {
-		if results[i].Blocks() && o.accepts(results[i]) {
-			results[i].Accepted = true
-		}
-	}
-}
-
+// accepts says whether a finding was accepted.
 func (o Options) accepts(result v1alpha1.CheckResult) bool {
 	return slices.ContainsFunc(o.Accept, func(accepted string) bool {
 		id, name, narrowed := strings.Cut(accepted, ":")
@@ -58,11 +50,4 @@ func (o Options) accepts(result v1alpha1.CheckResult) bool {
 		}
 		return full == name
 	})
-}
-
-// Accept marks findings of a plan as accepted, and says anew whether it is blocked.
-func Accept(planned *v1alpha1.MigrationPlan, accepted []string) {
-	planned.Accepted = accepted
-	Options{Accept: accepted}.accept(planned.Gates)
-	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
 }

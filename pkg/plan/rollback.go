@@ -13,11 +13,14 @@ import (
 // Rollback plans the undoing of recorded enrolments of a namespace, which are
 // given newest first. Every field that a run may have written goes back to
 // what it was before the first of them, if it still is what a run wrote. A
-// field that somebody else has changed since is left alone and named in Kept.
-func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord) (v1alpha1.MigrationPlan, error) {
+// field that somebody else has changed since is left alone and named in Kept. What
+// is accepted, named as Options.Accept names it, does not block.
+func Rollback(
+	snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord, accepted ...string,
+) (v1alpha1.MigrationPlan, error) {
 	planned := v1alpha1.MigrationPlan{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationRollback, Namespace: namespace.Name,
-		Steps: []v1alpha1.Step{},
+		Steps: []v1alpha1.Step{}, Accepted: accepted,
 	}
 	for _, record := range records {
 		planned.Undoes = append(planned.Undoes, record.ID)
@@ -50,7 +53,7 @@ func Rollback(snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alp
 	if access.Compared > 0 {
 		planned.Access = access
 	}
-	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored, Migration: &checks.Migration{Access: access}}
+	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored, Migration: &checks.Migration{Access: access}, Accepts: Options{Accept: accepted}.accepts}
 	planned.Gates = checks.Run(checks.RollbackGates(planner.formerWorkloads()), subject)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)

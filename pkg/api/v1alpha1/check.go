@@ -59,13 +59,16 @@ func (r CheckResult) Blocks() bool {
 }
 
 // Summary counts the checks of a report by their outcome. A check with
-// several findings counts once, with its worst.
+// several findings counts once, with its worst; one of which everything that blocks
+// was accepted counts as accepted, and not as failed or unknown.
 type Summary struct {
 	Checked int `json:"checked"`
 	Warned  int `json:"warned"`
 	Failed  int `json:"failed"`
 	Skipped int `json:"skipped"`
 	Unknown int `json:"unknown"`
+	// Accepted checks would block, had their findings not been accepted.
+	Accepted int `json:"accepted,omitempty"`
 }
 
 // VerifyReport is the outcome of verify: what the control plane and the data
@@ -79,19 +82,23 @@ type VerifyReport struct {
 	Results  []CheckResult `json:"results"`
 }
 
-// Summarize counts results by check. The worst outcome of a check counts:
-// fail, then unknown, warn, pass, skip.
+// Summarize counts results by check. The worst outcome of a check counts: fail,
+// then unknown, what was accepted of these, warn, pass, skip.
 func Summarize(results []CheckResult) Summary {
-	worst := map[string]CheckStatus{}
+	worst := map[string]CheckResult{}
 	for _, result := range results {
 		current, seen := worst[result.ID]
-		if !seen || gravity(result.Status) > gravity(current) {
-			worst[result.ID] = result.Status
+		if !seen || gravity(result) > gravity(current) {
+			worst[result.ID] = result
 		}
 	}
 	summary := Summary{Checked: len(worst)}
-	for _, status := range worst {
-		switch status {
+	for _, result := range worst {
+		if result.Accepted {
+			summary.Accepted++
+			continue
+		}
+		switch result.Status {
 		case StatusWarn:
 			summary.Warned++
 		case StatusFail:
@@ -106,15 +113,17 @@ func Summarize(results []CheckResult) Summary {
 	return summary
 }
 
-func gravity(status CheckStatus) int {
-	switch status {
-	case StatusFail:
-		return 4
-	case StatusUnknown:
+func gravity(result CheckResult) int {
+	switch {
+	case result.Accepted:
 		return 3
-	case StatusWarn:
+	case result.Status == StatusFail:
+		return 5
+	case result.Status == StatusUnknown:
+		return 4
+	case result.Status == StatusWarn:
 		return 2
-	case StatusPass:
+	case result.Status == StatusPass:
 		return 1
 	default:
 		return 0
