@@ -16,7 +16,13 @@ func newEnrollCommand(session *session) *cobra.Command {
 Each step is recorded before it is taken and waited for afterwards; the next one
 starts when every pod concerned is ready, without sidecar, and proxied by the
 ztunnel of its node. On an error or Ctrl-C the run stops where it is: enroll
-again to go on, or rollback to undo it.`,
+again to go on, with the same options, or rollback to undo it.
+
+What sidecars do for Services at layer 7 (policies that look at requests, JSON Web
+Tokens, routing) is handed over to a waypoint, which is created; the flags with
+waypoint in their names say which one, and for whom. A gate that fails or cannot
+be seen blocks, unless --accept names its finding. Options are not remembered
+from one run to the next.`,
 		Example: "  kubectl ambient enroll -n shop --dry-run=client\n  kubectl ambient enroll -n shop --yes --timeout=20m",
 		Args:    noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -27,6 +33,8 @@ again to go on, or rollback to undo it.`,
 		},
 	}
 	options.addFlags(command)
+	options.handover.addFlags(command)
+	options.handover.addAcceptFlag(command)
 	return command
 }
 
@@ -40,9 +48,9 @@ func (o *runOptions) prepareEnroll(ctx context.Context) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	planned, err := plan.Enroll(snapshot, namespace, plan.Options{})
+	planned, err := plan.Enroll(snapshot, namespace, o.handover.options())
 	if err != nil {
-		return nil, err
+		return nil, plannedError(err)
 	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
 }

@@ -16,6 +16,7 @@ type planOptions struct {
 	namespaced
 	source         source
 	shaping        shaping
+	handover       handover
 	diff           bool
 	ignoreFailures bool
 	from, until    string
@@ -48,6 +49,8 @@ apply.`,
 	options.output.addFlag(command)
 	options.source.addFlags(command)
 	options.shaping.addFlags(command, string(v1alpha1.SeverityError), ", which includes errors")
+	options.handover.addFlags(command)
+	options.handover.addAcceptFlag(command)
 	flags := command.Flags()
 	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")
 	flags.BoolVar(&options.ignoreFailures, "ignore-failures", false, "Show the steps although gates block; the exit status stays 3")
@@ -66,6 +69,9 @@ func (o *planOptions) complete() error {
 		return err
 	}
 	if err := o.shaping.validate(); err != nil {
+		return err
+	}
+	if err := o.handover.validate(); err != nil {
 		return err
 	}
 	if o.shaping.failOn == "" {
@@ -99,9 +105,9 @@ func (o *planOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	whole, err := plan.Enroll(snapshot, namespace, plan.Options{})
+	whole, err := plan.Enroll(snapshot, namespace, o.handover.options())
 	if err != nil {
-		return err
+		return plannedError(err)
 	}
 	shown := o.shape(whole, snapshot, namespace)
 	if !o.output.human() {

@@ -28,6 +28,8 @@ import (
 // rollback.
 type runOptions struct {
 	namespaced
+	// handover is that of enroll; a rollback undoes whatever was chosen.
+	handover    handover
 	yes         bool
 	timeout     time.Duration
 	gateTimeout time.Duration
@@ -58,6 +60,9 @@ func (o *runOptions) complete(command *cobra.Command) (err error) {
 	}
 	if o.timeout < 0 || o.gateTimeout < 0 {
 		return usageError("--timeout and --gate-timeout cannot be negative")
+	}
+	if err := o.handover.validate(); err != nil {
+		return err
 	}
 	if !o.yes && !o.InTerminal && o.dryRun == cmdutil.DryRunNone {
 		return usageError("nobody can be asked, since stdin is not a terminal: pass --yes to go ahead without asking")
@@ -373,6 +378,9 @@ func (o *runOptions) command(verb string) string {
 		if flag.value != nil && *flag.value != "" {
 			line += " --" + flag.name + " " + quoted(*flag.value)
 		}
+	}
+	if verb == string(v1alpha1.OperationEnroll) {
+		line += strings.Join(append([]string{""}, o.handover.arguments()...), " ")
 	}
 	return line
 }

@@ -1,6 +1,8 @@
 package plugin
 
 import (
+	"slices"
+
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/spf13/cobra"
@@ -21,7 +23,7 @@ func (s *shaping) addFlags(command *cobra.Command, failOn, meaning string) {
 }
 
 func (s *shaping) validate() error {
-	if err := s.Validate(checks.EnrollGates()); err != nil {
+	if err := s.Validate(slices.Concat(checks.EnrollGates(), checks.PlanGates())); err != nil {
 		return usageError("%w", err)
 	}
 	switch v1alpha1.Severity(s.failOn) {

@@ -21,6 +21,7 @@ type statusOptions struct {
 	*session
 	source    source
 	shaping   shaping
+	handover  handover
 	output    output
 	all       bool
 	selector  string
@@ -55,6 +56,7 @@ Services.`,
 	options.output.addFlag(command)
 	options.source.addFlags(command)
 	options.shaping.addFlags(command, "", "; none by default")
+	options.handover.addFlags(command)
 	flags := command.Flags()
 	flags.BoolVarP(&options.all, "all-namespaces", "A", false, "Show all namespaces of the mesh, which is the default, in spite of -n")
 	flags.StringVarP(&options.selector, "selector", "l", "", "Show namespaces with these labels only")
@@ -73,6 +75,9 @@ func (o *statusOptions) complete() (err error) {
 	if err := o.shaping.validate(); err != nil {
 		return err
 	}
+	if err := o.handover.validate(); err != nil {
+		return err
+	}
 	if o.selected, err = labels.Parse(o.selector); err != nil {
 		return usageError("--selector: %w", err)
 	}
@@ -83,6 +88,9 @@ func (o *statusOptions) complete() (err error) {
 		if o.only, err = o.namespace(); err != nil {
 			return err
 		}
+	}
+	if o.handover.ofOneNamespace() && o.only == "" {
+		return usageError("--%s and --%s name Services of one namespace: name it with -n", flagSkip, flagAdd)
 	}
 	if o.source.fromFiles() {
 		return nil
@@ -186,9 +194,9 @@ func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snap
 	if !inMesh || checks.Protected(snapshot, namespace.Name) {
 		return nil
 	}
-	planned, err := plan.Enroll(snapshot, namespace, plan.Options{})
+	planned, err := plan.Enroll(snapshot, namespace, o.handover.options())
 	if err != nil {
-		return fmt.Errorf("namespace %s: %w", namespace.Name, err)
+		return plannedError(fmt.Errorf("namespace %s: %w", namespace.Name, err))
 	}
 	row.Phase = plan.Reached(planned, row.DataplaneMode)
 	for _, result := range o.shaping.Apply(planned.Gates, snapshot, namespace) {

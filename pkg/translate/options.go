@@ -72,6 +72,11 @@ func (o Options) withDefaults(namespace string) Options {
 	return o
 }
 
+// OptionError is an option that does not fit the mesh.
+type OptionError struct{ Text string }
+
+func (e *OptionError) Error() string { return e.Text }
+
 // Validate wants choices that there are.
 func (o Options) Validate() error {
 	if scopes := []Scope{"", ScopeService, ScopeNamespace}; !slices.Contains(scopes, o.Scope) {

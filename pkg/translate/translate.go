@@ -44,7 +44,7 @@ type fronted struct {
 }
 
 // Namespace translates what sidecars do for a namespace. Two translations of the
-// same mesh are the same. An error names an option that does not fit the mesh.
+// same mesh are the same. An OptionError names an option that does not fit the mesh.
 func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (Translation, error) {
 	if err := options.Validate(); err != nil {
 		return Translation{}, err

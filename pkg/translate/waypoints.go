@@ -27,7 +27,7 @@ func (t *translator) waypoints() error {
 	needs := t.snapshot.WaypointNeeds(t.namespace)
 	for _, name := range slices.Concat(t.options.Skip, t.options.Add) {
 		if _, found := t.service(name); !found {
-			return fmt.Errorf("there is no Service %s/%s to skip or to add a waypoint for", t.namespace.Name, name)
+			return &OptionError{fmt.Sprintf("there is no Service %s/%s to skip or to add a waypoint for", t.namespace.Name, name)}
 		}
 	}
 	for _, service := range t.snapshot.Services(t.namespace.Name) {

@@ -1,0 +1,115 @@
+package plugin
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	"github.com/spf13/cobra"
+)
+
+// handover is how what sidecars do at layer 7 is handed over to waypoints, and which
+// findings were accepted: the same for every command that plans an enrolment.
+type handover struct {
+	scope, waypoint, waypointNamespace string
+	skip, add                          []string
+	replicas                           int32
+	mixedCallers                       string
+	envoyFilters                       bool
+	accept                             []string
+}
+
+// The flags' names.
+const (
+	flagScope             = "waypoint-scope"
+	flagSkip              = "waypoint-skip"
+	flagAdd               = "waypoint-add"
+	flagWaypoint          = "waypoint"
+	flagWaypointNamespace = "waypoint-namespace"
+	flagReplicas          = "waypoint-replicas"
+	flagMixedCallers      = "mixed-callers"
+	flagEnvoyFilters      = "allow-envoyfilter"
+	flagAccept            = "accept"
+)
+
+// addFlags adds the flags that shape the waypoints and what is handed over to them.
+func (h *handover) addFlags(command *cobra.Command) {
+	flags := command.Flags()
+	flags.StringVar(&h.scope, flagScope, string(translate.ScopeService),
+		"Who uses the waypoint: service, each Service that needs it, or namespace, all Services of the namespace as soon as one needs it")
+	flags.StringSliceVar(&h.skip, flagSkip, nil, "Give this `SERVICE` no waypoint although it needs one; what ends with that has to be accepted")
+	flags.StringSliceVar(&h.add, flagAdd, nil, "Give this `SERVICE` a waypoint although it needs none")
+	flags.StringVar(&h.waypoint, flagWaypoint, translate.DefaultWaypoint, "`NAME` of the waypoint; it is created where it does not exist")
+	flags.StringVar(&h.waypointNamespace, flagWaypointNamespace, "", "`NAMESPACE` of the waypoint, where it is not the one that is enrolled")
+	flags.Int32Var(&h.replicas, flagReplicas, 0, "How many pods a new waypoint has; from 2 on they get a PodDisruptionBudget. 0 leaves it to Istio, which runs one")
+	flags.StringVar(&h.mixedCallers, flagMixedCallers, string(translate.MixedCallersBlock),
+		"What becomes of calls that pass by the waypoint, as those of sidecars do, where policies need HTTP to decide them: "+
+			"block, do not enroll; deny, refuse them; l4, go by identities, addresses and ports, which lets in what HTTP rules would have refused")
+	flags.BoolVar(&h.envoyFilters, flagEnvoyFilters, false, "Copy EnvoyFilters to the waypoint, which Istio does not support there")
+}
+
+// addAcceptFlag adds the flag that lets findings not block.
+func (h *handover) addAcceptFlag(command *cobra.Command) {
+	command.Flags().StringSliceVar(&h.accept, flagAccept, nil,
+		"Go ahead in spite of this finding: `CHECK-ID` for all findings of a check, CHECK-ID:NAMESPACE/NAME for those about one object. The record of the run holds it")
+}
+
+func (h *handover) options() plan.Options {
+	return plan.Options{
+		Translation: translate.Options{
+			Scope: translate.Scope(h.scope), Skip: h.skip, Add: h.add, Waypoint: h.waypoint, WaypointNamespace: h.waypointNamespace,
+			Replicas: h.replicas, MixedCallers: translate.MixedCallers(h.mixedCallers), EnvoyFilters: h.envoyFilters,
+		},
+		Accept: h.accept,
+	}
+}
+
+func (h *handover) validate() error {
+	if err := h.options().Validate(); err != nil {
+		return usageError("%w", err)
+	}
+	return nil
+}
+
+// ofOneNamespace says whether something was chosen that only fits one namespace.
+func (h *handover) ofOneNamespace() bool { return len(h.skip) > 0 || len(h.add) > 0 }
+
+// plannedError makes wrong usage of options that do not fit the mesh.
+func plannedError(err error) error {
+	var option *translate.OptionError
+	if errors.As(err, &option) {
+		return &ExitError{Status: StatusUsage, Err: err}
+	}
+	return err
+}
+
+// arguments are the flags that say what was chosen, for a command line that goes on
+// with a run: nothing of it is read from the record.
+func (h *handover) arguments() []string {
+	var arguments []string
+	add := func(name, value, standard string) {
+		if value != "" && value != standard {
+			arguments = append(arguments, "--"+name+"="+quoted(value))
+		}
+	}
+	add(flagScope, h.scope, string(translate.ScopeService))
+	for _, list := range []struct {
+		name   string
+		values []string
+	}{{flagSkip, h.skip}, {flagAdd, h.add}} {
+		for _, value := range list.values {
+			add(list.name, value, "")
+		}
+	}
+	add(flagWaypoint, h.waypoint, translate.DefaultWaypoint)
+	add(flagWaypointNamespace, h.waypointNamespace, "")
+	add(flagReplicas, strconv.Itoa(int(h.replicas)), "0")
+	add(flagMixedCallers, h.mixedCallers, string(translate.MixedCallersBlock))
+	add(flagEnvoyFilters, strconv.FormatBool(h.envoyFilters), "false")
+	for _, value := range slices.Sorted(slices.Values(h.accept)) {
+		add(flagAccept, value, "")
+	}
+	return arguments
+}
