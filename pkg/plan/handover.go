@@ -29,7 +29,7 @@ func handovers(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	for _, name := range options.Include {
 		other, found := snapshot.Namespace(name)
 		if !found || name == namespace.Name {
-			return own, nil, fmt.Errorf("there is no other namespace %q to include", name)
+			return own, nil, &translate.OptionError{Text: fmt.Sprintf("there is no other namespace %q to include", name)}
 		}
 		translation, err := translate.Namespace(snapshot, other, translate.Options{
 			RoutingOnly: true, Replicas: options.Translation.Replicas, Waypoint: options.Translation.Waypoint,
@@ -67,7 +67,15 @@ func (h handover) name(object v1alpha1.ObjectReference) string {
 	if h.prefix == "" {
 		return shortName(object)
 	}
-	return shortName(object) + " in namespace " + h.of.Name
+	return shortName(object) + h.elsewhere()
+}
+
+// elsewhere says which namespace, where that is another one.
+func (h handover) elsewhere() string {
+	if h.prefix == "" {
+		return ""
+	}
+	return " in namespace " + h.of.Name
 }
 
 // deployWaypoints makes the waypoint before anything names it: one that was never
@@ -138,7 +146,7 @@ func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
 	}
 	rest := v1alpha1.Step{
 		ID: h.id(v1alpha1.PhaseMigratePolicies, "waypoint"), Phase: v1alpha1.PhaseMigratePolicies,
-		Summary: "let the waypoint through, and nothing past it",
+		Summary: "let the waypoint through, and nothing past it" + h.elsewhere(),
 		Notes:   reasonsOf(slices.Concat(attachedTo(objects, v1alpha1.ObjectReference{}), h.translation.Amended)),
 	}
 	if err := e.create(&rest, attachedTo(objects, v1alpha1.ObjectReference{})); err != nil {

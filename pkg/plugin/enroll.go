@@ -35,12 +35,13 @@ from one run to the next.`,
 	options.addFlags(command)
 	options.handover.addFlags(command)
 	options.handover.addAcceptFlag(command)
+	options.handover.addIncludeFlag(command)
 	return command
 }
 
 // prepareEnroll reads the mesh and plans the enrolment.
 func (o *runOptions) prepareEnroll(ctx context.Context) (*prepared, error) {
-	content, snapshot, err := o.read(ctx, o.name)
+	content, snapshot, err := o.read(ctx, o.name, o.handover.include...)
 	if err != nil {
 		return nil, err
 	}

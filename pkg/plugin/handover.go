@@ -19,6 +19,7 @@ type handover struct {
 	mixedCallers                       string
 	envoyFilters                       bool
 	accept                             []string
+	include                            []string
 }
 
 // The flags' names.
@@ -32,6 +33,7 @@ const (
 	flagMixedCallers      = "mixed-callers"
 	flagEnvoyFilters      = "allow-envoyfilter"
 	flagAccept            = "accept"
+	flagInclude           = "include-namespaces"
 )
 
 // addFlags adds the flags that shape the waypoints and what is handed over to them.
@@ -56,13 +58,19 @@ func (h *handover) addAcceptFlag(command *cobra.Command) {
 		"Go ahead in spite of this finding: `CHECK-ID` for all findings of a check, CHECK-ID:NAMESPACE/NAME for those about one object. The record of the run holds it")
 }
 
+// addIncludeFlag adds the flag that lets other namespaces be written.
+func (h *handover) addIncludeFlag(command *cobra.Command) {
+	command.Flags().StringSliceVar(&h.include, flagInclude, nil,
+		"Write this other `NAMESPACE`, too: its services get a waypoint where callers that have left their sidecars would no longer follow their routes")
+}
+
 func (h *handover) options() plan.Options {
 	return plan.Options{
 		Translation: translate.Options{
 			Scope: translate.Scope(h.scope), Skip: h.skip, Add: h.add, Waypoint: h.waypoint, WaypointNamespace: h.waypointNamespace,
 			Replicas: h.replicas, MixedCallers: translate.MixedCallers(h.mixedCallers), EnvoyFilters: h.envoyFilters,
 		},
-		Accept: h.accept,
+		Accept: h.accept, Include: h.include,
 	}
 }
 
@@ -108,6 +116,9 @@ func (h *handover) arguments() []string {
 	add(flagReplicas, strconv.Itoa(int(h.replicas)), "0")
 	add(flagMixedCallers, h.mixedCallers, string(translate.MixedCallersBlock))
 	add(flagEnvoyFilters, strconv.FormatBool(h.envoyFilters), "false")
+	for _, value := range h.include {
+		add(flagInclude, value, "")
+	}
 	for _, value := range slices.Sorted(slices.Values(h.accept)) {
 		add(flagAccept, value, "")
 	}

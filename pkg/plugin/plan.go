@@ -51,6 +51,7 @@ apply.`,
 	options.shaping.addFlags(command, string(v1alpha1.SeverityError), ", which includes errors")
 	options.handover.addFlags(command)
 	options.handover.addAcceptFlag(command)
+	options.handover.addIncludeFlag(command)
 	flags := command.Flags()
 	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")
 	flags.BoolVar(&options.ignoreFailures, "ignore-failures", false, "Show the steps although gates block; the exit status stays 3")
@@ -91,7 +92,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	if err := emptyDirectory(o.outputDir); err != nil {
 		return err
 	}
-	snapshot, err := o.take(ctx, o.source, mesh.Scope{Namespace: o.name})
+	snapshot, err := o.take(ctx, o.source, mesh.Scope{Namespace: o.name, Also: o.handover.include})
 	if err != nil {
 		return err
 	}

@@ -30,6 +30,7 @@ alone and named.`,
 		},
 	}
 	options.addFlags(command)
+	options.handover.addAcceptFlag(command)
 	return command
 }
 
@@ -58,7 +59,7 @@ func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
 			Gates: []v1alpha1.CheckResult{}, Steps: []v1alpha1.Step{},
 		}}, nil
 	}
-	planned, err := plan.Rollback(snapshot, namespace, open)
+	planned, err := plan.Rollback(snapshot, namespace, open, o.handover.accept...)
 	if err != nil {
 		return nil, err
 	}
