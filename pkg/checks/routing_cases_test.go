@@ -1,8 +1,10 @@
 package checks_test
 
-import "github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+import (
+	"slices"
 
-import "slices"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+)
 
 func virtualService(namespace, spec string) string {
 	return istio("networking.istio.io/v1", "VirtualService", namespace, "v", spec)

@@ -3,6 +3,7 @@ package mesh
 import (
 	"sync"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -83,6 +84,8 @@ const (
 	IstioConfigMaps = "Istio ConfigMaps"
 	// CiliumConfigMap is Cilium's own configuration.
 	CiliumConfigMap = "Cilium's ConfigMap"
+	// WaypointParameters are the ConfigMaps by which runs have shaped waypoints.
+	WaypointParameters = "waypoints' ConfigMaps"
 	// Dashboards are the ConfigMaps that hold Grafana's dashboards.
 	Dashboards = "dashboards"
 	// WaypointEndpoints are the EndpointSlices of what istiod runs for
@@ -163,6 +166,7 @@ func collections() []collection {
 		configMaps.part(IstioConfigMaps, "istio.io/rev"),
 		configMaps.part(Dashboards, "grafana_dashboard"),
 		configMaps.named(CiliumConfigMap, "cilium-config"),
+		configMaps.part(WaypointParameters, v1alpha1.OriginLabel),
 		meshWide(KindDeployment, "apps", "v1", "deployments").part(IstiodDeployments, "app=istiod"),
 		// EndpointSlices mirror their Service's labels; those of waypoints are
 		// told by the label that istiod puts on what it makes for a Gateway.

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -215,6 +217,8 @@ func redactConfigMap(object map[string]any) bool {
 		kept := text
 		switch {
 		case name == "istio-cni-config" || name == "cilium-config":
+		case labels[v1alpha1.OriginLabel] != "" && (key == "deployment" || key == "podDisruptionBudget"):
+			// What a run has written to shape a waypoint.
 		case (name == "istio" || strings.HasPrefix(name, "istio-")) && key == "mesh":
 			kept = meshConfiguration(text)
 		case strings.HasPrefix(name, "istio-sidecar-injector") && key == "config":

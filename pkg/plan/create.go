@@ -76,7 +76,8 @@ func (p *Projection) toward(reference v1alpha1.ObjectReference, wanted map[strin
 	var edits []edit
 	there, _ := p.find(reference)
 	if !p.sameSpec(reference, there, wanted) {
-		edits = append(edits, edit{"/spec", wanted["spec"]})
+		field := contentField(wanted)
+		edits = append(edits, edit{Pointer("", field), wanted[field]})
 	}
 	for _, kind := range []string{"labels", "annotations"} {
 		values, _ := Lookup(wanted, Pointer("/metadata", kind)).(map[string]any)
@@ -133,11 +134,20 @@ func AsWritten(live, written map[string]any, rewrites int) bool {
 // but for fields that the API server has set by default. That nobody else has
 // set those is known by the generation, which counts the writes of a spec.
 func specAsWritten(live, written map[string]any, rewrites int) bool {
-	if Equal(live["spec"], written["spec"]) {
+	field := contentField(written)
+	if Equal(live[field], written[field]) {
 		return true
 	}
 	generation, _, err := unstructured.NestedInt64(live, "metadata", "generation")
-	return err == nil && generation > 0 && generation <= int64(1+rewrites) && covers(live["spec"], written["spec"])
+	return err == nil && generation > 0 && generation <= int64(1+rewrites) && covers(live[field], written[field])
+}
+
+// contentField is where an object holds what it says.
+func contentField(object map[string]any) string {
+	if object["kind"] == mesh.KindConfigMap {
+		return "data"
+	}
+	return "spec"
 }
 
 // covers says whether a value holds all that another one does. Lists have the

@@ -59,7 +59,11 @@ func (r *rollback) seesAll() error {
 		references = append(references, r.objects(phase)...)
 	}
 	for _, reference := range references {
-		if coverage := r.snapshot.Coverage(reference.Kind, reference.Namespace); !coverage.Known() {
+		key := reference.Kind
+		if key == mesh.KindConfigMap {
+			key = mesh.WaypointParameters
+		}
+		if coverage := r.snapshot.Coverage(key, reference.Namespace); !coverage.Known() {
 			return fmt.Errorf("%s cannot be read, and has to be put back: %s", reference, coverage.Reason)
 		}
 	}

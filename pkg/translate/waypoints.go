@@ -307,9 +307,7 @@ func (t *translator) waypointObjects() []Object {
 	spec := map[string]any{"gatewayClassName": mesh.WaypointClass, "listeners": []any{listener}}
 	var objects []Object
 	if t.options.Replicas > 0 {
-		if _, found := t.snapshot.Gateway(namespace, name); !found {
-			objects = append(objects, t.waypointParameters(name, namespace))
-		}
+		objects = append(objects, t.waypointParameters(name, namespace))
 		spec["infrastructure"] = map[string]any{"parametersRef": map[string]any{"group": "", "kind": "ConfigMap", "name": parametersName(name)}}
 	}
 	return append(objects, Object{

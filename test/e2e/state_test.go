@@ -23,6 +23,7 @@ var owned = []schema.GroupVersionResource{
 	{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	{Group: "security.istio.io", Version: "v1", Resource: "authorizationpolicies"},
 	{Group: "security.istio.io", Version: "v1", Resource: "peerauthentications"},
+	{Group: "security.istio.io", Version: "v1", Resource: "requestauthentications"},
 	{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "gateways"},
 }
 
@@ -106,6 +107,9 @@ func (c *cluster) wantNoSidecars(t *testing.T, namespace string, pinned ...strin
 		for _, app := range pinned {
 			exempt = exempt || pod.Labels["app"] == app
 		}
+		// Waypoints are proxies that ztunnel does not capture.
+		_, waypoint := pod.Labels["gateway.networking.k8s.io/gateway-name"]
+		exempt = exempt || waypoint
 		captured := pod.Annotations["ambient.istio.io/redirection"] == "enabled"
 		if exempt && captured {
 			t.Errorf("pod %s is to be kept out and is captured", pod.Name)
