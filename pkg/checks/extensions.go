@@ -27,7 +27,7 @@ func envoyFilters() Check {
 		Why: "An EnvoyFilter patches the configuration of a proxy that is gone in ambient mode, and with it whatever it protected or repaired. " +
 			"One with targetRefs is applied to a waypoint by istiod's code, but Istio does not support it there (docs: Migrate policies): " +
 			"the next version may break it. Patches for gateways alone concern neither.",
-		Needs: extensionNeeds(mesh.KindEnvoyFilter, mesh.KindGateway, mesh.KindGatewayClass), Passed: "no EnvoyFilter changes sidecars or waypoints here",
+		Needs: extensionNeeds(mesh.KindEnvoyFilter, mesh.KindGateway, mesh.KindGatewayClass), Passed: "no EnvoyFilter changes sidecars or waypoints here, but for those carried over",
 		Run: func(subject Subject) []Finding {
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			var findings []Finding
@@ -78,7 +78,7 @@ func wasmPlugins() Check {
 		About: "Looks for WasmPlugins and TrafficExtensions that run in sidecars of this namespace.",
 		Why: "Extensions run in Envoy. ztunnel is none, and a waypoint runs only those that are attached to it by targetRefs (istio " +
 			"pilot/pkg/model/policyattachment.go). Where the extension authenticates, rewrites or limits requests, that ends.",
-		Needs: extensionNeeds(mesh.KindWasmPlugin, mesh.KindTrafficExtension), Passed: "no WasmPlugin or TrafficExtension runs in sidecars here",
+		Needs: extensionNeeds(mesh.KindWasmPlugin, mesh.KindTrafficExtension), Passed: "every WasmPlugin and TrafficExtension that runs in sidecars here is carried over to a waypoint",
 		Run: func(subject Subject) []Finding {
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			var findings []Finding
@@ -108,7 +108,7 @@ func telemetry() Check {
 		Why: "ztunnel reports TCP metrics and writes access logs of its own, and reads no Telemetry; spans and HTTP metrics end. At a waypoint " +
 			"Telemetry for the whole mesh, the waypoint's namespace or the service's holds, and one with targetRefs; one with a selector does not " +
 			"(istio pilot/pkg/model/telemetry.go, applicableTelemetries). The mesh's is announced, that of the namespace itself blocks.",
-		Needs: extensionNeeds(mesh.KindTelemetry), Passed: "no Telemetry configures sidecars here",
+		Needs: extensionNeeds(mesh.KindTelemetry), Passed: "every Telemetry that configures sidecars here is carried over to a waypoint",
 		Run: func(subject Subject) []Finding {
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			var findings []Finding

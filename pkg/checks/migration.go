@@ -187,7 +187,7 @@ func callsNewlyAllowed() Check {
 		return subject.changed(v1alpha1.CallNewlyAllowed, func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusFail, Message: describeChanges(changes, "that is refused today is let in", "that are refused today are let in"),
-				Remedy: joined(changes[0].Remedy, "or accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
+				Remedy: joined(changes[0].Remedy, "accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
 			}
 		})
 	})
@@ -200,16 +200,13 @@ func callsNewlyProven() Check {
 		Why: "A sidecar that is asked for a pod's own address, and not for a Service, sends plaintext (istio " +
 			"pilot/pkg/networking/core/cluster_builder.go, buildDefaultPassthroughCluster); ztunnel proves the caller's identity there as well. " +
 			"What the policies say of that identity then holds.",
-		Needs: []string{"AuthorizationPolicy", "PeerAuthentication", "Service"}, DependsOn: []string{IDCallsCompared},
+		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no caller comes to prove who it is where it did not",
 	}, func(subject Subject) []Finding {
-		var findings []Finding
-		for _, change := range subject.Migration.Access.Changes {
-			if change.Effect == v1alpha1.CallNewlyProven {
-				findings = append(findings, Finding{Status: v1alpha1.StatusWarn, Object: reference(change.Server), Message: DescribeChange(change)})
-			}
-		}
-		return findings
+		return subject.changed(v1alpha1.CallNewlyProven, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+			const one, several = "that is refused today for want of proof who calls is let in", "that are refused today for want of proof who calls are let in"
+			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
+		})
 	})
 }
 
@@ -286,12 +283,17 @@ func mixedCallers() Check {
 	}, func(subject Subject) []Finding {
 		var findings []Finding
 		for _, held := range subject.Migration.Held {
-			message := "its policies need HTTP, and these callers still have sidecars when it moves: " + some(held.Callers)
+			reason := "these callers still have sidecars when it moves: " + some(held.Callers)
 			if held.Cycle {
-				message = "its policies need HTTP, and it waits for callers that wait for it: " + some(held.Callers)
+				reason = "it waits for callers that wait for it: " + some(held.Callers)
+			}
+			i := slices.IndexFunc(findings, func(finding Finding) bool { return *finding.Object == held.Workload })
+			if i >= 0 {
+				findings[i].Message += "; " + reason
+				continue
 			}
 			findings = append(findings, Finding{
-				Status: v1alpha1.StatusFail, Object: reference(held.Workload), Message: message,
+				Status: v1alpha1.StatusFail, Object: reference(held.Workload), Message: "its policies need HTTP; " + reason,
 				Remedy: "move the callers first, or choose what becomes of their calls meanwhile: --mixed-callers=deny refuses what cannot be decided, " +
 					"--mixed-callers=l4 lets in what identities and ports allow",
 			})
@@ -307,13 +309,18 @@ func DescribeChange(change v1alpha1.CallChange) string {
 	if change.Alike > 1 {
 		text += fmt.Sprintf("; %d kinds of calls alike", change.Alike)
 	}
+	return text + "; " + DescribeSpan(change)
+}
+
+// DescribeSpan says from when until when a call is decided differently.
+func DescribeSpan(change v1alpha1.CallChange) string {
 	switch change.Until {
 	case "":
-		return text + "; from step " + change.From + " on"
+		return "from step " + change.From + " on"
 	case change.From:
-		return text + "; while step " + change.From + " runs"
+		return "while step " + change.From + " runs"
 	default:
-		return text + "; from step " + change.From + " until " + change.Until
+		return "from step " + change.From + " until " + change.Until
 	}
 }
 
@@ -376,12 +383,7 @@ func Verdict(verdict v1alpha1.CallVerdict) string {
 	return text
 }
 
-func joined(parts ...string) string {
-	var kept []string
-	for _, part := range parts {
-		if part != "" {
-			kept = append(kept, part)
-		}
-	}
-	return strings.Join(kept, ", ")
+// joined are remedies of which any one will do.
+func joined(remedies ...string) string {
+	return strings.Join(slices.DeleteFunc(remedies, func(remedy string) bool { return remedy == "" }), "; or ")
 }

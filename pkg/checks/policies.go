@@ -41,7 +41,7 @@ func layer7Policies() Check {
 			"only condition needs more never matches, so that calls are let in; AUDIT and CUSTOM are not sent to it at all (istio " +
 			"pilot/pkg/serviceregistry/ambient/authorization.go). Behind a waypoint every policy of the pods sees the waypoint as caller.",
 		Needs:  append(rootNamespaces("AuthorizationPolicy", "Service", mesh.KindServiceEntry), workloadKinds()...),
-		Passed: "every AuthorizationPolicy that applies here is layer 4",
+		Passed: "every AuthorizationPolicy that applies here is layer 4, or carried over to a waypoint",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			var applying []*clientsecurityv1.AuthorizationPolicy
@@ -193,7 +193,7 @@ func requestAuthentication() Check {
 		Why: "ztunnel does not read requests, so that no token is checked any more, and at a waypoint only a RequestAuthentication with " +
 			"targetRefs counts (istio pilot/pkg/model/policyattachment.go). Requests with forged tokens would reach the application.",
 		Needs:  append(rootNamespaces("RequestAuthentication", mesh.KindService, mesh.KindServiceEntry), workloadKinds()...),
-		Passed: "no RequestAuthentication applies here",
+		Passed: "every RequestAuthentication that applies here is carried over to a waypoint",
 		Run: func(subject Subject) []Finding {
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)
 			var findings []Finding

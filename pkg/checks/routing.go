@@ -28,7 +28,7 @@ func routingRules() Check {
 		Needs: []string{
 			"VirtualService", "DestinationRule", "Service", mesh.KindServiceEntry, "HTTPRoute", "GRPCRoute", "TCPRoute", "TLSRoute",
 		},
-		Passed: "no routing rule concerns a service of this namespace",
+		Passed: "every routing rule for services of this namespace is carried over to a waypoint",
 		Run: func(subject Subject) []Finding {
 			services := serviceNames(subject)
 			needs := subject.Snapshot.WaypointNeeds(subject.Namespace)

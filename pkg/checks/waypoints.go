@@ -249,13 +249,21 @@ func waypointNeeds() Check {
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusWarn, Object: reference(need.Service), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
 					Message: needMessage(need),
-					Remedy: fmt.Sprintf("istioctl waypoint apply -n %s --name waypoint, then kubectl -n %s label %s %s %s=waypoint",
-						need.Service.Namespace, need.Service.Namespace, strings.ToLower(need.Service.Kind), need.Service.Name, label.IoIstioUseWaypoint.Name),
+					Remedy:  giveWaypoint(need.Service),
 				})
 			}
 			return findings
 		},
 	}
+}
+
+// giveWaypoint is how to have a plan give a service a waypoint.
+func giveWaypoint(service v1alpha1.ObjectReference) string {
+	if service.Kind == mesh.KindService {
+		return "--waypoint-add " + service.Name + " gives it one"
+	}
+	return fmt.Sprintf("kubectl -n %s label %s %s %s=NAME, of a waypoint that is ready",
+		service.Namespace, strings.ToLower(service.Kind), service.Name, label.IoIstioUseWaypoint.Name)
 }
 
 func needMessage(need mesh.ServiceNeed) string {

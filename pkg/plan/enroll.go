@@ -38,6 +38,7 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) 
 	})
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	planned.Overview = overview(snapshot, planned)
+	planned.Overview.Waypoints = waypointUses(append([]handover{own}, others...), planned)
 	if len(planned.Steps) == 0 {
 		// Nothing can be done; whether nothing has to be is another question.
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {

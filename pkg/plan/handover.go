@@ -88,7 +88,7 @@ func (e enrolment) deployWaypoints(h handover) ([]v1alpha1.Step, error) {
 	reference := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: waypoint.Namespace, Name: waypoint.Name}
 	step := v1alpha1.Step{
 		ID: h.id(v1alpha1.PhaseDeployWaypoints), Phase: v1alpha1.PhaseDeployWaypoints,
-		Summary: "run waypoint " + h.waypointName(waypoint),
+		Summary: "deploy waypoint " + waypoint.Namespace + "/" + waypoint.Name,
 		Notes:   []string{"nothing goes through it yet"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsReady, Objects: []v1alpha1.ObjectReference{reference}},
 	}
@@ -100,17 +100,10 @@ func (e enrolment) deployWaypoints(h handover) ([]v1alpha1.Step, error) {
 	}
 	gateway, found := e.snapshot.Gateway(waypoint.Namespace, waypoint.Name)
 	if state := e.snapshot.WaypointState(gateway); found && (!state.Programmed || state.ReadyEndpoints == 0) {
-		step.Summary, step.Notes = "wait for waypoint "+h.waypointName(waypoint), nil
+		step.Summary, step.Notes = "wait for waypoint "+waypoint.Namespace+"/"+waypoint.Name, nil
 		return []v1alpha1.Step{step}, nil
 	}
 	return nil, nil
-}
-
-func (h handover) waypointName(waypoint *translate.Waypoint) string {
-	if h.prefix == "" {
-		return waypoint.Name
-	}
-	return waypoint.Namespace + "/" + waypoint.Name
 }
 
 const gatewayVersion = "gateway.networking.k8s.io/v1"

@@ -6,6 +6,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 )
 
 // overview sums up what a plan changes, restarts and announces.
@@ -38,6 +39,8 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		switch {
 		case gate.Blocks() && !slices.Contains(sum.Blockers, gate.ID):
 			sum.Blockers = append(sum.Blockers, gate.ID)
+		case gate.Accepted && !slices.Contains(sum.Accepted, gate.ID):
+			sum.Accepted = append(sum.Accepted, gate.ID)
 		case announces(gate) && risky(gate.Category) && !slices.Contains(sum.Risks, gate.ID):
 			sum.Risks = append(sum.Risks, gate.ID)
 		case announces(gate) && !risky(gate.Category) && !slices.Contains(sum.Differences, gate.ID):
@@ -71,7 +74,7 @@ func counted(counts map[string]int, kind string) map[string]int {
 
 // announces says whether a gate has something to say that does not block.
 func announces(gate v1alpha1.CheckResult) bool {
-	return !gate.Blocks() && (gate.Status == v1alpha1.StatusWarn || gate.Status == v1alpha1.StatusUnknown)
+	return !gate.Blocks() && !gate.Accepted && (gate.Status == v1alpha1.StatusWarn || gate.Status == v1alpha1.StatusUnknown)
 }
 
 // risky says whether what the checks of a category announce is about the way to
@@ -80,4 +83,29 @@ func risky(category string) bool {
 	return slices.Contains([]string{
 		checks.CategoryPrerequisites, checks.CategoryComponents, checks.CategoryWorkloads, checks.CategoryOwnership,
 	}, category)
+}
+
+// waypointUses are the waypoints in front of services once a plan is carried out.
+func waypointUses(handovers []handover, planned v1alpha1.MigrationPlan) []v1alpha1.WaypointUse {
+	objects := written(planned)
+	var services []translate.ServiceWaypoint
+	for _, one := range handovers {
+		services = append(services, one.translation.Services...)
+	}
+	var uses []v1alpha1.WaypointUse
+	for _, service := range services {
+		if service.WaypointName == "" {
+			continue
+		}
+		i := slices.IndexFunc(uses, func(use v1alpha1.WaypointUse) bool {
+			return use.Namespace == service.WaypointNamespace && use.Name == service.WaypointName
+		})
+		if i < 0 {
+			gateway := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: service.WaypointNamespace, Name: service.WaypointName}
+			i = len(uses)
+			uses = append(uses, v1alpha1.WaypointUse{Namespace: gateway.Namespace, Name: gateway.Name, Created: objects[gateway].creates})
+		}
+		uses[i].Services++
+	}
+	return uses
 }

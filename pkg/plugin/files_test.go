@@ -110,6 +110,70 @@ func TestPlanOfFiles(t *testing.T) {
 	}
 }
 
+// What is handed over to a waypoint is shown, and which calls that concerns.
+func TestPlanOfALayer7Namespace(t *testing.T) {
+	path := dump(t, layer7)
+	plan := run(t.Context(), "plan", "-n", "shop", "-f", path, "--diff=false", "--mixed-callers=deny").want(t, 0)
+	golden.Assert(t, "plan-layer7.txt", plan.out)
+	wide := run(t.Context(), "plan", "-n", "shop", "-f", path, "--diff=false", "--mixed-callers=deny", "-o", "wide").want(t, 0).out
+	if hidden := "-o wide shows them"; !strings.Contains(plan.out, hidden) || strings.Contains(wide, hidden) {
+		t.Errorf("with -o wide the plan is\n%s", wide)
+	}
+}
+
+// A finding that was accepted is shown as what it is, and does not block. It is
+// accepted by its check and, where that is given, its object.
+func TestAcceptedFindings(t *testing.T) {
+	arguments := []string{"plan", "-n", "shop", "-f", dump(t, layer7), "--diff=false", "--mixed-callers=l4"}
+	blocked := run(t.Context(), arguments...).want(t, 3)
+	if want := "accept it: --accept calls-newly-allowed:shop/cart"; !strings.Contains(blocked.out, want) {
+		t.Errorf("the plan does not say %q:\n%s", want, blocked.out)
+	}
+	golden.Assert(t, "plan-accepted.txt", run(t.Context(), append(arguments, "--accept=calls-newly-allowed:shop/cart")...).want(t, 0).out)
+	run(t.Context(), append(arguments, "--accept=calls-newly-allowed")...).want(t, 0)
+	run(t.Context(), append(arguments, "--accept=calls-newly-allowed:shop/web")...).want(t, 3)
+	var document v1alpha1.MigrationPlan
+	if err := yaml.Unmarshal([]byte(run(t.Context(), append(arguments, "--accept=calls-newly-allowed", "-o", "yaml")...).want(t, 0).out), &document); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"calls-newly-allowed"}, document.Accepted); diff != "" || document.Summary.Accepted != 1 || document.Summary.Failed != 0 {
+		t.Errorf("%+v was accepted of %+v", document.Accepted, document.Summary)
+	}
+}
+
+// What the options for waypoints say reaches the plan.
+func TestWaypointOptions(t *testing.T) {
+	path := dump(t, layer7)
+	for _, test := range []struct{ arguments, want string }{
+		{"plan --waypoint=edge --waypoint-replicas=2", "shop/edge (new) for 1 Service"},
+		{"plan --waypoint-scope=namespace", "1 Gateway"},
+		{"plan --waypoint-skip=cart", "layer 7 policy for Service cart ends, since it is skipped"},
+	} {
+		if out := run(t.Context(), append(strings.Fields(test.arguments), "-n", "shop", "-f", path)...).out; !strings.Contains(out, test.want) {
+			t.Errorf("%s does not say %q:\n%s", test.arguments, test.want, out)
+		}
+	}
+	plain := dump(t)
+	added := run(t.Context(), "plan", "-n", "shop", "-f", plain, "--waypoint-add=cart").want(t, 0)
+	if !strings.Contains(added.out, "shop/waypoint (new) for 1 Service") {
+		t.Errorf("the plan is\n%s", added.out)
+	}
+	for _, command := range []string{"plan", "status"} {
+		unknown := run(t.Context(), command, "-n", "shop", "-f", plain, "--waypoint-add=crat").want(t, 2)
+		if !strings.Contains(unknown.err.Error(), "there is no Service shop/crat") {
+			t.Errorf("%s: the error is %v", command, unknown.err)
+		}
+	}
+}
+
+// The status counts what a plan with the same options would find.
+func TestStatusGoesByTheSameOptions(t *testing.T) {
+	path := dump(t, layer7)
+	if out := run(t.Context(), "status", "-n", "shop", "-f", path, "--mixed-callers=deny").want(t, 0).out; strings.Contains(out, "block") {
+		t.Errorf("the status is\n%s", out)
+	}
+}
+
 func TestABlockedPlan(t *testing.T) {
 	path := dump(t, layer7)
 	withheld := run(t.Context(), "plan", "-n", "shop", "-f", path).want(t, 3)
@@ -120,7 +184,7 @@ func TestABlockedPlan(t *testing.T) {
 	if err := yaml.Unmarshal([]byte(run(t.Context(), "plan", "-n", "shop", "-f", path, "-o", "yaml").want(t, 3).out), &document); err != nil {
 		t.Fatal(err)
 	}
-	if !document.Blocked || !document.Withheld || len(document.Steps) > 0 || !slices.Contains(document.Overview.Blockers, "layer7-policies") {
+	if !document.Blocked || !document.Withheld || len(document.Steps) > 0 || !slices.Contains(document.Overview.Blockers, "mixed-callers") {
 		t.Errorf("the document is %+v", document)
 	}
 	shown := run(t.Context(), "plan", "-n", "shop", "-f", path, "--ignore-failures").want(t, 3)
@@ -128,14 +192,18 @@ func TestABlockedPlan(t *testing.T) {
 		t.Errorf("the plan is\n%s", shown.out)
 	}
 	skipped := run(t.Context(), "plan", "-n", "shop", "-f", path, "--skip=policies").want(t, 3)
-	if !strings.Contains(skipped.out, "0 failed, 1 skipped") || !strings.Contains(skipped.out, "enroll goes by it all the same") {
+	if !strings.Contains(skipped.out, "0 failed, 2 skipped") || !strings.Contains(skipped.out, "2 findings are hidden; enroll goes by them all the same") {
 		t.Errorf("the plan is\n%s", skipped.out)
 	}
 }
 
 func TestFindingsAreSuppressedByTheirOwners(t *testing.T) {
-	annotated := strings.Replace(layer7, "namespace: shop", "namespace: shop, annotations: {"+mesh.SuppressAnnotation+": 'other, layer7-policies'}", 1)
-	plan := run(t.Context(), "plan", "-n", "shop", "-f", dump(t, annotated), "-o", "json").want(t, 3)
+	paused := fixture.Deployment("shop", "slow", func(d *appsv1.Deployment) {
+		d.Annotations = map[string]string{mesh.SuppressAnnotation: "other, restartable"}
+		d.Spec.Paused = true
+	})
+	path := dump(t, paused, fixture.PodsOf(paused, fixture.Sidecar))
+	plan := run(t.Context(), "plan", "-n", "shop", "-f", path, "-o", "json").want(t, 3)
 	if !strings.Contains(plan.out, `"suppressed": "annotation `+mesh.SuppressAnnotation) || strings.Contains(plan.out, `"status": "fail"`) {
 		t.Errorf("the plan is\n%s", plan.out)
 	}

@@ -156,6 +156,7 @@ func (o *planOptions) showShaped(snapshot *mesh.Snapshot, whole, shown v1alpha1.
 	default:
 		fmt.Fprintf(out, "%d findings are hidden; enroll goes by them all the same.\n", hidden)
 	}
+	render.Access(out, shown.Access, o.output.format == render.FormatWide)
 	return render.Steps(out, shown, o.diffs(snapshot, whole))
 }
 
@@ -204,6 +205,7 @@ func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, 
 	}
 	render.PlanHeading(out, planned)
 	render.Gates(out, planned, false)
+	render.Access(out, planned.Access, false)
 	var diffs func(v1alpha1.Step) ([]render.ObjectDiff, error)
 	if withDiffs {
 		state := plan.NewProjection(snapshot)

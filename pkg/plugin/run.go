@@ -156,6 +156,7 @@ func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
 	}
 	render.PlanHeading(o.Streams.Out, run.plan)
 	render.Gates(o.Streams.Out, run.plan, false)
+	render.Access(o.Streams.Out, run.plan.Access, false)
 	if err := render.Steps(o.Streams.Out, run.plan, diffs); err != nil {
 		return err
 	}

@@ -30,7 +30,9 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 		{"changes", changes(overview.Changes)},
 		{"deletes", changes(overview.Deletes)},
 		{"restarts", restarted(overview)},
+		{"waypoints", waypointUses(overview.Waypoints)},
 		{"blocked by", strings.Join(overview.Blockers, ", ")},
+		{"accepted", strings.Join(overview.Accepted, ", ")},
 		{"at risk", strings.Join(overview.Risks, ", ")},
 		{"afterwards", strings.Join(overview.Differences, ", ")},
 	} {
@@ -48,6 +50,18 @@ func changes(byKind map[string]int) string {
 	return strings.Join(texts, ", ")
 }
 
+func waypointUses(uses []v1alpha1.WaypointUse) string {
+	var texts []string
+	for _, use := range uses {
+		made := ""
+		if use.Created {
+			made = " (new)"
+		}
+		texts = append(texts, kept(fmt.Sprintf("%s/%s%s for %s", use.Namespace, use.Name, made, count(use.Services, "Service"))))
+	}
+	return strings.Join(texts, ", ")
+}
+
 func restarted(overview v1alpha1.Overview) string {
 	if overview.RestartedWorkloads == 0 {
 		return ""
@@ -59,7 +73,20 @@ func count(n int, noun string) string {
 	if n == 1 {
 		return "1 " + noun
 	}
-	return fmt.Sprintf("%d %ss", n, noun)
+	return fmt.Sprintf("%d %s", n, plural(noun))
+}
+
+// plural is that of an English noun, or of the name of a kind.
+func plural(noun string) string {
+	stem, endsInY := strings.CutSuffix(noun, "y")
+	switch {
+	case endsInY && stem != "" && !strings.ContainsRune("aeiou", rune(stem[len(stem)-1])):
+		return stem + "ies"
+	case strings.HasSuffix(noun, "s"):
+		return noun + "es"
+	default:
+		return noun + "s"
+	}
 }
 
 // Gates writes the gates of a plan that have something to say, and of those that
@@ -134,16 +161,39 @@ func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step)
 	return nil
 }
 
-// madeAndUnmade lists what a step creates and deletes, where no diff shows it.
+// madeAndUnmade names what a step creates and deletes, where no diff shows it.
 func madeAndUnmade(out io.Writer, step v1alpha1.Step, indent int) {
-	for _, change := range step.Changes {
-		switch {
-		case change.Create != nil:
-			fmt.Fprintf(out, "%*screate %s\n", indent, "", change.Object)
-		case change.Delete:
-			fmt.Fprintf(out, "%*sdelete %s\n", indent, "", change.Object)
+	for _, part := range []struct {
+		verb string
+		is   func(v1alpha1.Change) bool
+	}{
+		{"create", func(change v1alpha1.Change) bool { return change.Create != nil }},
+		{"delete", func(change v1alpha1.Change) bool { return change.Delete }},
+	} {
+		var kinds []string
+		names := map[string][]string{}
+		for _, change := range step.Changes {
+			if !part.is(change) {
+				continue
+			}
+			kind := change.Object.Kind
+			if len(names[kind]) == 0 {
+				kinds = append(kinds, kind)
+			}
+			names[kind] = append(names[kind], objectName(change.Object))
+		}
+		for _, kind := range kinds {
+			fmt.Fprintf(out, "%*s%s\n", indent, "", wrapped(fmt.Sprintf("%s %s %s", part.verb, kind, strings.Join(names[kind], ", ")), indent))
 		}
 	}
+}
+
+// objectName is an object without its kind.
+func objectName(object v1alpha1.ObjectReference) string {
+	if object.Namespace == "" {
+		return object.Name
+	}
+	return object.Namespace + "/" + object.Name
 }
 
 // Gone writes what a rollback cannot put back.

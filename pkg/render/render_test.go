@@ -206,6 +206,81 @@ func TestPlanThatCreatesAndDeletes(t *testing.T) {
 	}
 }
 
+// calls are decided differently at two workloads, in three ways.
+func calls() *v1alpha1.AccessReport {
+	service := &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: "shop", Name: "cart"}
+	policy := []v1alpha1.ObjectReference{{Kind: "AuthorizationPolicy", Namespace: "shop", Name: "get-only"}}
+	web := v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "web"}
+	change := func(effect v1alpha1.CallEffect, server v1alpha1.ObjectReference, from, until string) v1alpha1.CallChange {
+		allowed, denied := v1alpha1.CallVerdict{Outcome: "allowed"}, v1alpha1.CallVerdict{Outcome: "denied", Point: "ztunnel", Reason: "no ALLOW policy matches", Policies: policy}
+		changed := v1alpha1.CallChange{
+			Effect: effect, From: from, Until: until, Server: server, Port: 80, Before: allowed, After: denied, Alike: 2,
+			Caller:  v1alpha1.CallCaller{Name: "Deployment shop/front", Mode: "sidecar"},
+			Request: v1alpha1.CallRequest{Method: "GET", Host: "cart.shop", Path: "/"},
+		}
+		if effect == v1alpha1.CallNewlyAllowed {
+			changed.Before, changed.After = denied, allowed
+		}
+		return changed
+	}
+	report := &v1alpha1.AccessReport{Compared: 412}
+	for port := range 5 {
+		denied := change(v1alpha1.CallNewlyDenied, cart, "restart-workloads/deployment/cart", "")
+		denied.Port += uint32(port)
+		denied.Service = service
+		report.Changes = append(report.Changes, denied)
+	}
+	for _, until := range []string{"a", "b", "c", "d"} {
+		report.Changes = append(report.Changes, change(v1alpha1.CallNewlyDenied, cart, "enable-ambient", until))
+	}
+	allowed := change(v1alpha1.CallNewlyAllowed, web, "restart-workloads/deployment/web", "restart-workloads/deployment/web")
+	allowed.Request = v1alpha1.CallRequest{Headers: map[string]string{"x": "a\nb"}}
+	allowed.Caller = v1alpha1.CallCaller{Name: "somebody outside the mesh", Address: "192.0.2.1"}
+	allowed.Alike = 1
+	proven := change(v1alpha1.CallNewlyAllowed, cart, "restart-workloads/deployment/web", "")
+	proven.Effect = v1alpha1.CallNewlyProven
+	proven.Before.Point, proven.Before.Reason = "sidecar", "plaintext refused by STRICT"
+	report.Changes = append(report.Changes, allowed, proven)
+	return report
+}
+
+// What is newly allowed comes first; of the rest enough is shown to see what it is
+// about.
+func TestAccess(t *testing.T) {
+	for name, all := range map[string]bool{"access.txt": false, "access-wide.txt": true} {
+		var out bytes.Buffer
+		render.Access(&out, calls(), all)
+		golden.Assert(t, name, out.String())
+		fits(t, out.String())
+	}
+}
+
+func TestAccessWithoutChanges(t *testing.T) {
+	for want, report := range map[string]*v1alpha1.AccessReport{
+		"": nil,
+		"\nCALLS\n1 call compared: none of them is decided differently\n":                         {Compared: 1},
+		"\nCALLS\n8 calls compared, and not all there are: none of them is decided differently\n": {Compared: 8, Incomplete: []string{"too many"}},
+	} {
+		var out bytes.Buffer
+		render.Access(&out, report, false)
+		if out.String() != want {
+			t.Errorf("it writes %q, not %q", out.String(), want)
+		}
+	}
+}
+
+// Kinds are counted as one writes them.
+func TestPlanHeadingCountsKinds(t *testing.T) {
+	var out bytes.Buffer
+	render.PlanHeading(&out, v1alpha1.MigrationPlan{Operation: v1alpha1.OperationEnroll, Namespace: "shop", Overview: v1alpha1.Overview{
+		Creates:   map[string]int{"AuthorizationPolicy": 2, "Gateway": 2, "ServiceEntry": 1},
+		Accepted:  []string{"calls-newly-allowed"},
+		Waypoints: []v1alpha1.WaypointUse{{Namespace: "shop", Name: "waypoint", Created: true, Services: 3}, {Namespace: "infra", Name: "edge", Services: 1}},
+	}})
+	golden.Assert(t, "plan-heading.txt", out.String())
+	fits(t, out.String())
+}
+
 func TestAWithheldPlan(t *testing.T) {
 	var out bytes.Buffer
 	plan := samplePlan()
@@ -285,6 +360,20 @@ func TestVerification(t *testing.T) {
 			fits(t, out.String())
 		})
 	}
+}
+
+// What was accepted is shown as what it is, behind what blocks, and counted apart.
+func TestAcceptedResults(t *testing.T) {
+	results := results()
+	for i := range results {
+		results[i].Accepted = results[i].Blocks()
+	}
+	results = append(results, v1alpha1.CheckResult{ID: "sidecar-hbone", Status: v1alpha1.StatusFail, Object: &cart, Message: "its sidecar is too old", Remedy: "restart it"})
+	var out bytes.Buffer
+	render.Results(&out, results)
+	render.Summary(&out, v1alpha1.Summarize(results))
+	golden.Assert(t, "results-accepted.txt", out.String())
+	fits(t, out.String())
 }
 
 // What blocks stands first, whatever order the checks were made in.

@@ -82,12 +82,27 @@ type Overview struct {
 	// RestartedWorkloads are replaced pod by pod, RestartedPods in all.
 	RestartedWorkloads int `json:"restartedWorkloads"`
 	RestartedPods      int `json:"restartedPods"`
+	// Waypoints are those that services of the namespace use once the plan is
+	// carried out.
+	Waypoints []WaypointUse `json:"waypoints,omitempty"`
 	// Blockers are the IDs of the gates that block.
 	Blockers []string `json:"blockers,omitempty"`
+	// Accepted are the IDs of the gates that would block, had their findings not
+	// been accepted.
+	Accepted []string `json:"accepted,omitempty"`
 	// Risks are the IDs of the gates that announce what can go wrong on the way,
 	// Differences of those that announce what behaves differently afterwards.
 	Risks       []string `json:"risks,omitempty"`
 	Differences []string `json:"differences,omitempty"`
+}
+
+// WaypointUse is a waypoint and for how many services it stands.
+type WaypointUse struct {
+	Namespace string `json:"namespace"`
+	Name      string `json:"name"`
+	// Created is true where the plan makes it.
+	Created  bool `json:"created,omitempty"`
+	Services int  `json:"services"`
 }
 
 // Step is one thing that a run does and waits for.
