@@ -10,6 +10,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -17,7 +18,11 @@ import (
 // permitted asks the API server, before the first write, whether the user may
 // do everything that the plan needs.
 func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPlan) error {
-	needs, err := o.needs(planned)
+	mapper, err := o.flags.ToRESTMapper()
+	if err != nil {
+		return o.explain(err)
+	}
+	needs, err := needsOf(planned, o.name, mapper)
 	if err != nil {
 		return err
 	}
@@ -50,21 +55,17 @@ func describeNeed(need authorizationv1.ResourceAttributes) string {
 	return fmt.Sprintf("%s %s%s", need.Verb, resource, where)
 }
 
-// needs lists what a run does beyond reading the mesh: write what the plan
-// changes, watch what its gates wait for, keep the record, ask ztunnel.
-func (o *runOptions) needs(planned v1alpha1.MigrationPlan) ([]authorizationv1.ResourceAttributes, error) {
+// needsOf lists what a run in a namespace does beyond reading the mesh: write what
+// the plan changes, watch what its gates wait for, keep the record, ask ztunnel.
+func needsOf(planned v1alpha1.MigrationPlan, namespace string, mapper meta.RESTMapper) ([]authorizationv1.ResourceAttributes, error) {
 	var needs []authorizationv1.ResourceAttributes
-	add := func(namespace, group, resource, subresource string, verbs ...string) {
+	add := func(in, group, resource, subresource string, verbs ...string) {
 		for _, verb := range verbs {
-			need := authorizationv1.ResourceAttributes{Namespace: namespace, Group: group, Resource: resource, Subresource: subresource, Verb: verb}
+			need := authorizationv1.ResourceAttributes{Namespace: in, Group: group, Resource: resource, Subresource: subresource, Verb: verb}
 			if !slices.Contains(needs, need) {
 				needs = append(needs, need)
 			}
 		}
-	}
-	mapper, err := o.flags.ToRESTMapper()
-	if err != nil {
-		return nil, o.explain(err)
 	}
 	for _, step := range planned.Steps {
 		for _, change := range step.Changes {
@@ -76,27 +77,28 @@ func (o *runOptions) needs(planned v1alpha1.MigrationPlan) ([]authorizationv1.Re
 			verbs := []string{"get", "patch"}
 			switch {
 			case change.Create != nil:
-				verbs = []string{"get", "create"}
+				// Whoever makes something must be able to take it back.
+				verbs = []string{"get", "create", "delete"}
 			case change.Delete:
 				verbs = []string{"get", "delete"}
 			}
 			add(change.Object.Namespace, mapping.Resource.Group, mapping.Resource.Resource, "", verbs...)
 		}
 	}
-	watches, err := actions.WatchesOf(planned, o.name, mapper)
+	watches, err := actions.WatchesOf(planned, namespace, mapper)
 	if err != nil {
 		return nil, err
 	}
 	for _, watch := range watches {
 		add(watch.Namespace, watch.Resource.Group, watch.Resource.Resource, "", "list", "watch")
 	}
-	add(o.name, "", "configmaps", "", "create", "get", "update", "delete", "list")
-	for _, namespace := range plan.Namespaces(planned) {
-		add(namespace, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")
+	add(namespace, "", "configmaps", "", "create", "get", "update", "delete", "list")
+	for _, locked := range plan.Namespaces(planned) {
+		add(locked, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")
 	}
 	if planned.Operation == v1alpha1.OperationRollback {
-		add(o.name, "", "pods", "", "delete")
-		add(o.name, "", "pods", "eviction", "create")
+		add(namespace, "", "pods", "", "delete")
+		add(namespace, "", "pods", "eviction", "create")
 		return needs, nil
 	}
 	add("", "", "pods", "", "list")
