@@ -189,11 +189,6 @@ func VerifyChecks() []Check {
 // reference returns a pointer, as results hold it.
 func reference(object v1alpha1.ObjectReference) *v1alpha1.ObjectReference { return &object }
 
-// podReference names a pod as an object.
-func podReference(pod mesh.Pod) *v1alpha1.ObjectReference {
-	return &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: pod.Namespace, Name: pod.Name}
-}
-
 // some lists at most three names and counts the rest: a line that names every
 // one of a hundred pods tells nobody anything.
 func some(names []string) string {

@@ -22,7 +22,7 @@ func noSidecars() Check {
 			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
 				if pod.HasSidecar() {
 					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: podReference(pod), Field: sidecarField(pod),
+						Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: sidecarField(pod),
 						Message: "the pod has a sidecar", Remedy: "enroll the namespace, or restart what runs the pod",
 					})
 				}
@@ -91,7 +91,7 @@ func restartsComplete() Check {
 				// noSidecars names the pods that have one.
 				if subject.Snapshot.RestartDue(pod, subject.Namespace) && !pod.HasSidecar() {
 					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: podReference(pod), Field: "metadata.labels",
+						Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: "metadata.labels",
 						Message: "a restart would give the pod a sidecar",
 						Remedy:  "set " + label.SidecarInject.Name + ": \"false\" in the template of what runs it",
 					})
@@ -142,12 +142,12 @@ func outsideMesh() Check {
 				case told && mesh.OptedOut(pod.Labels, pod.Annotations):
 				case told:
 					findings = append(findings, Finding{
-						Status: v1alpha1.StatusWarn, Object: podReference(pod), Field: "metadata.labels[" + label.IoIstioDataplaneMode.Name + "]",
+						Status: v1alpha1.StatusWarn, Object: reference(pod.Reference()), Field: "metadata.labels[" + label.IoIstioDataplaneMode.Name + "]",
 						Message: "the pod is outside the mesh: no sidecar, and it opted out of ambient mode",
 					})
 				case subject.Namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient:
 					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: podReference(pod),
+						Status: v1alpha1.StatusFail, Object: reference(pod.Reference()),
 						Message: "the pod is outside the mesh: istio-cni is configured not to capture it",
 						Remedy:  "change EXCLUDE_NAMESPACES or AMBIENT_ENABLEMENT_SELECTOR in ConfigMap istio-cni-config",
 					})
@@ -171,7 +171,7 @@ func redirected() Check {
 					continue
 				}
 				findings = append(findings, Finding{
-					Status: v1alpha1.StatusFail, Object: podReference(pod), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
+					Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
 					Message: fmt.Sprintf("the pod is not redirected: the annotation is %q, not %q",
 						pod.Annotations[annotation.AmbientRedirection.Name], mesh.RedirectionEnabled),
 					Remedy: "look at the logs of istio-cni on node " + pod.Node,
@@ -202,7 +202,7 @@ func capturedFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
 		return nil
 	}
 	finding := Finding{
-		Status: v1alpha1.StatusFail, Object: podReference(pod),
+		Status: v1alpha1.StatusFail, Object: reference(pod.Reference()),
 		Message: fmt.Sprintf("ztunnel on node %s says the pod is %s", pod.Node, state),
 		Remedy:  "restart the pod; if it stays so, look at the logs of ztunnel and istio-cni on the node",
 	}
@@ -228,7 +228,7 @@ func ztunnelHBONE() Check {
 // show as HBONE too, but terminate it themselves.
 func hboneFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
 	workload, known := node.Workloads[pod.Namespace+"/"+pod.Name]
-	finding := Finding{Status: v1alpha1.StatusFail, Object: podReference(pod), Remedy: "compare istioctl ztunnel-config workloads with the pod"}
+	finding := Finding{Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Remedy: "compare istioctl ztunnel-config workloads with the pod"}
 	switch {
 	case !known:
 		finding.Message = fmt.Sprintf("ztunnel on node %s was not told of the pod by istiod", pod.Node)
@@ -253,7 +253,7 @@ func perPod(subject Subject, judge func(mesh.Pod, mesh.NodeEvidence) *Finding) [
 			if !reported[pod.Node] {
 				reported[pod.Node] = true
 				findings = append(findings, Finding{
-					Status: v1alpha1.StatusUnknown, Object: podReference(pod), Message: problem,
+					Status: v1alpha1.StatusUnknown, Object: reference(pod.Reference()), Message: problem,
 					Remedy: "verify again once ztunnel can be asked",
 				})
 			}
@@ -292,7 +292,7 @@ func optedOut() Check {
 			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
 				if pod.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone && pod.Redirected() {
 					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: podReference(pod), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
+						Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
 						Message: "the pod opted out and is redirected to ztunnel all the same",
 						Remedy:  "look at the logs of istio-cni on node " + pod.Node,
 					})
@@ -310,7 +310,7 @@ func Captured(pods []mesh.Pod, evidence *mesh.Evidence) []Finding {
 	for _, pod := range pods {
 		node, problem := evidenceOf(evidence, pod)
 		if problem != "" {
-			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Object: podReference(pod), Message: problem})
+			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Object: reference(pod.Reference()), Message: problem})
 			continue
 		}
 		for _, judge := range []func(mesh.Pod, mesh.NodeEvidence) *Finding{capturedFinding, hboneFinding} {

@@ -148,7 +148,7 @@ func networkEvidence(snapshot *mesh.Snapshot) (string, *v1alpha1.ObjectReference
 		eastWest := service.Labels["istio"] == "eastwestgateway" || service.Labels["app"] == "istio-eastwestgateway"
 		if eastWest || service.Labels[label.TopologyNetwork.Name] != "" {
 			return "there is a gateway to " + cmp.Or(service.Labels[label.TopologyNetwork.Name], "other networks"),
-				&v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindService, Namespace: service.Namespace, Name: service.Name}
+				reference(mesh.ServiceReference(service.Namespace, service.Name))
 		}
 	}
 	return "", nil

@@ -50,7 +50,7 @@ func headlessStrict() Check {
 					}
 					findings = append(findings, Finding{
 						Status:  v1alpha1.StatusFail,
-						Object:  serviceReference(service),
+						Object:  reference(mesh.ServiceReference(service.Namespace, service.Name)),
 						Field:   "spec.clusterIP",
 						Message: fmt.Sprintf("callers that still have a sidecar could not reach %s by this headless Service: its pods accept mTLS only", workload.Reference),
 						Remedy:  "set mTLS to PERMISSIVE for it until every caller is in ambient mode",

@@ -34,7 +34,7 @@ func hostNetwork() Check {
 			}
 			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
 				if pod.HostNetwork && !named[pod.UID] {
-					findings = append(findings, Finding{Status: v1alpha1.StatusWarn, Object: podReference(pod), Field: "spec.hostNetwork", Message: message})
+					findings = append(findings, Finding{Status: v1alpha1.StatusWarn, Object: reference(pod.Reference()), Field: "spec.hostNetwork", Message: message})
 				}
 			}
 			return findings
@@ -70,7 +70,7 @@ func udpPorts() Check {
 				for _, workload := range selected {
 					served[workload.UID] = true
 				}
-				findings = append(findings, udpFinding(serviceReference(service), "spec.ports[].protocol", ports))
+				findings = append(findings, udpFinding(reference(mesh.ServiceReference(service.Namespace, service.Name)), "spec.ports[].protocol", ports))
 			}
 			for _, workload := range moved {
 				var ports []string
@@ -94,10 +94,6 @@ func udpFinding(object *v1alpha1.ObjectReference, field string, ports []string) 
 		Message: "traffic to " + some(ports) + " goes past the mesh in ambient mode too: no mTLS, no policy",
 		Remedy:  "guard it by a NetworkPolicy",
 	}
-}
-
-func serviceReference(service corev1.Service) *v1alpha1.ObjectReference {
-	return &v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindService, Namespace: service.Namespace, Name: service.Name}
 }
 
 func headlessServices() Check {
@@ -124,7 +120,7 @@ func headlessServices() Check {
 					continue
 				}
 				findings = append(findings, Finding{
-					Status: v1alpha1.StatusWarn, Object: serviceReference(service), Field: "spec.clusterIP",
+					Status: v1alpha1.StatusWarn, Object: reference(mesh.ServiceReference(service.Namespace, service.Name)), Field: "spec.clusterIP",
 					Message: fmt.Sprintf("calls by this headless Service reach %s directly: past a waypoint for services, and in plaintext from callers with sidecars", some(names)),
 					Remedy:  "move its callers first, and give it a waypoint for workloads if its policies are layer 7",
 				})

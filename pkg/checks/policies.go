@@ -154,7 +154,7 @@ func behindWaypoints(subject Subject, policies []*clientsecurityv1.Authorization
 		}
 		if len(names) > 0 {
 			findings = append(findings, Finding{
-				Status: v1alpha1.StatusFail, Object: serviceReference(service), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
+				Status: v1alpha1.StatusFail, Object: reference(mesh.ServiceReference(service.Namespace, service.Name)), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
 				Message: fmt.Sprintf("by the label of %s calls come through a waypoint, whose identity these policies were not written for: %s", user, some(names)),
 				Remedy:  later,
 			})
@@ -166,7 +166,7 @@ func behindWaypoints(subject Subject, policies []*clientsecurityv1.Authorization
 // waypointUser returns whose label sends calls of a Service through a waypoint:
 // its own comes before the namespace's.
 func waypointUser(namespace mesh.Namespace, service corev1.Service) *v1alpha1.ObjectReference {
-	user, value := serviceReference(service), service.Labels[label.IoIstioUseWaypoint.Name]
+	user, value := reference(mesh.ServiceReference(service.Namespace, service.Name)), service.Labels[label.IoIstioUseWaypoint.Name]
 	if value == "" {
 		user, value = reference(namespace.Reference()), namespace.Labels[label.IoIstioUseWaypoint.Name]
 	}

@@ -141,7 +141,7 @@ func outboundFindings(subject Subject, object *v1alpha1.ObjectReference, field s
 // followed says whether ambient callers of a Service follow a rule that stands in a
 // namespace: its waypoint does, if that is the Service's namespace or its own.
 func followed(subject Subject, service corev1.Service, written string) bool {
-	if subject.fronted(*serviceReference(service)) {
+	if subject.fronted(*reference(mesh.ServiceReference(service.Namespace, service.Name))) {
 		return written == service.Namespace
 	}
 	namespace, found := subject.Snapshot.Namespace(service.Namespace)

@@ -189,7 +189,7 @@ func componentSkew(name string, pods []mesh.Pod, container string, controls []co
 		if finding == nil {
 			continue
 		}
-		finding.Object, finding.Field = podReference(pod), "spec.containers["+container+"].image"
+		finding.Object, finding.Field = reference(pod.Reference()), "spec.containers["+container+"].image"
 		findings = append(findings, *finding)
 	}
 	return findings

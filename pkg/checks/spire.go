@@ -72,7 +72,7 @@ func spireWorkloads(subject Subject) []Finding {
 			continue
 		}
 		if finding := spireFinding(pod.SPIRE()); finding != nil {
-			finding.Object, finding.Field = podReference(pod), "spec.volumes"
+			finding.Object, finding.Field = reference(pod.Reference()), "spec.volumes"
 			findings = append(findings, *finding)
 		}
 	}

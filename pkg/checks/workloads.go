@@ -109,7 +109,7 @@ func strayFindings(subject Subject, moved map[types.UID]bool) []Finding {
 		owner, found := subject.Snapshot.OwnerOf(pod)
 		if !found {
 			findings = append(findings, Finding{
-				Status: v1alpha1.StatusFail, Object: podReference(pod),
+				Status: v1alpha1.StatusFail, Object: reference(pod.Reference()),
 				Message: "nothing controls the pod, so nothing would replace it by one without a sidecar",
 				Remedy:  fmt.Sprintf("run it by a Deployment, or kubectl -n %s delete pod %s", pod.Namespace, pod.Name),
 			})
@@ -212,7 +212,7 @@ func selectorsOf(subject Subject) []labelSelector {
 		add(reference(workload.Reference), "spec.selector", selectorKeys(workload.Selector))
 	}
 	for _, service := range subject.Snapshot.Services(namespace) {
-		object := &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: namespace, Name: service.Name}
+		object := reference(mesh.ServiceReference(namespace, service.Name))
 		add(object, "spec.selector", slices.Sorted(maps.Keys(service.Spec.Selector)))
 	}
 	for _, budget := range subject.Snapshot.Budgets(namespace) {

@@ -60,8 +60,7 @@ func (s *Snapshot) WorkloadStatuses(namespace Namespace) []v1alpha1.WorkloadStat
 		statuses = append(statuses, status)
 	}
 	for _, pod := range s.BarePods(namespace.Name) {
-		reference := v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindPod, Namespace: pod.Namespace, Name: pod.Name}
-		status := v1alpha1.WorkloadStatus{Object: reference, Enrolment: string(RoleStay)}
+		status := v1alpha1.WorkloadStatus{Object: pod.Reference(), Enrolment: string(RoleStay)}
 		status.Pods, status.RestartsDue = s.count([]Pod{pod}, namespace)
 		status.DataPlane = dataPlane(status.Pods)
 		statuses = append(statuses, status)

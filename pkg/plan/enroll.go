@@ -147,8 +147,7 @@ func (e enrolment) pinEdits(workload mesh.Workload) []edit {
 func (e enrolment) pinPods(step *v1alpha1.Step, pods []mesh.Pod) error {
 	for _, pod := range pods {
 		path := Pointer("/metadata/labels", label.IoIstioDataplaneMode.Name)
-		object := v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindPod, Namespace: pod.Namespace, Name: pod.Name}
-		if err := e.state.changes(step, object, []edit{{path, mesh.DataplaneNone}}); err != nil {
+		if err := e.state.changes(step, pod.Reference(), []edit{{path, mesh.DataplaneNone}}); err != nil {
 			return err
 		}
 	}
