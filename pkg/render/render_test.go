@@ -65,6 +65,17 @@ func TestStatus(t *testing.T) {
 	}
 }
 
+// A label may hold anything where it comes from a file.
+func TestStatusKeepsARowOnItsLine(t *testing.T) {
+	var out bytes.Buffer
+	if err := render.Status(&out, v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{{Name: "shop", Injection: "rev=a\x1b[2J\nb"}}}, render.StatusStyle{NoHeaders: true}); err != nil {
+		t.Fatal(err)
+	}
+	if strings.Count(out.String(), "\n") != 1 || strings.Contains(out.String(), "\x1b") || !strings.Contains(out.String(), "rev=a [2J b") {
+		t.Errorf("it writes %q", out.String())
+	}
+}
+
 // Where no run needs to be mentioned there is no column for it, and an ordinary
 // mesh fits a terminal.
 func TestStatusOfAnOrdinaryMesh(t *testing.T) {

@@ -38,7 +38,7 @@ func columns[T any](out io.Writer, rows []T, all []column[T], style StatusStyle)
 		}
 		header = append(header, column.heading)
 		for i, row := range rows {
-			cells[i] = append(cells[i], dash(column.cell(row)))
+			cells[i] = append(cells[i], dash(line(column.cell(row))))
 		}
 	}
 	if style.NoHeaders {
