@@ -10,14 +10,12 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 )
 
-const (
-	// groupExamples is how many calls of a group are shown where not all are,
-	// mostGroups how many groups of one effect, and mostAllowed those of calls that
-	// are newly allowed: these are holes.
-	groupExamples = 3
-	mostGroups    = 4
-	mostAllowed   = 12
-)
+// groupExamples is how many calls of a group are shown where not all are.
+const groupExamples = 3
+
+// mostGroups is how many groups of an effect are shown where not all are. Calls that
+// are newly allowed are holes, those that are proven hardly news.
+var mostGroups = map[v1alpha1.CallEffect]int{v1alpha1.CallNewlyAllowed: 12, v1alpha1.CallNewlyDenied: 4, v1alpha1.CallNewlyProven: 1}
 
 // effects are the effects in the order in which they are shown.
 var effects = []v1alpha1.CallEffect{v1alpha1.CallNewlyAllowed, v1alpha1.CallNewlyDenied, v1alpha1.CallNewlyProven}
@@ -56,11 +54,7 @@ func Access(out io.Writer, report *v1alpha1.AccessReport, all bool) {
 	var server v1alpha1.ObjectReference
 	shown, left := map[v1alpha1.CallEffect]int{}, []callGroup{}
 	for _, group := range groups {
-		most := mostGroups
-		if group.effect == v1alpha1.CallNewlyAllowed {
-			most = mostAllowed
-		}
-		if shown[group.effect]++; shown[group.effect] > most && !all {
+		if shown[group.effect]++; shown[group.effect] > mostGroups[group.effect] && !all {
 			left = append(left, group)
 			continue
 		}
