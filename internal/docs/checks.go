@@ -25,7 +25,9 @@ Written by internal/docs from the checks themselves.
 What could not be seen is unknown, and blocks like a failure. A check is skipped
 where one that it depends on does not hold. Nothing that is hidden by --skip, by
 --checks or by the annotation ` + mesh.SuppressAnnotation + `
-lets a namespace be enrolled.
+lets a namespace be enrolled. What blocks yields only to its being accepted, which
+the record of the run holds: --accept CHECK for all findings of a check, --accept
+CHECK:NAMESPACE/NAME for those about one object.
 
 To hide findings about one object from status and plan, its owner names the
 checks, separated by commas:
@@ -36,6 +38,7 @@ On a namespace the annotation hides them for everything in it.
 
 `)
 	writeChecks(&text, "Gates of an enrolment", checks.EnrollGates())
+	writeChecks(&text, "Gates of a plan", checks.PlanGates())
 	writeChecks(&text, "Checks of verify", checks.VerifyChecks())
 	writeChecks(&text, "Gates of a rollback", checks.RollbackGates(nil))
 	writeFacts(&text)

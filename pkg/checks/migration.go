@@ -204,7 +204,7 @@ func callsNewlyProven() Check {
 		Passed: "no caller comes to prove who it is where it did not",
 	}, func(subject Subject) []Finding {
 		return subject.changed(v1alpha1.CallNewlyProven, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
-			const one, several = "that is refused today for want of proof who calls is let in", "that are refused today for want of proof who calls are let in"
+			const one, several = "is let in that is refused today although policies admit who makes it", "are let in that are refused today although policies admit who makes them"
 			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
 		})
 	})

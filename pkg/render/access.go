@@ -22,7 +22,7 @@ var effects = []v1alpha1.CallEffect{v1alpha1.CallNewlyAllowed, v1alpha1.CallNewl
 
 var outcomes = map[v1alpha1.CallEffect]string{
 	v1alpha1.CallNewlyAllowed: "newly allowed", v1alpha1.CallNewlyDenied: "newly denied",
-	v1alpha1.CallNewlyProven: "allowed once callers prove who they are",
+	v1alpha1.CallNewlyProven: "newly allowed to callers whom policies admit",
 }
 
 // callGroup is calls to one server that are decided differently in the same way,
