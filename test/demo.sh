@@ -27,6 +27,7 @@ show() {
 show kubectl create namespace bookinfo
 show kubectl label namespace bookinfo istio-injection=enabled
 show kubectl apply -n bookinfo -f testdata/apps/bookinfo.yaml
+show kubectl apply -n bookinfo -f testdata/apps/bookinfo-get.yaml
 kubectl rollout status deployment -n bookinfo --timeout=120s >/dev/null
 
 show kubectl ambient status

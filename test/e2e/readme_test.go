@@ -34,6 +34,7 @@ func TestReadme(t *testing.T) {
 	const namespace = "bookinfo"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
+	c.apply(t, namespace, "bookinfo-get")
 	examples := readmeExamples(t)
 	if len(examples) != 5 {
 		t.Fatalf("the README has %d examples, not five", len(examples))
