@@ -10,6 +10,8 @@ import (
 
 // pods are pods, or a template of pods, that are alike.
 type pods struct {
+	// name is what messages call them.
+	name   string
 	labels map[string]string
 	// ports are the named ports of the containers.
 	ports map[string]uint32
@@ -41,6 +43,7 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 		if !controlled {
 			one = ofBarePod(pod)
 		}
+		one.name = "Pod " + pod.Name
 		one.labels, one.proxy = pod.Labels, one.proxy || pod.IsGateway()
 		all = append(all, one)
 	}
@@ -54,7 +57,7 @@ func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh
 	optedOut := mesh.OptedOut(labels, workload.Template.Annotations)
 	left := optedOut && !none && namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
 	return pods{
-		labels: labels, ports: namedPorts(workload.Template.Spec), proxy: workload.IsGateway(),
+		name: workload.Reference.Kind + " " + workload.Reference.Name, labels: labels, ports: namedPorts(workload.Template.Spec), proxy: workload.IsGateway(),
 		moves: role == mesh.RoleMove || left && !workload.IsGateway(),
 		stays: role == mesh.RolePin || none || workload.Template.Spec.HostNetwork || workload.CarriesProxy() || workload.IsAgent(),
 	}

@@ -108,10 +108,25 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 		return
 	}
 	for _, service := range services {
+		if other := unselected(policy.Spec.GetSelector().GetMatchLabels(), service.pods); other != "" && !dryRun(policy) {
+			t.problem(origin, "spec.selector", "it selects some pods of Service "+service.reference.Name+" and not others ("+other+"): the waypoint decides for the Service as a whole",
+				"let the policy select all pods of the Service, or give those that it selects a Service of their own")
+		}
 		spec := t.copied(&policy.Spec, service.ports)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
 		t.addCopy(policy, origin, spec, service.reference, generatedName(policy.Name, service.reference.Name, policy.Namespace))
 	}
+}
+
+// unselected names pods of a service that a selector leaves out; it is empty where
+// there are none. Gateways enforce what selects them themselves.
+func unselected(selector map[string]string, behind []pods) string {
+	for _, one := range behind {
+		if !one.proxy && !mesh.SelectsLabels(selector, one.labels) {
+			return one.name
+		}
+	}
+	return ""
 }
 
 // unfronted: no Service with a waypoint leads to the pods of a policy. What of it
@@ -178,9 +193,13 @@ func (t *translator) copied(spec *securityv1beta1.AuthorizationPolicy, ports por
 
 // wholeWaypoint says whether some services are all that a waypoint of the namespace
 // is for: a policy for all of them can then be attached to the waypoint itself, and
-// holds for Services that come to use it later.
+// holds for Services that come to use it later. It would hold for those of other
+// namespaces as well, where any of them uses the waypoint.
 func (t *translator) wholeWaypoint(services []*fronted) bool {
-	return t.options.WaypointNamespace == t.namespace.Name && len(services) == len(t.fronted) &&
+	shared := slices.ContainsFunc(t.snapshot.WaypointUsedBy(t.options.WaypointNamespace, t.options.Waypoint), func(user v1alpha1.ObjectReference) bool {
+		return user.Namespace != t.namespace.Name && user != t.namespace.Reference()
+	})
+	return !shared && t.options.WaypointNamespace == t.namespace.Name && len(services) == len(t.fronted) &&
 		!slices.ContainsFunc(services, func(service *fronted) bool {
 			return service.waypoint != t.options.WaypointNamespace+"/"+t.options.Waypoint || service.reference.Kind != mesh.KindService
 		})

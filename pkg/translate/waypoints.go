@@ -42,6 +42,9 @@ func (t *translator) waypoints() error {
 		t.useExisting()
 	}
 	for _, service := range t.translation.Services {
+		if service.WaypointName == "" {
+			continue
+		}
 		principal := t.principalOf(service.WaypointNamespace, service.WaypointName)
 		if !slices.Contains(t.principals, principal) {
 			t.principals = append(t.principals, principal)
