@@ -98,17 +98,12 @@ func (t *translator) guardTokens(extension mesh.Extension) {
 // plainPorts are the pods' ports that only Services with another protocol than HTTP
 // lead to.
 func (t *translator) plainPorts(selector map[string]string) []string {
-	var plainPorts []string
+	var plain, read []string
 	for _, service := range t.allFronts() {
-		if !selectsAny(selector, service.pods) {
-			continue
-		}
-		for _, port := range service.plain {
-			if !slices.Contains(plainPorts, port) {
-				plainPorts = append(plainPorts, port)
-			}
+		if selectsAny(selector, service.pods) {
+			plain, read = append(plain, service.plain...), append(read, service.read...)
 		}
 	}
-	slices.Sort(plainPorts)
-	return plainPorts
+	slices.Sort(plain)
+	return slices.DeleteFunc(slices.Compact(plain), func(port string) bool { return slices.Contains(read, port) })
 }

@@ -102,7 +102,7 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 			"name ports or select pods by labels instead")
 	}
 	if policy.Spec.GetSelector() == nil && t.wholeWaypoint(services) && !namesPorts(&policy.Spec) {
-		spec := t.copied(&policy.Spec, nil)
+		spec := t.copied(policy, nil)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{{Group: gatewayGroup, Kind: mesh.KindGateway, Name: t.options.Waypoint}}
 		t.addCopy(policy, origin, spec, v1alpha1.ObjectReference{}, generatedName(policy.Name, t.options.Waypoint, policy.Namespace))
 		return
@@ -112,7 +112,7 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 			t.problem(origin, "spec.selector", "it selects some pods of Service "+service.reference.Name+" and not others ("+other+"): the waypoint decides for the Service as a whole",
 				"let the policy select all pods of the Service, or give those that it selects a Service of their own")
 		}
-		spec := t.copied(&policy.Spec, service.ports)
+		spec := t.copied(policy, service.ports)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
 		t.addCopy(policy, origin, spec, service.reference, generatedName(policy.Name, service.reference.Name, policy.Namespace))
 	}
@@ -181,10 +181,11 @@ func (t *translator) policy(name string, origin v1alpha1.ObjectReference, spec *
 
 // copied is a policy's spec without what it selects, for calls to a Service with
 // these ports; nil ports are not translated.
-func (t *translator) copied(spec *securityv1beta1.AuthorizationPolicy, ports portMap) *securityv1beta1.AuthorizationPolicy {
-	copied := &securityv1beta1.AuthorizationPolicy{Action: spec.GetAction(), ActionDetail: spec.GetActionDetail()}
-	for _, rule := range spec.GetRules() {
+func (t *translator) copied(policy *clientsecurityv1.AuthorizationPolicy, ports portMap) *securityv1beta1.AuthorizationPolicy {
+	copied := &securityv1beta1.AuthorizationPolicy{Action: policy.Spec.GetAction(), ActionDetail: policy.Spec.GetActionDetail()}
+	for _, rule := range policy.Spec.GetRules() {
 		if translated := behindService(rule, ports, t.principals); translated != nil {
+			qualify(translated, policy.Namespace)
 			copied.Rules = append(copied.Rules, translated)
 		}
 	}
@@ -207,12 +208,7 @@ func (t *translator) wholeWaypoint(services []*fronted) bool {
 
 func namesPorts(spec *securityv1beta1.AuthorizationPolicy) bool {
 	for _, rule := range spec.GetRules() {
-		for _, to := range rule.GetTo() {
-			if len(to.GetOperation().GetPorts()) > 0 || len(to.GetOperation().GetNotPorts()) > 0 {
-				return true
-			}
-		}
-		if slices.ContainsFunc(rule.GetWhen(), func(condition *securityv1beta1.Condition) bool { return condition.GetKey() == keyDestinationPort }) {
+		if anyPorts(rule) || slices.ContainsFunc(rule.GetWhen(), func(condition *securityv1beta1.Condition) bool { return condition.GetKey() == keyDestinationPort }) {
 			return true
 		}
 	}
@@ -315,7 +311,15 @@ func (t *translator) refusesWaypoint(rule *securityv1beta1.Rule, action security
 		// the waypoint.
 		return true
 	}
-	return goesBySource(rule) || len(layer7Of(rule)) > 0 && len(layer4(rule).GetTo()) > 0 || len(layer7Of(rule)) > 0 && len(layer4(rule).GetWhen()) > 0
+	return goesBySource(rule) || len(layer7Of(rule)) > 0 && (anyPorts(rule) || len(layer4(rule).GetWhen()) > 0)
+}
+
+// anyPorts says whether any operation of a rule names ports: of several ztunnel
+// passes over those of which nothing is left without HTTP, and keeps the others.
+func anyPorts(rule *securityv1beta1.Rule) bool {
+	return slices.ContainsFunc(rule.GetTo(), func(to *securityv1beta1.Rule_To) bool {
+		return len(to.GetOperation().GetPorts())+len(to.GetOperation().GetNotPorts()) > 0
+	})
 }
 
 // guard keeps direct calls to pods that have lost their sidecar as narrow as they
@@ -343,6 +347,7 @@ func (t *translator) guard(policy *clientsecurityv1.AuthorizationPolicy) {
 			continue
 		}
 		kept := layer4(rule)
+		qualify(kept, policy.Namespace)
 		if spec.GetAction() == securityv1beta1.AuthorizationPolicy_DENY && len(t.principals) > 0 {
 			exempt(kept, t.principals)
 		}

@@ -7,10 +7,11 @@ import (
 	securityv1beta1 "istio.io/api/security/v1beta1"
 )
 
-// The `when` keys that are about ports and addresses of the destination.
+// The `when` keys that have to read differently elsewhere.
 const (
 	keyDestinationPort = "destination.port"
 	keyDestinationIP   = "destination.ip"
+	keyServiceAccount  = "source.serviceAccount"
 )
 
 // behindService writes a rule as it has to read at a waypoint, in front of a

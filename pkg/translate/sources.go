@@ -53,6 +53,22 @@ func identityParts(principal string) (namespace, account string) {
 	return namespace, account
 }
 
+// qualify writes the service accounts of a rule with the namespace that they are of:
+// without one they would be of that which the copy of a policy is in.
+func qualify(rule *securityv1beta1.Rule, namespace string) {
+	for _, from := range rule.GetFrom() {
+		if source := from.GetSource(); source != nil {
+			source.ServiceAccounts = qualified(source.GetServiceAccounts(), namespace)
+			source.NotServiceAccounts = qualified(source.GetNotServiceAccounts(), namespace)
+		}
+	}
+	for _, condition := range rule.GetWhen() {
+		if condition.GetKey() == keyServiceAccount {
+			condition.Values, condition.NotValues = qualified(condition.GetValues(), namespace), qualified(condition.GetNotValues(), namespace)
+		}
+	}
+}
+
 // qualified writes service accounts with their namespace.
 func qualified(accounts []string, namespace string) []string {
 	var all []string

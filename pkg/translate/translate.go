@@ -37,8 +37,9 @@ type fronted struct {
 	reference v1alpha1.ObjectReference
 	pods      []pods
 	ports     portMap
-	// plain are the ports of the pods that carry no HTTP.
-	plain []string
+	// plain are the ports of the pods that carry no HTTP to the service, read those
+	// that may.
+	plain, read []string
 	// waypoint is the namespace and name of the waypoint.
 	waypoint string
 }

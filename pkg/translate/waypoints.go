@@ -166,9 +166,14 @@ func (t *translator) front(need mesh.ServiceNeed, service *corev1.Service) *fron
 	front.pods = t.selected(service)
 	front.ports = portsOf(service, front.pods)
 	for i, port := range service.Spec.Ports {
-		if mesh.PortProtocol(port) == mesh.ProtocolTCP {
-			for _, target := range front.ports[i].targets {
-				front.plain = append(front.plain, strconv.FormatUint(uint64(target), 10))
+		for _, target := range front.ports[i].targets {
+			switch number := strconv.FormatUint(uint64(target), 10); mesh.PortProtocol(port) {
+			case mesh.ProtocolTCP:
+				front.plain = append(front.plain, number)
+			case mesh.ProtocolUDP:
+				// It is no business of any proxy.
+			default:
+				front.read = append(front.read, number)
 			}
 		}
 	}
