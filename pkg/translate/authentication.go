@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -50,6 +51,12 @@ func isOurs(extension mesh.Extension) bool {
 func (t *translator) copyAuthentication(extension mesh.Extension, spec *securityv1beta1.RequestAuthentication) {
 	services := t.behind(extension.Selector)
 	if len(services) == 0 {
+		if !t.givenUp(extension.Selector) {
+			t.translation.Losses = append(t.translation.Losses, Loss{
+				Object: extension.Reference, Field: "spec.jwtRules", Security: true,
+				Message: "no Service leads to its pods, and so no waypoint: nobody checks tokens, and ztunnel refuses calls whether they have one or not",
+			})
+		}
 		return
 	}
 	t.translation.Carried[extension.Reference] = true
@@ -82,11 +89,13 @@ func (t *translator) copyAuthentication(extension mesh.Extension, spec *security
 // nobody in front of them reads tokens but the waypoint. Ports that carry no HTTP
 // were not checked before either.
 func (t *translator) guardTokens(extension mesh.Extension) {
-	if len(t.behind(extension.Selector)) == 0 {
+	if len(t.behind(extension.Selector)) == 0 && t.givenUp(extension.Selector) {
 		return
 	}
 	rule := &securityv1beta1.Rule{}
-	exempt(rule, t.principals)
+	if len(t.principals) > 0 {
+		exempt(rule, t.principals)
+	}
 	if plain := t.plainPorts(extension.Selector); len(plain) > 0 {
 		rule.To = []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{NotPorts: plain}}}
 	}
@@ -95,12 +104,28 @@ func (t *translator) guardTokens(extension mesh.Extension) {
 	}, "refuses direct calls, whose tokens nobody checks")
 }
 
-// plainPorts are the pods' ports that only Services with another protocol than HTTP
-// lead to.
+// plainPorts are the ports of all pods of a selector to which Services lead that
+// carry no HTTP there, and no others.
 func (t *translator) plainPorts(selector map[string]string) []string {
+	var plainPorts []string
+	first := true
+	for _, one := range t.pods {
+		if !mesh.SelectsLabels(selector, one.labels) {
+			continue
+		}
+		of := t.plainPortsOf(one)
+		if first {
+			plainPorts, first = of, false
+		}
+		plainPorts = slices.DeleteFunc(plainPorts, func(port string) bool { return !slices.Contains(of, port) })
+	}
+	return plainPorts
+}
+
+func (t *translator) plainPortsOf(one pods) []string {
 	var plain, read []string
-	for _, service := range t.allFronts() {
-		if selectsAny(selector, service.pods) {
+	for _, service := range slices.Concat(t.fronted, t.skipped) {
+		if slices.ContainsFunc(service.pods, func(behind pods) bool { return maps.Equal(behind.labels, one.labels) }) {
 			plain, read = append(plain, service.plain...), append(read, service.read...)
 		}
 	}

@@ -2,7 +2,6 @@ package translate
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -110,6 +109,3 @@ func (t *translator) attachCopies(extension mesh.Extension, services []*fronted)
 		})
 	}
 }
-
-// allFronts are the services that are looked at, with a waypoint or without.
-func (t *translator) allFronts() []*fronted { return slices.Concat(t.fronted, t.skipped) }

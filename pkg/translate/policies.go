@@ -346,7 +346,7 @@ func (t *translator) guard(policy *clientsecurityv1.AuthorizationPolicy) {
 		if len(layer7Of(rule)) == 0 && !custom {
 			continue
 		}
-		kept := layer4(rule)
+		kept := layer4(withoutExemption(rule, t.principals))
 		qualify(kept, policy.Namespace)
 		if spec.GetAction() == securityv1beta1.AuthorizationPolicy_DENY && len(t.principals) > 0 {
 			exempt(kept, t.principals)

@@ -17,8 +17,7 @@ const (
 // behindService writes a rule as it has to read at a waypoint, in front of a
 // Service. It returns nil for a rule that can match no call to the Service.
 func behindService(rule *securityv1beta1.Rule, ports portMap, waypoints []string) *securityv1beta1.Rule {
-	copied, _ := proto.Clone(rule).(*securityv1beta1.Rule)
-	unexempt(copied, waypoints)
+	copied := withoutExemption(rule, waypoints)
 	if len(copied.GetTo()) > 0 {
 		operations, any := translateOperations(copied.GetTo(), ports)
 		if len(operations) == 0 && !any {
@@ -76,10 +75,11 @@ func translateConditions(when []*securityv1beta1.Condition, ports portMap) (tran
 	return translated, true
 }
 
-// unexempt takes out what an exemption of waypoints has put into a rule: at the
-// waypoint itself it says nothing.
-func unexempt(rule *securityv1beta1.Rule, waypoints []string) {
-	for _, from := range rule.GetFrom() {
+// withoutExemption is a rule without what an exemption of waypoints has put into it:
+// at the waypoint itself it says nothing, and elsewhere it is put in anew.
+func withoutExemption(rule *securityv1beta1.Rule, waypoints []string) *securityv1beta1.Rule {
+	copied, _ := proto.Clone(rule).(*securityv1beta1.Rule)
+	for _, from := range copied.GetFrom() {
 		source := from.GetSource()
 		if source == nil {
 			continue
@@ -89,10 +89,11 @@ func unexempt(rule *securityv1beta1.Rule, waypoints []string) {
 			source.NotPrincipals = nil
 		}
 		if proto.Equal(source, &securityv1beta1.Source{}) {
-			rule.From = nil
-			return
+			copied.From = nil
+			break
 		}
 	}
+	return copied
 }
 
 // exempt lets a rule of a DENY or CUSTOM policy pass over calls from waypoints.

@@ -157,13 +157,7 @@ func (t *translator) service(name string) (corev1.Service, bool) {
 // collisions are objects of others that have the name of one that is to be.
 func (t *translator) collisions() {
 	for _, object := range t.translation.Before {
-		existing, found := t.snapshot.Object(object.Reference)
-		if !found {
-			continue
-		}
-		fields, _ := existing["metadata"].(map[string]any)
-		labels, _ := fields["labels"].(map[string]any)
-		if labels[v1alpha1.OriginLabel] == nil {
+		if _, found := t.snapshot.Object(object.Reference); found && !t.oursAt(object.Reference) {
 			t.problem(object.Reference, "metadata.name", "an object of this name exists that is not kubectl-ambient's, and is left alone",
 				"rename or delete it: the name is needed for what "+object.Why)
 		}

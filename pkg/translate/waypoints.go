@@ -227,10 +227,21 @@ func (t *translator) ingressLabels(need mesh.ServiceNeed) map[string]string {
 	if _, decided := need.Labels[label.IoIstioIngressUseWaypoint.Name]; decided {
 		return labels
 	}
-	if slices.ContainsFunc(need.Reasons, func(reason mesh.Reason) bool { return reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT }) {
+	if slices.ContainsFunc(need.Reasons, func(reason mesh.Reason) bool {
+		return (reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT) && !t.oursAt(reason.Object)
+	}) {
 		labels[label.IoIstioIngressUseWaypoint.Name] = "true"
 	}
 	return labels
+}
+
+// oursAt says whether an object that is there was made by a run: it needs no more
+// than what it was made from.
+func (t *translator) oursAt(reference v1alpha1.ObjectReference) bool {
+	object, found := t.snapshot.Object(reference)
+	fields, _ := object["metadata"].(map[string]any)
+	labels, _ := fields["labels"].(map[string]any)
+	return found && labels[v1alpha1.OriginLabel] != nil
 }
 
 // optOut keeps a service away from the namespace's waypoint.
