@@ -171,10 +171,12 @@ func (e enrolment) policies(h handover) []translate.Object {
 	return objects
 }
 
-// moving says whether any workload has still to be moved.
+// moving says whether any workload has still to be moved: has a sidecar, or will
+// have. A pod that is not ready does not undo what was settled.
 func (e enrolment) moving() bool {
 	return slices.ContainsFunc(e.snapshot.Workloads(e.namespace.Name), func(workload mesh.Workload) bool {
-		return e.snapshot.RoleOf(workload, e.namespace) == mesh.RoleMove || e.unfinished(workload)
+		return e.snapshot.RoleOf(workload, e.namespace) == mesh.RoleMove ||
+			e.unfinished(workload) && slices.ContainsFunc(e.snapshot.PodsOf(workload), mesh.Pod.HasSidecar)
 	})
 }
 
