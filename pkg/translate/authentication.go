@@ -61,6 +61,7 @@ func (t *translator) copyAuthentication(extension mesh.Extension, spec *security
 	}
 	t.translation.Carried[extension.Reference] = true
 	for _, service := range services {
+		t.wholeService(extension.Reference, extension.Selector, service)
 		name := generatedName(extension.Reference.Name, service.reference.Name, extension.Reference.Namespace)
 		copied, _ := proto.Clone(spec).(*securityv1beta1.RequestAuthentication)
 		copied.Selector, copied.TargetRef = nil, nil

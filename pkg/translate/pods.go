@@ -77,7 +77,7 @@ func namedPorts(spec corev1.PodSpec) map[string]uint32 {
 	for _, container := range slices.Concat(spec.Containers, spec.InitContainers) {
 		for _, port := range container.Ports {
 			if port.Name != "" {
-				ports[port.Name] = uint32(port.ContainerPort)
+				ports[port.Name] = portNumber(port.ContainerPort)
 			}
 		}
 	}

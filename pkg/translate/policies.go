@@ -108,13 +108,20 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 		return
 	}
 	for _, service := range services {
-		if other := unselected(policy.Spec.GetSelector().GetMatchLabels(), service.pods); other != "" && !dryRun(policy) {
-			t.problem(origin, "spec.selector", "it selects some pods of Service "+service.reference.Name+" and not others ("+other+"): the waypoint decides for the Service as a whole",
-				"let the policy select all pods of the Service, or give those that it selects a Service of their own")
+		if !dryRun(policy) {
+			t.wholeService(origin, policy.Spec.GetSelector().GetMatchLabels(), service)
 		}
 		spec := t.copied(policy, service.ports)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
 		t.addCopy(policy, origin, spec, service.reference, generatedName(policy.Name, service.reference.Name, policy.Namespace))
+	}
+}
+
+// wholeService wants a selector to select all pods of a service.
+func (t *translator) wholeService(origin v1alpha1.ObjectReference, selector map[string]string, service *fronted) {
+	if other := unselected(selector, service.pods); other != "" {
+		t.problem(origin, "spec.selector", "it selects some pods of Service "+service.reference.Name+" and not others ("+other+"): the waypoint decides for the Service as a whole",
+			"let it select all pods of the Service, or give those that it selects a Service of their own")
 	}
 }
 
@@ -333,7 +340,7 @@ func (t *translator) guard(policy *clientsecurityv1.AuthorizationPolicy) {
 	}
 	custom := policy.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_CUSTOM
 	spec := &securityv1beta1.AuthorizationPolicy{}
-	why := ""
+	var why string
 	switch action := policy.Spec.GetAction(); {
 	case action == securityv1beta1.AuthorizationPolicy_ALLOW && t.options.MixedCallers == MixedCallersLayer4:
 		spec.Action, why = securityv1beta1.AuthorizationPolicy_ALLOW, "allows direct calls as far as ztunnel can tell them apart"

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strconv"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -17,6 +18,8 @@ type portMap []portTarget
 type portTarget struct {
 	service uint32
 	targets []uint32
+	// http is true where the Service declares that the port carries HTTP.
+	http bool
 }
 
 // portsOf maps a Service's ports by the pods behind it: a named target may mean a
@@ -24,7 +27,7 @@ type portTarget struct {
 func portsOf(service *corev1.Service, behind []pods) portMap {
 	var ports portMap
 	for _, port := range service.Spec.Ports {
-		target := portTarget{service: uint32(port.Port)}
+		target := portTarget{service: portNumber(port.Port), http: mesh.PortProtocol(port) == mesh.ProtocolHTTP}
 		switch {
 		case port.TargetPort.Type == intstr.String:
 			for _, one := range behind {
@@ -33,13 +36,26 @@ func portsOf(service *corev1.Service, behind []pods) portMap {
 				}
 			}
 		case port.TargetPort.IntVal != 0:
-			target.targets = []uint32{uint32(port.TargetPort.IntVal)}
+			target.targets = []uint32{portNumber(port.TargetPort.IntVal)}
 		default:
-			target.targets = []uint32{uint32(port.Port)}
+			target.targets = []uint32{portNumber(port.Port)}
 		}
 		ports = append(ports, target)
 	}
 	return ports
+}
+
+// portNumber takes what is no port for none.
+func portNumber(port int32) uint32 {
+	if port < 0 {
+		return 0
+	}
+	return uint32(port)
+}
+
+// allHTTP says whether no port may carry anything else.
+func (m portMap) allHTTP() bool {
+	return !slices.ContainsFunc(m, func(port portTarget) bool { return !port.http })
 }
 
 // translate names the Service's ports that lead to any of some ports of pods.

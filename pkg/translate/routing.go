@@ -91,7 +91,7 @@ func (t *translator) consumerRule(reference v1alpha1.ObjectReference, field stri
 // lostMatches are conditions on who calls.
 func (t *translator) lostMatches(reference v1alpha1.ObjectReference, i int, http *networkingv1alpha3.HTTPRoute) {
 	for j, match := range http.GetMatch() {
-		field := ""
+		var field string
 		switch {
 		case len(match.GetSourceLabels()) > 0:
 			field = "sourceLabels"

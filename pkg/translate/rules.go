@@ -19,9 +19,12 @@ const (
 func behindService(rule *securityv1beta1.Rule, ports portMap, waypoints []string) *securityv1beta1.Rule {
 	copied := withoutExemption(rule, waypoints)
 	if len(copied.GetTo()) > 0 {
-		operations, any := translateOperations(copied.GetTo(), ports)
-		if len(operations) == 0 && !any {
+		operations, every := translateOperations(copied.GetTo(), ports)
+		if len(operations) == 0 && !every {
 			return nil
+		}
+		if needsHTTP(rule.GetTo()) && !needsHTTP(operations) && !ports.allHTTP() {
+			operations = demandHTTP(operations)
 		}
 		copied.To = operations
 	}
@@ -33,9 +36,9 @@ func behindService(rule *securityv1beta1.Rule, ports portMap, waypoints []string
 	return copied
 }
 
-// translateOperations translates the ports of operations. Any is true where one of
+// translateOperations translates the ports of operations. Every is true where one of
 // them matches every call to the Service.
-func translateOperations(to []*securityv1beta1.Rule_To, ports portMap) (translated []*securityv1beta1.Rule_To, any bool) {
+func translateOperations(to []*securityv1beta1.Rule_To, ports portMap) (translated []*securityv1beta1.Rule_To, every bool) {
 	for _, one := range to {
 		operation := one.GetOperation()
 		if wanted := operation.GetPorts(); len(wanted) > 0 {
@@ -52,6 +55,29 @@ func translateOperations(to []*securityv1beta1.Rule_To, ports portMap) (translat
 		translated = append(translated, one)
 	}
 	return translated, false
+}
+
+// needsHTTP says whether any operation is about HTTP. Where other protocols are
+// spoken, Envoy is then not told of any part of an ALLOW rule (istio
+// pilot/pkg/security/authz/model/model.go, Generate with forTCP).
+func needsHTTP(to []*securityv1beta1.Rule_To) bool {
+	return slices.ContainsFunc(to, func(one *securityv1beta1.Rule_To) bool {
+		operation := one.GetOperation()
+		return len(operation.GetMethods())+len(operation.GetNotMethods())+len(operation.GetPaths())+len(operation.GetNotPaths())+
+			len(operation.GetHosts())+len(operation.GetNotHosts()) > 0
+	})
+}
+
+// demandHTTP keeps a rule about HTTP of which the operations that were are left out:
+// any method is one.
+func demandHTTP(operations []*securityv1beta1.Rule_To) []*securityv1beta1.Rule_To {
+	if len(operations) == 0 {
+		operations = []*securityv1beta1.Rule_To{{Operation: &securityv1beta1.Operation{}}}
+	}
+	for _, one := range operations {
+		one.Operation.Methods = []string{"*"}
+	}
+	return operations
 }
 
 // translateConditions does so with conditions. Possible is false where one of them

@@ -7,9 +7,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 )
 
-// modes are in the order of a table's columns.
-var modes = []access.Mode{access.ModeSidecar, access.ModeAmbient, access.ModeGateway, access.ModeOutside}
-
 // outcomes are what the servers of a workload make of a call: pods of both kinds
 // may answer it during a restart. The zero value is not decided yet.
 type outcomes uint8
