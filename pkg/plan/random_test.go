@@ -272,7 +272,7 @@ type excuses struct {
 // any says whether one of them holds for a change.
 func (e excuses) any(change v1alpha1.CallChange) bool {
 	return e.unsolved() || e.lost(change) || e.awaited(change) || e.readOtherwise(change) || e.namedOtherwise(change) || e.askedTwice(change) || e.outside(change) ||
-		e.plaintext(change)
+		e.plaintext(change) || e.unspoken(change)
 }
 
 // namedOtherwise: a policy asks for the name that a TLS client asks for, which
@@ -305,6 +305,16 @@ func (e excuses) plaintext(change v1alpha1.CallChange) bool {
 	return change.Caller.Mode != string(access.ModeAmbient) && slices.ContainsFunc(e.state.Servers, func(server *access.Server) bool {
 		return server.Workload == change.Server && slices.ContainsFunc(server.Services(), func(service *access.Service) bool {
 			return service.Headless && (change.Service == nil || service.Reference == *change.Service)
+		})
+	})
+}
+
+// unspoken: something else than HTTP on a port that is declared to carry HTTP gets
+// nowhere.
+func (e excuses) unspoken(change v1alpha1.CallChange) bool {
+	return change.Request.Method == "" && change.Service != nil && slices.ContainsFunc(e.state.Services, func(service *access.Service) bool {
+		return service.Reference == *change.Service && slices.ContainsFunc(service.Ports, func(port access.ServicePort) bool {
+			return port.Port == change.Port && port.Protocol == access.ProtocolHTTP
 		})
 	})
 }

@@ -191,7 +191,7 @@ func (t *translator) policy(name string, origin v1alpha1.ObjectReference, spec *
 func (t *translator) copied(policy *clientsecurityv1.AuthorizationPolicy, ports portMap) *securityv1beta1.AuthorizationPolicy {
 	copied := &securityv1beta1.AuthorizationPolicy{Action: policy.Spec.GetAction(), ActionDetail: policy.Spec.GetActionDetail()}
 	for _, rule := range policy.Spec.GetRules() {
-		if translated := behindService(rule, ports, t.principals); translated != nil {
+		if translated := behindService(rule, policy.Spec.GetAction(), ports, t.principals); translated != nil {
 			qualify(translated, policy.Namespace)
 			copied.Rules = append(copied.Rules, translated)
 		}

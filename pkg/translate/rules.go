@@ -14,16 +14,16 @@ const (
 	keyServiceAccount  = "source.serviceAccount"
 )
 
-// behindService writes a rule as it has to read at a waypoint, in front of a
-// Service. It returns nil for a rule that can match no call to the Service.
-func behindService(rule *securityv1beta1.Rule, ports portMap, waypoints []string) *securityv1beta1.Rule {
+// behindService writes a rule of a policy with some action as it has to read at a
+// waypoint, in front of a Service. It returns nil for a rule that can match no call to the Service.
+func behindService(rule *securityv1beta1.Rule, action securityv1beta1.AuthorizationPolicy_Action, ports portMap, waypoints []string) *securityv1beta1.Rule {
 	copied := withoutExemption(rule, waypoints)
 	if len(copied.GetTo()) > 0 {
 		operations, every := translateOperations(copied.GetTo(), ports)
 		if len(operations) == 0 && !every {
 			return nil
 		}
-		if needsHTTP(rule.GetTo()) && !needsHTTP(operations) && !ports.allHTTP() {
+		if action == securityv1beta1.AuthorizationPolicy_ALLOW && needsHTTP(rule.GetTo()) && !needsHTTP(operations) && !ports.allHTTP() {
 			operations = demandHTTP(operations)
 		}
 		copied.To = operations
