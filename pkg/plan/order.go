@@ -32,7 +32,10 @@ func orderRestarts(steps []v1alpha1.Step, waits []compare.Waits) []checks.Held {
 		if next < 0 {
 			cycle := heldByEachOther(waits, pending)
 			held = append(held, cycle...)
-			next = slices.IndexFunc(restarting, func(step v1alpha1.Step) bool { return pending[restarted(step)] })
+			// Who only waits for one of them can still wait.
+			next = slices.IndexFunc(restarting, func(step v1alpha1.Step) bool {
+				return pending[restarted(step)] && reaches(waits, restarted(step), restarted(step), pending)
+			})
 		}
 		delete(pending, restarted(restarting[next]))
 		order = append(order, restarting[next])
@@ -99,7 +102,7 @@ func heldByOthers(waits []compare.Waits, pending map[v1alpha1.ObjectReference]bo
 func heldByEachOther(waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool) []checks.Held {
 	var held []checks.Held
 	for _, one := range waits {
-		if !pending[one.Workload] || !waitsForItself(waits, one.Workload, pending) {
+		if !pending[one.Workload] || !reaches(waits, one.Workload, one.Workload, pending) {
 			continue
 		}
 		var callers []string
@@ -111,10 +114,6 @@ func heldByEachOther(waits []compare.Waits, pending map[v1alpha1.ObjectReference
 		held = append(held, checks.Held{Workload: one.Workload, Callers: callers, Cycle: true})
 	}
 	return held
-}
-
-func waitsForItself(waits []compare.Waits, workload v1alpha1.ObjectReference, pending map[v1alpha1.ObjectReference]bool) bool {
-	return reaches(waits, workload, workload, pending)
 }
 
 // reaches says whether one workload waits for another, or for one that does.
