@@ -1,0 +1,124 @@
+package plan
+
+import (
+	"fmt"
+	"runtime"
+	"runtime/metrics"
+	"testing"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// What a plan may take for the town of townPolicies policies, on one core.
+const (
+	townSize     = 50
+	townPolicies = 200
+	mostTime     = 2 * time.Second
+	mostMemory   = 300 << 20
+)
+
+// town is a namespace of 50 workloads behind Services and so many policies, each of
+// which goes by callers, by requests or by both.
+func town(policies int) *mesh.Snapshot {
+	parts := []any{
+		fixture.Without("ConfigMap", fixture.Installation()...),
+		fixture.MeshConfig("rootNamespace: istio-system\ndefaultConfig: {proxyMetadata: {ISTIO_META_ENABLE_HBONE: \"true\"}}\n"),
+		fixture.CNIConfig(fixture.System, map[string]string{"AMBIENT_ENABLED": "true", "EXCLUDE_NAMESPACES": "kube-system"}),
+		fixture.Namespace("shop", map[string]string{"istio-injection": "enabled"}),
+	}
+	for i := range townSize {
+		name := fmt.Sprintf("app-%d", i)
+		deployment := fixture.Deployment("shop", name, func(deployment *appsv1.Deployment) {
+			deployment.Spec.Template.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}
+		})
+		parts = append(parts, deployment, fixture.PodsOf(deployment, fixture.Sidecar), fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {namespace: shop, name: %s}
+spec: {clusterIP: 10.96.1.%d, selector: {app: %s}, ports: [{name: http, port: 80, targetPort: 8080}]}`, name, i, name))
+	}
+	for i := range policies {
+		parts = append(parts, townPolicy(i))
+	}
+	return fixture.Snapshot(parts...)
+}
+
+func townPolicy(i int) string {
+	app := fmt.Sprintf("selector: {matchLabels: {app: app-%d}}", i%townSize)
+	from := fmt.Sprintf("from: [{source: {principals: [cluster.local/ns/shop/sa/app-%d]}}]", (i+7)%townSize)
+	spec := []string{
+		fmt.Sprintf(`{%s, rules: [{%s, to: [{operation: {methods: [GET], paths: ["/a-%d*"]}}]}]}`, app, from, i),
+		fmt.Sprintf(`{%s, action: DENY, rules: [{from: [{source: {notNamespaces: [shop, ingress]}}], to: [{operation: {ports: ["8080"]}}]}]}`, app),
+		fmt.Sprintf(`{%s, rules: [{%s, to: [{operation: {methods: [POST], hosts: ["h-%d.example.com"]}}]}]}`, app, from, i),
+		fmt.Sprintf(`{%s, rules: [{%s}]}`, app, from),
+	}[(i/townSize+i)%4]
+	return fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {namespace: shop, name: policy-%d}\nspec: %s", i, spec)
+}
+
+// BenchmarkPlanAccess plans the move of towns, on one core. The metric anew/plan is
+// how many times as long as the whole plan it takes to compare each of its stages
+// with the first one by itself, as one would who kept nothing from one to the next.
+func BenchmarkPlanAccess(b *testing.B) {
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
+	for _, policies := range []int{50, 100, townPolicies, 400} {
+		b.Run(fmt.Sprintf("policies=%d", policies), func(b *testing.B) {
+			snapshot := town(policies)
+			namespace := fixture.Find(snapshot, "shop")
+			options := Options{Translation: translate.Options{MixedCallers: translate.MixedCallersDeny}}
+			var compared int
+			var peak uint64
+			b.ReportAllocs()
+			for b.Loop() {
+				planned, err := Enroll(snapshot, namespace, options)
+				if err != nil {
+					b.Fatal(err)
+				}
+				compared, peak = planned.Access.Compared, max(peak, heap())
+			}
+			took := b.Elapsed() / time.Duration(b.N)
+			b.ReportMetric(float64(compared), "calls")
+			b.ReportMetric(float64(peak)/(1<<20), "MiB-heap")
+			b.ReportMetric(float64(anew(b, snapshot, namespace, options))/float64(took), "anew/plan")
+			if policies == townPolicies && (took > mostTime || peak > mostMemory) {
+				b.Errorf("a plan took %v and %d MiB, at most %v and %d MiB are allowed", took, peak>>20, mostTime, mostMemory>>20)
+			}
+		})
+	}
+}
+
+// heap is the memory that objects take, those that are garbage by now included.
+func heap() uint64 {
+	sample := []metrics.Sample{{Name: "/memory/classes/heap/objects:bytes"}}
+	metrics.Read(sample)
+	return sample[0].Value.Uint64()
+}
+
+// anew compares each stage of a plan with the first one by itself, and returns how
+// long that took.
+func anew(b *testing.B, snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) time.Duration {
+	b.Helper()
+	translation, err := translate.Namespace(snapshot, namespace, options.Translation)
+	if err != nil {
+		b.Fatal(err)
+	}
+	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), translation: translation, options: options}
+	steps, err := planner.steps()
+	if err != nil {
+		b.Fatal(err)
+	}
+	started := time.Now()
+	stages, err := planner.stages(steps, false)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, stage := range stages[1:] {
+		compare.New([]compare.Stage{stages[0], stage}, planner.comparing()).Changes()
+	}
+	return time.Since(started)
+}
