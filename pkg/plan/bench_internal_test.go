@@ -103,22 +103,22 @@ func heap() uint64 {
 // long that took.
 func anew(b *testing.B, snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) time.Duration {
 	b.Helper()
-	translation, err := translate.Namespace(snapshot, namespace, options.Translation)
+	own, others, err := handovers(snapshot, namespace, options)
 	if err != nil {
 		b.Fatal(err)
 	}
-	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), translation: translation, options: options}
+	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), handover: own, others: others, options: options}
 	steps, err := planner.steps()
 	if err != nil {
 		b.Fatal(err)
 	}
 	started := time.Now()
-	stages, err := planner.stages(steps, false)
+	stages, err := stagesOf(snapshot, planner.atHand(), steps, false)
 	if err != nil {
 		b.Fatal(err)
 	}
 	for _, stage := range stages[1:] {
-		compare.New([]compare.Stage{stages[0], stage}, planner.comparing()).Changes()
+		compare.New([]compare.Stage{stages[0], stage}, comparing(snapshot, planner.atHand())).Changes()
 	}
 	return time.Since(started)
 }

@@ -53,6 +53,10 @@ func (t *translator) authorization() {
 			t.translation.Carried[authorizationReference(policy)] = true
 			continue
 		}
+		if policy.Namespace != t.namespace.Name {
+			// Its copies will be in another namespace.
+			policy = located(policy)
+		}
 		applying = append(applying, policy)
 	}
 	for _, policy := range applying {
@@ -266,20 +270,20 @@ func (t *translator) admitWaypoints(policies []*clientsecurityv1.AuthorizationPo
 	}
 }
 
-// exemptWaypoints lets a DENY or CUSTOM policy pass over calls from a waypoint that
-// it would refuse although it would not have refused the client: where it goes by
-// who calls, which behind a waypoint is the waypoint, or where ztunnel, which drops
-// what needs HTTP, refuses too much of it.
+// exemptWaypoints lets a DENY policy pass over calls from a waypoint that it would
+// refuse although it would not have refused the client: where it goes by who calls,
+// which behind a waypoint is the waypoint, or where ztunnel, which drops what needs
+// HTTP, refuses too much of it. CUSTOM policies cannot go by who calls (istio
+// pkg/config/validation, ValidateAuthorizationPolicy): while a sidecar is behind the
+// waypoint, the external authorizer is asked at both.
 func (t *translator) exemptWaypoints(policy *clientsecurityv1.AuthorizationPolicy) {
-	action := policy.Spec.GetAction()
-	refuses := action == securityv1beta1.AuthorizationPolicy_DENY || action == securityv1beta1.AuthorizationPolicy_CUSTOM
-	if !refuses || dryRun(policy) || len(t.behind(policy.Spec.GetSelector().GetMatchLabels())) == 0 {
+	if policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_DENY || dryRun(policy) || len(t.behind(policy.Spec.GetSelector().GetMatchLabels())) == 0 {
 		return
 	}
 	amended, _ := proto.Clone(&policy.Spec).(*securityv1beta1.AuthorizationPolicy)
 	var first string
 	for i, rule := range amended.GetRules() {
-		if !t.refusesWaypoint(rule, action, policy.Namespace) {
+		if !t.refusesWaypoint(rule, policy.Namespace) {
 			continue
 		}
 		exempt(rule, t.principals)
@@ -309,14 +313,9 @@ func (t *translator) exemptWaypoints(policy *clientsecurityv1.AuthorizationPolic
 
 // refusesWaypoint says whether a rule may match a call from a waypoint for another
 // reason than what the client asks for.
-func (t *translator) refusesWaypoint(rule *securityv1beta1.Rule, action securityv1beta1.AuthorizationPolicy_Action, namespace string) bool {
+func (t *translator) refusesWaypoint(rule *securityv1beta1.Rule, namespace string) bool {
 	if !slices.ContainsFunc(t.principals, func(principal string) bool { return mayMatchSource(rule, principal, namespace) }) {
 		return false
-	}
-	if action == securityv1beta1.AuthorizationPolicy_CUSTOM {
-		// The external authorizer would be asked twice, and the second time about
-		// the waypoint.
-		return true
 	}
 	return goesBySource(rule) || len(layer7Of(rule)) > 0 && (anyPorts(rule) || len(layer4(rule).GetWhen()) > 0)
 }

@@ -5,6 +5,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 	securityv1beta1 "istio.io/api/security/v1beta1"
+	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
 
 // The `when` keys that have to read differently elsewhere.
@@ -110,10 +111,8 @@ func withoutExemption(rule *securityv1beta1.Rule, waypoints []string) *securityv
 		if source == nil {
 			continue
 		}
-		source.NotPrincipals = slices.DeleteFunc(source.GetNotPrincipals(), func(principal string) bool { return slices.Contains(waypoints, principal) })
-		if len(source.GetNotPrincipals()) == 0 {
-			source.NotPrincipals = nil
-		}
+		source.NotPrincipals = without(source.GetNotPrincipals(), waypoints)
+		source.NotServiceAccounts = without(source.GetNotServiceAccounts(), accountsOf(waypoints))
 		if proto.Equal(source, &securityv1beta1.Source{}) {
 			copied.From = nil
 			break
@@ -122,7 +121,20 @@ func withoutExemption(rule *securityv1beta1.Rule, waypoints []string) *securityv
 	return copied
 }
 
-// exempt lets a rule of a DENY or CUSTOM policy pass over calls from waypoints.
+// without is a list without some values, nil where that leaves none.
+func without(list, values []string) []string {
+	var kept []string
+	for _, value := range list {
+		if !slices.Contains(values, value) {
+			kept = append(kept, value)
+		}
+	}
+	return kept
+}
+
+// exempt lets a rule of a DENY policy pass over calls from waypoints. A source that
+// goes by service accounts must not name principals (istio pkg/config/validation,
+// ValidateAuthorizationPolicy).
 func exempt(rule *securityv1beta1.Rule, waypoints []string) {
 	if len(rule.GetFrom()) == 0 {
 		rule.From = []*securityv1beta1.Rule_From{{Source: &securityv1beta1.Source{}}}
@@ -131,12 +143,49 @@ func exempt(rule *securityv1beta1.Rule, waypoints []string) {
 		if from.GetSource() == nil {
 			from.Source = &securityv1beta1.Source{}
 		}
-		for _, waypoint := range waypoints {
-			if !slices.Contains(from.GetSource().GetNotPrincipals(), waypoint) {
-				from.Source.NotPrincipals = append(from.Source.NotPrincipals, waypoint)
+		source := from.GetSource()
+		if len(source.GetServiceAccounts())+len(source.GetNotServiceAccounts()) > 0 {
+			source.NotServiceAccounts = with(source.GetNotServiceAccounts(), accountsOf(waypoints))
+		} else {
+			source.NotPrincipals = with(source.GetNotPrincipals(), waypoints)
+		}
+	}
+}
+
+// with is a list with some values at its end, unless they are there.
+func with(list, values []string) []string {
+	return append(slices.Clone(list), without(values, list)...)
+}
+
+// accountsOf writes principals as service accounts.
+func accountsOf(principals []string) []string {
+	var accounts []string
+	for _, principal := range principals {
+		namespace, account := identityParts(principal)
+		accounts = append(accounts, namespace+"/"+account)
+	}
+	return accounts
+}
+
+// located is a policy that means the same in whichever namespace it is: service
+// accounts without a namespace are those of the policy's own.
+func located(policy *clientsecurityv1.AuthorizationPolicy) *clientsecurityv1.AuthorizationPolicy {
+	moved := policy.DeepCopy()
+	for _, rule := range moved.Spec.GetRules() {
+		for _, from := range rule.GetFrom() {
+			if source := from.GetSource(); source != nil {
+				source.ServiceAccounts = qualified(source.GetServiceAccounts(), policy.Namespace)
+				source.NotServiceAccounts = qualified(source.GetNotServiceAccounts(), policy.Namespace)
+			}
+		}
+		for _, condition := range rule.GetWhen() {
+			if condition.GetKey() == "source.serviceAccount" {
+				condition.Values = qualified(condition.GetValues(), policy.Namespace)
+				condition.NotValues = qualified(condition.GetNotValues(), policy.Namespace)
 			}
 		}
 	}
+	return moved
 }
 
 // layer4 is a rule without what needs HTTP: it matches whatever the rule matches,
