@@ -17,11 +17,13 @@ import (
 )
 
 // addServices adds the Services of a namespace that select any of its servers,
-// the oldest first.
+// the oldest first, and those of the same second by their host names, as istiod has
+// them (istio pilot/pkg/model/context.go, SetServiceTargets): in these a dot follows
+// the name, which comes after a hyphen.
 func (b *building) addServices(namespace mesh.Namespace, servers []*Server) {
 	objects := b.snapshot.Services(namespace.Name)
 	slices.SortStableFunc(objects, func(a, b corev1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name+".", b.Name+"."))
 	})
 	for i := range objects {
 		service := serviceOf(&objects[i])
