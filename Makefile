@@ -12,7 +12,7 @@ GOLANGCI         := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-li
 
 MODULES := . test/controlplane test/e2e
 
-.PHONY: help build install test unit fuzz e2e soak demo up down lint fmt dist clean
+.PHONY: help build install test unit mutants bench fuzz e2e soak demo up down lint fmt dist clean
 
 help: ## Say what there is to make
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,12 @@ test: unit e2e ## Run all tests: unit tests, then those on a real control plane
 
 unit:
 	go test ./...
+
+mutants: ## Plant mistakes in what judges policies: some test has to find each
+	go run ./internal/mutants
+
+bench: ## Time the plan for a large namespace, on one core
+	GOMAXPROCS=1 go test ./pkg/plan -run '^$$' -bench PlanAccess -benchtime 3x
 
 # How long each of the fuzz tests looks for inputs. Those that it starts from are
 # ordinary tests, too, and run with unit.
