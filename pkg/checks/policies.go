@@ -51,7 +51,10 @@ func layer7Policies() Check {
 					subject.carries(*securityReference(policy, "AuthorizationPolicy")) {
 					continue
 				}
-				applying = append(applying, policy)
+				if policy.Labels[v1alpha1.OriginLabel] == "" {
+					// What an enrolment has made is written for the waypoint.
+					applying = append(applying, policy)
+				}
 				findings = append(findings, layer7Findings(policy, needs)...)
 			}
 			findings = append(findings, behindWaypoints(subject, applying)...)

@@ -2,8 +2,10 @@ package checks_test
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	appsv1 "k8s.io/api/apps/v1"
 )
 
@@ -58,6 +60,7 @@ func policyCases() []testCase {
 		{name: "the root namespace's, which selects gateways", check: "layer7-policies", objects: shop(policy("istio-system", `{selector: {matchLabels: {istio: ingressgateway}}, rules: [{to: [{operation: {hosts: [a]}}]}]}`))},
 		{name: "layer 4 behind a waypoint", check: "layer7-policies", objects: []any{fixture.Without("Namespace", shop()...), using, policy("shop", layer4)}, want: []finding{{fail, "Service shop/cart", "metadata.labels[istio.io/use-waypoint]", "by the label of Namespace shop calls come through a waypoint, whose identity these policies were not written for: p"}}},
 		{name: "layer 4 behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService("{selector: {app: cart}}"), policy("shop", layer4)), want: []finding{{fail, "Service shop/pay", "metadata.labels[istio.io/use-waypoint]", "by the label of Service shop/pay calls come through a waypoint, whose identity these policies were not written for: p"}}},
+		{name: "what an enrolment made, behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService("{selector: {app: cart}}"), strings.Replace(policy("shop", layer4), "metadata: {", "metadata: {labels: {"+v1alpha1.OriginLabel+": a}, ", 1))},
 		{name: "layer 4 for all, behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService("{selector: {app: cart}}"), policy("istio-system", "{rules: [{}]}")), want: []finding{{fail, "Service shop/pay", "metadata.labels[istio.io/use-waypoint]", "p"}}},
 		{name: "layer 4 for other pods than those behind a Service's waypoint", check: "layer7-policies", objects: shop(usingService("{selector: {app: pay}}"), zero, policy("shop", layer4))},
 		{name: "layer 4, and a Service without pods of its own", check: "layer7-policies", objects: shop(usingService("{}"), policy("shop", layer4))},
