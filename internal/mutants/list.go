@@ -186,8 +186,8 @@ func (o outcomes) narrowest`,
 	},
 	{
 		what: "what calls were is remembered for other callers", file: "pkg/access/compare/table.go",
-		old: "key := memoKey{caller, one.keys[stage], modeKey(before), modeKey(now)}",
-		new: "key := memoKey{0, one.keys[stage], modeKey(before), modeKey(now)}",
+		old: "key := memoKey{caller, one.keys[stage], modeKey(before), modeKey(now), modeKey(after)}",
+		new: "key := memoKey{0, one.keys[stage], modeKey(before), modeKey(now), modeKey(after)}",
 	},
 	{
 		what: "nobody waits for gateways", file: "pkg/access/compare/report.go",
@@ -273,8 +273,8 @@ func (o outcomes) narrowest`,
 	},
 	{
 		what: "exemptions are for everybody", file: "pkg/translate/rules.go",
-		old: "append(from.Source.NotPrincipals, waypoint)",
-		new: `append(from.Source.NotPrincipals, waypoint, "*")`,
+		old: "source.NotPrincipals = with(source.GetNotPrincipals(), waypoints)",
+		new: `source.NotPrincipals = append(with(source.GetNotPrincipals(), waypoints), "*")`,
 	},
 	{
 		what: "tokens are not passed on", file: "pkg/translate/authentication.go",
