@@ -182,7 +182,7 @@ func LeavesBehind(id string) bool {
 func VerifyChecks() []Check {
 	return []Check{
 		istioInstalled(), noSidecars(), dataplaneMode(), restartsComplete(),
-		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), optedOut(),
+		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), optedOut(),
 	}
 }
 

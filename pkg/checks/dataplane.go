@@ -224,6 +224,19 @@ func ztunnelHBONE() Check {
 	}
 }
 
+func ztunnelPolicies() Check {
+	return Check{
+		ID: "ztunnel-policies", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether the ztunnel of each pod's node has received every policy that istiod names for the pod.",
+		Why: "ztunnel learns of a pod and of the policies that hold for it apart, and passes over one that it has not received: what that policy " +
+			"refuses is let in (ztunnel src/state.rs, assert_rbac).",
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel has every policy that holds for the pods",
+		Run: func(subject Subject) []Finding {
+			return perPod(subject, policiesFinding)
+		},
+	}
+}
+
 // hboneFinding wants HBONE without a native tunnel: sidecars that speak HBONE
 // show as HBONE too, but terminate it themselves.
 func hboneFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
@@ -313,11 +326,30 @@ func Captured(pods []mesh.Pod, evidence *mesh.Evidence) []Finding {
 			findings = append(findings, Finding{Status: v1alpha1.StatusUnknown, Object: reference(pod.Reference()), Message: problem})
 			continue
 		}
-		for _, judge := range []func(mesh.Pod, mesh.NodeEvidence) *Finding{capturedFinding, hboneFinding} {
+		for _, judge := range []func(mesh.Pod, mesh.NodeEvidence) *Finding{capturedFinding, hboneFinding, policiesFinding} {
 			if finding := judge(pod, node); finding != nil {
 				findings = append(findings, *finding)
 			}
 		}
 	}
 	return findings
+}
+
+// policiesFinding: ztunnel learns of a pod and of the policies that hold for it
+// apart, and lets in what a policy would refuse that it has not received yet.
+func policiesFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
+	var missing []string
+	for _, name := range node.Workloads[pod.Namespace+"/"+pod.Name].Policies {
+		if !node.Policies[name] {
+			missing = append(missing, name)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	return &Finding{
+		Status: v1alpha1.StatusFail, Object: reference(pod.Reference()),
+		Message: fmt.Sprintf("%s has not received the policies that hold for the pod: %s", node.Ztunnel, some(missing)),
+		Remedy:  "look at the log of " + node.Ztunnel,
+	}
 }

@@ -88,6 +88,17 @@ func verifyCases() []testCase {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", NativeTunnel: true}}
 		}), want: []finding{{fail, pod, "", "nativeTunnel"}}},
 
+		{name: "there is none", check: "ztunnel-policies", objects: enrolled(), evidence: evidence()},
+		{name: "all were received", check: "ztunnel-policies", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a"}}}
+			n.Policies = map[string]bool{"shop/a": true}
+		})},
+		{name: "nobody was asked", check: "ztunnel-policies", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "one was not received", check: "ztunnel-policies", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a", "shop/b"}}}
+			n.Policies = map[string]bool{"shop/a": true}
+		}), want: []finding{{fail, pod, "", "has not received the policies that hold for the pod: shop/b"}}},
+
 		{name: "none is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none")))},
 		{name: "one is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Ambient)), want: []finding{{fail, "Pod shop/quiet", redirection, "redirected to ztunnel all the same"}}},
 	}

@@ -1,6 +1,7 @@
 package checks_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -60,7 +61,7 @@ func TestARollbackOfNothingNeedsNoInjector(t *testing.T) {
 func TestCapturedSaysWhatVerifySays(t *testing.T) {
 	snapshot := fixture.Snapshot(enrolled()...)
 	for _, test := range verifyCases() {
-		if test.check != "ztunnel-captured" && test.check != "ztunnel-hbone" || test.evidence == nil {
+		if !slices.Contains([]string{"ztunnel-captured", "ztunnel-hbone", "ztunnel-policies"}, test.check) || test.evidence == nil {
 			continue
 		}
 		t.Run(test.check+"/"+test.name, func(t *testing.T) {

@@ -20,6 +20,10 @@ type NodeEvidence struct {
 	// Workloads holds what this ztunnel knows of the mesh's pods, by
 	// "namespace/name".
 	Workloads map[string]ZtunnelWorkload
+	// Policies holds the authorization policies that this ztunnel has received,
+	// "namespace/name". It passes over one that a workload names and that it lacks
+	// (ztunnel src/state.rs, assert_rbac).
+	Policies map[string]bool
 }
 
 // CaptureState is ztunnel's word on a pod of its own node.

@@ -14,6 +14,7 @@ import (
 // dump is the part of ztunnel's /config_dump that evidence is made from.
 type dump struct {
 	Workloads     list[dumpWorkload]   `json:"workloads"`
+	Policies      list[dumpPolicy]     `json:"policies"`
 	WorkloadState map[string]dumpState `json:"workloadState"`
 	Config        struct {
 		ClusterID string `json:"clusterId"`
@@ -30,6 +31,11 @@ type dumpWorkload struct {
 		Destination string `json:"destination"`
 	} `json:"waypoint"`
 	AuthorizationPolicies []string `json:"authorizationPolicies"`
+}
+
+type dumpPolicy struct {
+	Name      string `json:"name"`
+	Namespace string `json:"namespace"`
 }
 
 // isPodOf goes by the workload's UID, "CLUSTER//Pod/NAMESPACE/NAME" (istio
@@ -81,7 +87,10 @@ func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
 		return mesh.NodeEvidence{}, fmt.Errorf("the config dump of %s has no workloadState: is it older than Istio 1.25, or not ztunnel?", ztunnel)
 	}
 	evidence := mesh.NodeEvidence{
-		Ztunnel: ztunnel, Captured: map[types.UID]mesh.CaptureState{}, Workloads: map[string]mesh.ZtunnelWorkload{},
+		Ztunnel: ztunnel, Captured: map[types.UID]mesh.CaptureState{}, Workloads: map[string]mesh.ZtunnelWorkload{}, Policies: map[string]bool{},
+	}
+	for _, policy := range parsed.Policies {
+		evidence.Policies[policy.Namespace+"/"+policy.Name] = true
 	}
 	for uid, state := range parsed.WorkloadState {
 		evidence.Captured[types.UID(uid)] = mesh.CaptureState(state.State)

@@ -13,9 +13,10 @@ import (
 const (
 	cart = `{"uid":"Kubernetes//Pod/shop/cart-1","workloadIps":["10.0.0.1"],"waypoint":{"destination":"shop/waypoint.shop.mesh.internal","hboneMtlsPort":15008},` +
 		`"protocol":"HBONE","name":"cart-1","namespace":"shop","serviceAccount":"cart","node":"node-1","authorizationPolicies":["shop/a","istio-system/b"],"status":"Healthy"}`
-	pay    = `{"uid":"Kubernetes//Pod/pay/pay-1","protocol":"HBONE","nativeTunnel":true,"name":"pay-1","namespace":"pay","node":"node-2","authorizationPolicies":[]}`
-	old    = `{"uid":"Kubernetes//Pod/hr/old-1","protocol":"TCP","name":"old-1","namespace":"hr","node":"node-2"}`
-	states = `"workloadState":{"uid-1":{"state":"Up","connections":{"inbound":[],"outbound":[]},"info":{"name":"cart-1"}},"uid-2":{"state":"Pending"}}`
+	pay      = `{"uid":"Kubernetes//Pod/pay/pay-1","protocol":"HBONE","nativeTunnel":true,"name":"pay-1","namespace":"pay","node":"node-2","authorizationPolicies":[]}`
+	old      = `{"uid":"Kubernetes//Pod/hr/old-1","protocol":"TCP","name":"old-1","namespace":"hr","node":"node-2"}`
+	policies = `{"name":"a","namespace":"shop","scope":"WorkloadSelector","action":"Deny","rules":[]},{"name":"b","namespace":"istio-system"}`
+	states   = `"workloadState":{"uid-1":{"state":"Up","connections":{"inbound":[],"outbound":[]},"info":{"name":"cart-1"}},"uid-2":{"state":"Pending"}}`
 )
 
 func want() mesh.NodeEvidence {
@@ -26,13 +27,14 @@ func want() mesh.NodeEvidence {
 			"shop/cart-1": {Protocol: "HBONE", Policies: []string{"shop/a", "istio-system/b"}, Waypoint: "shop/waypoint.shop.mesh.internal"},
 			"pay/pay-1":   {Protocol: "HBONE", NativeTunnel: true, Policies: []string{}}, "hr/old-1": {Protocol: "TCP"},
 		},
+		Policies: map[string]bool{"shop/a": true, "istio-system/b": true},
 	}
 }
 
 func TestParse(t *testing.T) {
 	for name, dump := range map[string]string{
-		"workloads as an array": `{"workloads":[` + cart + `,` + pay + `,` + old + `],` + states + `,"version":{"version":"1.31"},"services":[],"policies":[]}`,
-		"workloads as a map":    `{"workloads":{"Kubernetes//Pod/shop/cart-1":` + cart + `,"b":` + pay + `,"c":` + old + `},` + states + `,"services":{},"policies":{}}`,
+		"workloads as an array": `{"workloads":[` + cart + `,` + pay + `,` + old + `],` + states + `,"version":{"version":"1.31"},"services":[],"policies":[` + policies + `]}`,
+		"workloads as a map":    `{"workloads":{"Kubernetes//Pod/shop/cart-1":` + cart + `,"b":` + pay + `,"c":` + old + `},` + states + `,"services":{},"policies":{"a":` + strings.Replace(policies, ",{", `,"b":{`, 1) + `}}`,
 	} {
 		t.Run(name, func(t *testing.T) {
 			got, err := ztunnel.Parse("istio-system/ztunnel-x", []byte(dump))
