@@ -280,7 +280,7 @@ type excuses struct {
 
 // any says whether one of them holds for a change.
 func (e excuses) any(change v1alpha1.CallChange) bool {
-	return e.unsolved() || e.lost(change) || e.awaited(change) || e.readOtherwise(change) || e.namedOtherwise(change) || e.askedTwice(change) || e.outside(change) ||
+	return e.unsolved(change) || e.lost(change) || e.awaited(change) || e.readOtherwise(change) || e.namedOtherwise(change) || e.askedTwice(change) || e.outside(change) ||
 		e.plaintext(change) || e.unspoken(change)
 }
 
@@ -343,9 +343,22 @@ func (e excuses) lost(change v1alpha1.CallChange) bool {
 	})
 }
 
-// unsolved: there is what cannot be carried over as it should, as carried-over says
-// and blocks for.
-func (e excuses) unsolved() bool { return len(e.translation.Problems) > 0 }
+// unsolved: a policy that decides the call, then or now, or that has a copy that
+// does, cannot be carried over as it should, as carried-over says and blocks for. So
+// it is with one whose copy is beside those for the Service that is called, and may
+// allow what they do not.
+func (e excuses) unsolved(change v1alpha1.CallChange) bool {
+	return slices.ContainsFunc(e.translation.Problems, func(problem translate.Problem) bool {
+		beside := slices.ContainsFunc(e.translation.Before, func(object translate.Object) bool {
+			return change.Service != nil && object.Origin == problem.Object && object.Service == *change.Service
+		})
+		return beside || slices.ContainsFunc(slices.Concat(change.Before.Policies, change.After.Policies), func(policy v1alpha1.ObjectReference) bool {
+			return policy == problem.Object || slices.ContainsFunc(e.translation.Before, func(object translate.Object) bool {
+				return object.Reference == policy && object.Origin == problem.Object
+			})
+		})
+	})
+}
 
 // awaited: a policy decides the call now that its owner has attached to a waypoint,
 // or to a Service, that had none: policy-waypoints says that it restricts nothing

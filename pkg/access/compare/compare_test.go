@@ -189,16 +189,16 @@ func TestWaits(t *testing.T) {
 	everybody := []string{"cart", "web"}
 	front := compare.Options{Others: []compare.Group{{Namespace: "front", Modes: []access.Mode{access.ModeGateway}}, {Namespace: "late", Modes: []access.Mode{access.ModeAmbient}}}}
 	for name, test := range map[string]struct {
-		rules string
-		for_  []string
-		other []string
+		rules   string
+		callers []string
+		other   []string
 	}{
 		"nobody":     {rules: "{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}"},
-		"one":        {rules: getsByWeb, for_: []string{"web"}},
-		"itself":     {rules: "{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}], to: [{operation: {methods: [GET]}}]}", for_: []string{"cart"}},
+		"one":        {rules: getsByWeb, callers: []string{"web"}},
+		"itself":     {rules: "{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}], to: [{operation: {methods: [GET]}}]}", callers: []string{"cart"}},
 		"a gateway":  {rules: "{from: [{source: {namespaces: [front]}}], to: [{operation: {methods: [GET]}}]}", other: []string{"Namespace front"}},
 		"no ambient": {rules: "{from: [{source: {namespaces: [late]}}], to: [{operation: {methods: [GET]}}]}"},
-		"anybody":    {rules: getsByAnybody, for_: []string{"cart", "web"}, other: []string{"Namespace front", "a workload nobody has seen"}},
+		"anybody":    {rules: getsByAnybody, callers: []string{"cart", "web"}, other: []string{"Namespace front", "a workload nobody has seen"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -218,8 +218,8 @@ func TestWaits(t *testing.T) {
 				others = append(others, waits.Others...)
 			}
 			slices.Sort(waited)
-			if !slices.Equal(slices.Compact(waited), test.for_) || !slices.Equal(others, test.other) {
-				t.Errorf("waits for %v and %v, want %v and %v", waited, others, test.for_, test.other)
+			if !slices.Equal(slices.Compact(waited), test.callers) || !slices.Equal(others, test.other) {
+				t.Errorf("waits for %v and %v, want %v and %v", waited, others, test.callers, test.other)
 			}
 		})
 	}
