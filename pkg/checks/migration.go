@@ -184,13 +184,33 @@ func callsNewlyAllowed() Check {
 		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step lets in a call that is refused today",
 	}, func(subject Subject) []Finding {
-		return subject.changed(v1alpha1.CallNewlyAllowed, func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+		chosen := func(change v1alpha1.CallChange) bool {
+			return subject.Migration.Access.MixedCallers == layer4Meanwhile && change.Direct
+		}
+		findings := subject.changed(v1alpha1.CallNewlyAllowed, not(chosen), func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusFail, Message: describeChanges(changes, "that is refused today is let in", "that are refused today are let in"),
 				Remedy: joined(changes[0].Remedy, "accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
 			}
 		})
+		// What the choice means was chosen with it.
+		announced := subject.changed(v1alpha1.CallNewlyAllowed, chosen, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+			const one, several = "that is refused today is let in past the waypoint, as was chosen", "that are refused today are let in past the waypoint, as was chosen"
+			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
+		})
+		return append(findings, slices.DeleteFunc(announced, func(finding Finding) bool { return finding.Status == v1alpha1.StatusSkip })...)
 	})
+}
+
+// layer4Meanwhile is the choice that lets direct calls in as far as ztunnel can tell
+// them apart.
+const layer4Meanwhile = "l4"
+
+// every and not are about which changes count.
+func every(v1alpha1.CallChange) bool { return true }
+
+func not(is func(v1alpha1.CallChange) bool) func(v1alpha1.CallChange) bool {
+	return func(change v1alpha1.CallChange) bool { return !is(change) }
 }
 
 func callsNewlyProven() Check {
@@ -203,7 +223,7 @@ func callsNewlyProven() Check {
 		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no caller comes to prove who it is where it did not",
 	}, func(subject Subject) []Finding {
-		return subject.changed(v1alpha1.CallNewlyProven, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+		return subject.changed(v1alpha1.CallNewlyProven, every, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			const one, several = "is let in that is refused today although policies admit who makes it", "are let in that are refused today although policies admit who makes them"
 			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
 		})
@@ -219,7 +239,7 @@ func callsNewlyDenied() Check {
 		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step refuses a call that succeeds today",
 	}, func(subject Subject) []Finding {
-		return subject.changed(v1alpha1.CallNewlyDenied, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+		return subject.changed(v1alpha1.CallNewlyDenied, every, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusWarn, Message: describeChanges(changes, "that succeeds today is refused", "that succeed today are refused"),
 				Remedy: changes[0].Remedy,
@@ -230,7 +250,9 @@ func callsNewlyDenied() Check {
 
 // changed makes a finding of each server's calls that are decided differently, in
 // one way. Where not all were compared and none is known, none may be all the same.
-func (s Subject) changed(effect v1alpha1.CallEffect, found func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding) []Finding {
+func (s Subject) changed(
+	effect v1alpha1.CallEffect, counts func(v1alpha1.CallChange) bool, found func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding,
+) []Finding {
 	report := s.Migration.Access
 	if report == nil {
 		return []Finding{{Status: v1alpha1.StatusSkip, Message: "calls were not compared"}}
@@ -238,7 +260,7 @@ func (s Subject) changed(effect v1alpha1.CallEffect, found func(server v1alpha1.
 	var servers []v1alpha1.ObjectReference
 	changes := map[v1alpha1.ObjectReference][]v1alpha1.CallChange{}
 	for _, change := range report.Changes {
-		if change.Effect != effect {
+		if change.Effect != effect || !counts(change) {
 			continue
 		}
 		if len(changes[change.Server]) == 0 {
@@ -293,7 +315,7 @@ func mixedCallers() Check {
 				continue
 			}
 			findings = append(findings, Finding{
-				Status: v1alpha1.StatusFail, Object: reference(held.Workload), Message: "its policies need HTTP; " + reason,
+				Status: v1alpha1.StatusFail, Object: reference(held.Workload), Message: "calls that pass by the waypoint are decided differently once it has moved; " + reason,
 				Remedy: "move the callers first, or choose what becomes of their calls meanwhile: --mixed-callers=deny refuses what cannot be decided, " +
 					"--mixed-callers=l4 lets in what identities and ports allow",
 			})

@@ -102,8 +102,8 @@ func (c *cluster) viewer(t *testing.T, user string) {
 	})
 }
 
-// TestRefused: what this version does not carry over is refused, each object by
-// its name.
+// TestRefused: what cannot be carried over is refused, each object by its name; what
+// a waypoint takes over is not.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	c := shared
@@ -114,17 +114,11 @@ func TestRefused(t *testing.T) {
 	before := c.state(t, namespace)
 	plan := c.ambient(t, "plan", "-n", namespace).want(t, 3)
 	says(t, plan.stdout, "BLOCKED",
-		"AuthorizationPolicy refused/only-get", "spec.rules[0].to[0].operation.methods",
-		"AuthorizationPolicy refused/audited", "spec.action",
-		"RequestAuthentication refused/tokens",
 		"PeerAuthentication refused/open", "spec.portLevelMtls[9080].mode",
 		"VirtualService refused/canary",
-		"DestinationRule refused/pool", "spec.trafficPolicy.connectionPool",
 		"HTTPRoute refused/reviews",
 		"EnvoyFilter refused/filter",
-		"WasmPlugin refused/plugin",
-		"TrafficExtension refused/lua",
-		"Telemetry refused/logs",
+		"waypoints   refused/waypoint (new)",
 		"Sidecar refused/registry", "REGISTRY_ONLY",
 		"ServiceEntry refused/anything",
 		"Pod refused/bare", "nothing controls the pod",

@@ -118,6 +118,7 @@ func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
 		change.Effect = v1alpha1.CallNewlyProven
 	case newlyAllowed:
 	}
+	change.Direct = !slices.ContainsFunc(one.table(of.first).state.Way(call), func(hop access.Hop) bool { return hop.Waypoint != nil })
 	if len(one.addresses) > 1 {
 		change.Caller.Address = call.Caller.Address.String()
 	}
@@ -211,12 +212,12 @@ func (c *Comparison) Waits() []Waits {
 		waits := Waits{Workload: one.workload}
 		for caller, class := range one.callers {
 			for _, member := range class.members {
-				if !c.waitsFor(one, last, caller, member) {
-					continue
-				}
-				if moves := member.workload.Name != "" && !slices.Equal(member.at(0), member.at(last)); moves {
+				moves := member.workload.Name != "" && !slices.Equal(member.at(0), member.at(last))
+				switch {
+				case !c.waitsFor(one, last, caller, member, moves):
+				case moves:
 					waits.For = append(waits.For, member.workload)
-				} else if !slices.Contains(waits.Others, member.name) {
+				case !slices.Contains(waits.Others, member.name):
 					waits.Others = append(waits.Others, member.name)
 				}
 			}
@@ -231,14 +232,25 @@ func (c *Comparison) Waits() []Waits {
 
 // waitsFor says whether a caller that has not moved would be decided about
 // differently. Calls to a pod's own address, and of callers outside the mesh, are
-// not waited for: nobody knows of them when they end.
-func (c *Comparison) waitsFor(one *subject, last, caller int, member *participant) bool {
+// not waited for: nobody knows of them when they end. A headless Service waits for
+// callers that move only: what the others lose, which is mTLS, they lose whatever the
+// policies say, and a check of its own says so.
+func (c *Comparison) waitsFor(one *subject, last, caller int, member *participant, moves bool) bool {
 	passing := slices.DeleteFunc(slices.Clone(member.at(0)), func(mode access.Mode) bool { return mode != access.ModeSidecar && mode != access.ModeGateway })
 	if len(passing) == 0 || len(one.servers[0]) == 0 {
 		return false
 	}
 	return slices.ContainsFunc(c.differences(one, last, caller, passing, passing, nil), func(of difference) bool {
-		return one.targets[of.target].service != nil
+		to := one.targets[of.target]
+		return to.service != nil && (moves || !one.headless(to))
+	})
+}
+
+// headless says whether a target is a headless Service.
+func (s *subject) headless(of target) bool {
+	return slices.ContainsFunc(s.servers[0], func(server *access.Server) bool {
+		service := s.service(server, of)
+		return service != nil && service.Headless
 	})
 }
 

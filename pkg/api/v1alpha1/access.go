@@ -39,7 +39,9 @@ type CallChange struct {
 	Server  ObjectReference  `json:"server"`
 	Service *ObjectReference `json:"service,omitempty"`
 	// Port is the Service's, or the pod's where no Service was dialled.
-	Port    uint32      `json:"port"`
+	Port uint32 `json:"port"`
+	// Direct is true where the call, after the step, goes through no waypoint.
+	Direct  bool        `json:"direct"`
 	Request CallRequest `json:"request"`
 	Before  CallVerdict `json:"before"`
 	After   CallVerdict `json:"after"`
