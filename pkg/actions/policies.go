@@ -47,6 +47,12 @@ func unaccepted(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference, obj
 	}
 	condition := conditionOf(object, waypointAccepted)
 	switch {
+	case condition == nil && onDryRun(object):
+		// Istiod refuses it for ztunnel although it is not for ztunnel, and of the
+		// two conditions that it writes the one takes the other's place (istio
+		// pilot/pkg/serviceregistry/ambient/authorization.go,
+		// convertAuthorizationPolicy).
+		return refusedByZtunnel(object)
 	case condition == nil || condition.ObservedGeneration != generationOf(object):
 		return "is not taken up by istiod yet"
 	case condition.Status == metav1.ConditionTrue && condition.Reason == reasonAccepted:
@@ -84,12 +90,16 @@ func refusedByZtunnel(object mesh.Object) string {
 		return "is not taken up by istiod yet"
 	}
 	action, _ := plan.Lookup(object, "/spec/action").(string)
-	dryRun, _ := plan.Lookup(object, plan.Pointer("/metadata/annotations", "istio.io/dry-run")).(string)
-	byDesign := dryRun != "" || action != "" && !slices.Contains([]string{"ALLOW", "DENY"}, action)
+	byDesign := onDryRun(object) || action != "" && !slices.Contains([]string{"ALLOW", "DENY"}, action)
 	if condition.Status != metav1.ConditionTrue && !byDesign {
 		return "is not accepted for ztunnel: " + saying(*condition)
 	}
 	return ""
+}
+
+func onDryRun(object mesh.Object) bool {
+	dryRun, _ := plan.Lookup(object, plan.Pointer("/metadata/annotations", "istio.io/dry-run")).(string)
+	return dryRun != ""
 }
 
 // conditionOf returns a condition of an object's status; nil where it has none.
