@@ -143,9 +143,13 @@ func (c *Comparison) addParticipants() {
 		}
 	}
 	for _, group := range c.options.Others {
-		c.participants = append(c.participants, &participant{
-			name: "Namespace " + group.Namespace, identity: access.Identity{Namespace: group.Namespace}, modes: [][]access.Mode{group.Modes},
-		})
+		// Each pod of theirs stays in its mode: what becomes of calls in one says
+		// nothing of those in another.
+		for _, mode := range group.Modes {
+			c.participants = append(c.participants, &participant{
+				name: "Namespace " + group.Namespace, identity: access.Identity{Namespace: group.Namespace}, modes: [][]access.Mode{{mode}},
+			})
+		}
 	}
 }
 
