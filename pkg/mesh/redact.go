@@ -6,7 +6,6 @@ import (
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
-
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -203,7 +202,7 @@ func tellingPart(word string) string {
 // Istio's metrics.
 var Reporter = regexp.MustCompile(`reporter\s*(?:=~|!~|!=|=)\s*\\*"[^"\\]*\\*"`)
 
-// redactConfigMap keeps what Istio's own ConfigMaps and Cilium's say. Of a
+// redactConfigMap keeps what Istio's own ConfigMaps, Cilium's and migrations' say. Of a
 // dashboard it keeps how it asks for the reporter of metrics.
 func redactConfigMap(object map[string]any) bool {
 	data, _ := object["data"].(map[string]any)
@@ -212,13 +211,14 @@ func redactConfigMap(object map[string]any) bool {
 	name, _, _ := unstructured.NestedString(object, "metadata", "name")
 	labels, _, _ := unstructured.NestedStringMap(object, "metadata", "labels")
 	_, dashboard := labels["grafana_dashboard"]
+	_, created := labels[v1alpha1.OriginLabel]
 	for key := range data {
 		text, _ := data[key].(string)
 		kept := text
 		switch {
 		case name == "istio-cni-config" || name == "cilium-config":
-		case labels[v1alpha1.OriginLabel] != "" && (key == "deployment" || key == "podDisruptionBudget"):
-			// What a run has written to shape a waypoint.
+		case created && (key == "deployment" || key == "podDisruptionBudget"):
+			// What a migration says of its waypoint; a rollback deletes it as written.
 		case (name == "istio" || strings.HasPrefix(name, "istio-")) && key == "mesh":
 			kept = meshConfiguration(text)
 		case strings.HasPrefix(name, "istio-sidecar-injector") && key == "config":
