@@ -51,11 +51,14 @@ e2e:
 	cd test/controlplane && go test -p 1 -timeout 20m ./...
 	cd test/e2e && go test -timeout 25m ./...
 
-# How often soak runs the end-to-end tests.
-COUNT ?= 5
+# How often soak runs the end-to-end tests, and how many random meshes it migrates:
+# a hundred make a million and more decisions.
+COUNT         ?= 5
+ACCESS_MESHES ?= 200
 
-soak: ## Run the end-to-end tests over and over
-	cd test/e2e && go test -count=$(COUNT) -timeout 120m ./...
+soak: ## Run the end-to-end tests over and over, and migrate many random meshes
+	cd test/e2e && ACCESS_MESHES=$(ACCESS_MESHES) go test -count=1 -timeout 180m -run TestAccess .
+	cd test/e2e && go test -count=$(COUNT) -timeout 120m -skip TestAccess ./...
 
 demo: build ## Move a namespace there and back on a real control plane, and show it
 	./test/demo.sh

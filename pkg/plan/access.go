@@ -133,6 +133,12 @@ const (
 	waypointController = "istio.io-mesh-controller"
 )
 
+// Stages are the mesh as a plan's steps would leave it: before the first of them and
+// after each, and during those that restart something.
+func Stages(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) ([]compare.Stage, error) {
+	return stagesOf(snapshot, []string{planned.Namespace}, planned.Steps, false)
+}
+
 // stagesOf is the mesh before the first step and after each, and during those that
 // restart something; or only the first and the last of them.
 func stagesOf(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {

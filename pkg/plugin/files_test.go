@@ -124,19 +124,19 @@ func TestPlanOfALayer7Namespace(t *testing.T) {
 // A finding that was accepted is shown as what it is, and does not block. It is
 // accepted by its check and, where that is given, its object.
 func TestAcceptedFindings(t *testing.T) {
-	arguments := []string{"plan", "-n", "shop", "-f", dump(t, layer7), "--diff=false", "--mixed-callers=l4"}
+	arguments := []string{"plan", "-n", "shop", "-f", dump(t, layer7), "--diff=false", "--mixed-callers=deny", "--waypoint-skip=cart"}
 	blocked := run(t.Context(), arguments...).want(t, 3)
-	if want := "accept it: --accept calls-newly-allowed:shop/cart"; !strings.Contains(blocked.out, want) {
+	if want := "waypoint-losses:shop/get-only"; !strings.Contains(blocked.out, want) {
 		t.Errorf("the plan does not say %q:\n%s", want, blocked.out)
 	}
-	golden.Assert(t, "plan-accepted.txt", run(t.Context(), append(arguments, "--accept=calls-newly-allowed:shop/cart")...).want(t, 0).out)
-	run(t.Context(), append(arguments, "--accept=calls-newly-allowed")...).want(t, 0)
-	run(t.Context(), append(arguments, "--accept=calls-newly-allowed:shop/web")...).want(t, 3)
+	golden.Assert(t, "plan-accepted.txt", run(t.Context(), append(arguments, "--accept=waypoint-losses:shop/get-only")...).want(t, 0).out)
+	run(t.Context(), append(arguments, "--accept=waypoint-losses")...).want(t, 0)
+	run(t.Context(), append(arguments, "--accept=waypoint-losses:shop/web")...).want(t, 3)
 	var document v1alpha1.MigrationPlan
-	if err := yaml.Unmarshal([]byte(run(t.Context(), append(arguments, "--accept=calls-newly-allowed", "-o", "yaml")...).want(t, 0).out), &document); err != nil {
+	if err := yaml.Unmarshal([]byte(run(t.Context(), append(arguments, "--accept=waypoint-losses", "-o", "yaml")...).want(t, 0).out), &document); err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"calls-newly-allowed"}, document.Accepted); diff != "" || document.Summary.Accepted != 1 || document.Summary.Failed != 0 {
+	if diff := cmp.Diff([]string{"waypoint-losses"}, document.Accepted); diff != "" || document.Summary.Accepted != 1 || document.Summary.Failed != 0 {
 		t.Errorf("%+v was accepted of %+v", document.Accepted, document.Summary)
 	}
 }

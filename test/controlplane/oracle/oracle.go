@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"sync"
 
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
@@ -66,8 +67,9 @@ func (o *Oracle) Close(ctx context.Context) error {
 }
 
 // Read returns what istiod serves to the pods and to the callers of the given
-// namespaces, and to all waypoints, as soon as istiod knows all that is in the
-// cluster at the time of the call. Nobody must change the mesh meanwhile.
+// namespaces, and to the waypoints that these use, as soon as istiod knows all that
+// is in the cluster at the time of the call. Nobody must change that part of the
+// mesh meanwhile.
 func (o *Oracle) Read(ctx context.Context, namespaces ...string) (*State, error) {
 	if err := o.witness.await(ctx); err != nil {
 		return nil, fmt.Errorf("waiting for istiod: %w", err)
@@ -93,6 +95,9 @@ func (o *Oracle) read(ctx context.Context, namespaces []string) (*State, error) 
 		return nil, err
 	}
 	state := newState(ambient)
+	if err := state.addWaypoints(ambient, namespaces); err != nil {
+		return nil, err
+	}
 	if err := state.addPods(pods.Items, ambient.workloads, namespaces); err != nil {
 		return nil, err
 	}
@@ -107,15 +112,42 @@ func newState(ambient *ambientResources) *State {
 		members:   map[string][]*server{},
 		policies:  ambient.policies,
 		callers:   map[callerKey]*view{},
+		waypoints: map[string]bool{},
 	}
 }
 
-// addPods takes in the pods of the namespaces, and waypoints wherever they are.
+// addWaypoints notes in which namespaces the waypoints are that the workloads and
+// Services of some namespaces use.
+func (s *State) addWaypoints(ambient *ambientResources, namespaces []string) error {
+	var used []*workloadapi.GatewayAddress
+	for _, workload := range ambient.workloads {
+		if workload.Waypoint != nil && slices.Contains(namespaces, workload.Namespace) {
+			used = append(used, workload.Waypoint)
+		}
+	}
+	for _, service := range ambient.services {
+		if service.Waypoint != nil && slices.Contains(namespaces, service.Namespace) {
+			used = append(used, service.Waypoint)
+		}
+	}
+	for _, waypoint := range used {
+		key, err := s.waypointKey(waypoint)
+		if err != nil {
+			return err
+		}
+		namespace, _, _ := strings.Cut(key, "/")
+		s.waypoints[namespace] = true
+	}
+	return nil
+}
+
+// addPods takes in the pods of the namespaces, and waypoints where those they use
+// are.
 func (s *State) addPods(pods []corev1.Pod, workloads map[string]*workloadapi.Workload, namespaces []string) error {
 	for i := range pods {
 		pod := &pods[i]
 		kind := podKind(pod)
-		if !isServing(pod) || kind != kindWaypoint && !slices.Contains(namespaces, pod.Namespace) {
+		if !isServing(pod) || !slices.Contains(namespaces, pod.Namespace) && !(kind == kindWaypoint && s.waypoints[pod.Namespace]) {
 			continue
 		}
 		name := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}

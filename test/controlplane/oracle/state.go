@@ -25,6 +25,8 @@ type State struct {
 	members  map[string][]*server
 	policies map[string]*security.Authorization
 	callers  map[callerKey]*view
+	// waypoints are the namespaces of the waypoints that were read.
+	waypoints map[string]bool
 }
 
 // callerKey is a namespace and a kind of Envoy.

@@ -1,0 +1,294 @@
+package e2e
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync/atomic"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/oracle"
+)
+
+// How many calls of each stage are asked about, and how many disagreements of a
+// mesh are printed.
+const (
+	modelledAtOnce = 800
+	comparedAtOnce = 800
+	mostTold       = 6
+)
+
+// check holds what was seen at a stage against the model, against what was seen
+// before the migration, and against what the plan expected.
+func (r *trial) check(seen *sighting) {
+	dice := rand.New(rand.NewPCG(r.mesh.Seed, uint64(2*len(r.planned.Steps)+2*seen.step+len(r.nameOf(seen.stage)))))
+	for range modelledAtOnce {
+		r.checkModel(seen, dice)
+	}
+	if seen != r.before && r.before != nil {
+		for range comparedAtOnce {
+			r.checkBefore(seen, dice)
+		}
+	}
+}
+
+// disagree prints a disagreement, and counts on after some.
+func (r *trial) disagree(seen *sighting, of call, server *access.Server, format string, arguments ...any) {
+	r.told++
+	if r.told > mostTold {
+		r.Fail()
+		return
+	}
+	r.Errorf("seed %d, %s: %s %s called by %s:\n%s\nagain: ACCESS_SEED=%d go test -count=1 -run TestAccess .",
+		r.mesh.Seed, r.nameOf(seen.stage), server.Mode, server.Workload, of, fmt.Sprintf(format, arguments...), r.mesh.Seed)
+}
+
+func oneOf[T any](dice *rand.Rand, of []T) T { return of[dice.IntN(len(of))] }
+
+var allModes = []access.Mode{access.ModeSidecar, access.ModeAmbient, access.ModeGateway, access.ModeOutside}
+
+// draw draws a call to a server, but for who calls.
+func (s *sighting) draw(dice *rand.Rand, server *subject) (call, bool) {
+	drawn := call{address: oneOf(dice, server.addresses), request: server.requests[0]}
+	if dice.IntN(8) > 0 {
+		drawn.request = oneOf(dice, server.requests)
+	}
+	if services := server.Services(); len(services) > 0 && dice.IntN(4) > 0 {
+		service := oneOf(dice, services)
+		drawn.service, drawn.port = service.Reference.Name, oneOf(dice, service.Ports).Port
+		return drawn, true
+	}
+	if len(server.Ports) == 0 {
+		return drawn, false
+	}
+	drawn.port = oneOf(dice, server.Ports)
+	return drawn, true
+}
+
+// checkModel holds the access model against the oracle.
+func (r *trial) checkModel(seen *sighting, dice *rand.Rand) {
+	server := oneOf(dice, seen.servers)
+	asked, ok := seen.draw(dice, server)
+	asked.mode = oneOf(dice, allModes)
+	if asked.mode != access.ModeOutside {
+		asked.identity = oneOf(dice, server.identities)
+		if member := oneOf(dice, seen.members); dice.IntN(2) == 0 && !member.identity.None() {
+			asked.identity = member.identity
+		}
+	}
+	if !ok || !seen.possible(asked) || server.Mode == access.ModeGateway {
+		return
+	}
+	decision, ok := seen.modelled(asked, server.Server)
+	if !ok {
+		return
+	}
+	verdicts, err := seen.observed(asked, server.Server)
+	if err != nil {
+		r.disagree(seen, asked, server.Server, "the oracle cannot tell: %v", err)
+		return
+	}
+	for _, verdict := range verdicts {
+		if verdict.Outcome == oracle.Unreachable {
+			r.totals.unreachable.Add(1)
+			r.noteUnreachable(verdict)
+			continue
+		}
+		r.totals.modelled.Add(1)
+		if outcomes[verdict.Outcome] != decision.Outcome {
+			r.disagree(seen, asked, server.Server, "model:  %s\noracle: %s (%s)", told(decision), verdict.Outcome, verdict.By)
+		}
+	}
+	r.checkPlan(seen, asked, server.Server, decision)
+}
+
+// noteUnreachable counts calls that fail for other reasons than policy, by reason.
+func (r *trial) noteUnreachable(verdict oracle.Verdict) {
+	reason := verdict.By[strings.LastIndex(verdict.By, ": ")+1:]
+	count, _ := r.totals.reasons.LoadOrStore(reason, new(atomic.Int64))
+	count.(*atomic.Int64).Add(1)
+}
+
+// outcomes are the model's names of the oracle's.
+var outcomes = map[oracle.Outcome]access.Outcome{
+	oracle.Allowed: access.Allowed, oracle.Denied: access.Denied, oracle.Delegated: access.Delegated,
+}
+
+func told(decision access.Decision) string {
+	names := map[access.Outcome]string{access.Allowed: "allowed", access.Denied: "denied", access.Delegated: "delegated"}
+	return fmt.Sprintf("%s at %q: %s %v", names[decision.Outcome], decision.Point, decision.Reason, decision.Policies)
+}
+
+// checkPlan wants the stage that the plan expected to decide as the mesh does.
+func (r *trial) checkPlan(seen *sighting, asked call, server *access.Server, decision access.Decision) {
+	if seen.back {
+		return
+	}
+	id := ""
+	if seen.step >= 0 {
+		id = r.planned.Steps[seen.step].ID
+	}
+	// A step that restarts something has two stages: during and after.
+	var expected *access.State
+	for _, of := range r.stages {
+		if of.Step == id && (expected == nil || !seen.during) {
+			expected = of.State
+		}
+	}
+	if expected == nil {
+		r.disagree(seen, asked, server, "the plan has no such stage")
+		return
+	}
+	alike := slices.IndexFunc(expected.Servers, func(other *access.Server) bool { return other.Workload == server.Workload && other.Mode == server.Mode })
+	if alike < 0 {
+		r.disagree(seen, asked, server, "the plan expects no such server")
+		return
+	}
+	planned, ok := modelled(expected, asked, expected.Servers[alike])
+	if !ok {
+		r.disagree(seen, asked, server, "the plan expects no such Service")
+		return
+	}
+	r.totals.projected.Add(1)
+	if planned.Outcome != decision.Outcome {
+		r.disagree(seen, asked, server, "as read:    %s\nas planned: %s", told(decision), told(planned))
+	}
+}
+
+// span is what becomes of a call, from the narrowest to the widest.
+type span struct {
+	narrowest, widest access.Outcome
+	// known is true where any of it was decided, unreachable where any of it was
+	// not because it fails for other reasons than policy.
+	known, unreachable bool
+	by                 []string
+}
+
+func (s *span) add(verdict oracle.Verdict) {
+	if text := fmt.Sprintf("%s (%s)", verdict.Outcome, verdict.By); !slices.Contains(s.by, text) {
+		s.by = append(s.by, text)
+	}
+	outcome, decided := outcomes[verdict.Outcome]
+	if !decided {
+		s.unreachable = true
+		return
+	}
+	if !s.known || outcome < s.narrowest {
+		s.narrowest = outcome
+	}
+	if !s.known || outcome > s.widest {
+		s.widest = outcome
+	}
+	s.known = true
+}
+
+// spanOf asks the oracle about a call in some modes to all pods of a workload.
+func (s *sighting) spanOf(asked call, workload v1alpha1.ObjectReference, modes []access.Mode) (span, error) {
+	var all span
+	for _, mode := range modes {
+		asked.mode = mode
+		identity := asked.identity
+		if mode == access.ModeOutside {
+			asked.identity = access.Identity{}
+		}
+		for _, server := range s.state.Servers {
+			if server.Workload != workload || !s.possible(asked) || asked.service == "" && !slices.Contains(server.Ports, asked.port) {
+				continue
+			}
+			verdicts, err := s.observed(asked, server)
+			if err != nil {
+				return all, err
+			}
+			for _, verdict := range verdicts {
+				all.add(verdict)
+			}
+		}
+		asked.identity = identity
+	}
+	return all, nil
+}
+
+// checkBefore wants the oracle to decide as before the migration, but for what the
+// plan has announced.
+func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
+	server := oneOf(dice, seen.servers)
+	caller := oneOf(dice, seen.members)
+	asked, ok := seen.draw(dice, server)
+	if !ok || server.Mode == access.ModeGateway {
+		return
+	}
+	if dice.IntN(2) == 0 {
+		// What could be told apart before is asked, too.
+		for _, former := range r.before.servers {
+			if former.Workload == server.Workload {
+				asked.request, asked.address = oneOf(dice, former.requests), oneOf(dice, former.addresses)
+			}
+		}
+	}
+	asked.identity = caller.identity
+	before := slices.IndexFunc(r.before.members, func(other *member) bool { return other.name == caller.name && other.identity == caller.identity })
+	modes := caller.modes
+	if before >= 0 {
+		modes = r.before.members[before].modes
+	}
+	was, err := r.before.spanOf(asked, server.Workload, modes)
+	if err != nil {
+		r.disagree(seen, asked, server.Server, "the oracle cannot tell how it was before: %v", err)
+		return
+	}
+	for _, mode := range caller.modes {
+		asked.mode = mode
+		now, err := seen.spanOf(asked, server.Workload, []access.Mode{mode})
+		if err != nil {
+			r.disagree(seen, asked, server.Server, "the oracle cannot tell: %v", err)
+			return
+		}
+		if was.known && !was.unreachable && was.narrowest > access.Denied && now.unreachable {
+			r.disagree(seen, asked, server.Server, "unreachable to %s:\nbefore: %s\nnow:    %s", caller.name, strings.Join(was.by, ", "), strings.Join(now.by, ", "))
+		}
+		if !was.known || !now.known {
+			continue
+		}
+		r.totals.compared.Add(1)
+		r.checkChange(seen, asked, server.Server, caller, v1alpha1.CallNewlyAllowed, was, now, now.widest > was.widest)
+		r.checkChange(seen, asked, server.Server, caller, v1alpha1.CallNewlyDenied, was, now, now.narrowest < was.narrowest)
+	}
+}
+
+// checkChange wants a change to be announced, if it is one.
+func (r *trial) checkChange(seen *sighting, asked call, server *access.Server, caller *member, effect v1alpha1.CallEffect, was, now span, changed bool) {
+	if !changed {
+		return
+	}
+	if !seen.back && slices.ContainsFunc(r.planned.Access.Changes, func(change v1alpha1.CallChange) bool {
+		// What is newly proven is let in, too.
+		told := change.Effect == effect || effect == v1alpha1.CallNewlyAllowed && change.Effect == v1alpha1.CallNewlyProven
+		return told && r.announces(change, seen.stage, asked, server, caller)
+	}) {
+		r.totals.announced.Add(1)
+		return
+	}
+	r.disagree(seen, asked, server, "%s and not announced to %s:\nbefore: %s\nnow:    %s", effect, caller.name, strings.Join(was.by, ", "), strings.Join(now.by, ", "))
+}
+
+// announces says whether a change is about such a call at a stage.
+func (r *trial) announces(change v1alpha1.CallChange, at stage, asked call, server *access.Server, caller *member) bool {
+	service := ""
+	if change.Service != nil {
+		service = change.Service.Name
+	}
+	named := strings.Contains(change.Caller.Name, caller.name) || strings.Contains(change.Caller.Name, " more")
+	if change.Server != server.Workload || service != asked.service || change.Port != asked.port || change.Caller.Mode != string(asked.mode) || !named {
+		return false
+	}
+	position := func(id string) int {
+		return slices.IndexFunc(r.planned.Steps, func(step v1alpha1.Step) bool { return step.ID == id })
+	}
+	if at.step < position(change.From) {
+		return false
+	}
+	until := position(change.Until)
+	return change.Until == "" || at.step < until || at.step == until && at.during
+}

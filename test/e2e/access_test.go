@@ -1,0 +1,166 @@
+package e2e
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/kubectl-ambient/kubectl-ambient/internal/randommesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/ztunnel"
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/oracle"
+	"k8s.io/client-go/metadata"
+	"k8s.io/client-go/restmapper"
+)
+
+// The meshes of TestAccess and how many of them there are at a time: most of what
+// they do is waiting.
+const (
+	defaultMeshes = 20
+	meshesAtOnce  = 6
+)
+
+// TestAccess migrates random meshes, and holds what the plugin believes of them
+// against what the running istiod serves, at every stage: the access model decides
+// calls as the oracle does, and the oracle decides them as before the migration
+// but for what the plan announced.
+//
+// ACCESS_MESHES says how many meshes, ACCESS_SEED the seed of the first one. With
+// only the latter that one is the only one.
+func TestAccess(t *testing.T) {
+	first, count := seeds(t)
+	world := newAccessWorld(t)
+	queue := make(chan uint64)
+	var group sync.WaitGroup
+	for range meshesAtOnce {
+		group.Go(func() {
+			for seed := range queue {
+				t.Run("seed="+strconv.FormatUint(seed, 10), func(t *testing.T) { world.try(t, randommesh.New(seed)) })
+			}
+		})
+	}
+	for i := range count {
+		queue <- first + i
+	}
+	close(queue)
+	group.Wait()
+	t.Log(world.totals.String())
+}
+
+func seeds(t *testing.T) (first, count uint64) {
+	t.Helper()
+	number := func(name string, otherwise uint64) uint64 {
+		text, set := os.LookupEnv(name)
+		if !set {
+			return otherwise
+		}
+		value, err := strconv.ParseUint(text, 10, 64)
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		return value
+	}
+	otherwise := uint64(defaultMeshes)
+	if _, set := os.LookupEnv("ACCESS_SEED"); set {
+		otherwise = 1
+	}
+	return number("ACCESS_SEED", 1), number("ACCESS_MESHES", otherwise)
+}
+
+// totals are what was done.
+type totals struct {
+	meshes, blocked, stages, modelled, compared, projected, unreachable, announced, rolledBack atomic.Int64
+	// reasons count what is unreachable.
+	reasons sync.Map
+}
+
+func (n *totals) String() string {
+	var reasons []string
+	n.reasons.Range(func(reason, count any) bool {
+		reasons = append(reasons, fmt.Sprintf("%s: %d", reason, count.(*atomic.Int64).Load()))
+		return true
+	})
+	slices.Sort(reasons)
+	return fmt.Sprintf("%d meshes (%d blocked by other gates than those about calls), %d stages, %d decisions of the model and the oracle, "+
+		"%d compared with those before (%d of them announced changes), %d with the plan's, %d unreachable (%s), %d meshes rolled back",
+		n.meshes.Load(), n.blocked.Load(), n.stages.Load(), n.modelled.Load(), n.compared.Load(), n.announced.Load(), n.projected.Load(),
+		n.unreachable.Load(), strings.Join(reasons, "; "), n.rolledBack.Load())
+}
+
+// accessWorld is a control plane of its own for random meshes: their policies may
+// concern the whole of it.
+type accessWorld struct {
+	*cluster
+	oracle   *oracle.Oracle
+	metadata metadata.Interface
+	mapper   *restmapper.DeferredDiscoveryRESTMapper
+	reader   *ztunnel.Reader
+	// exclusive is held for reading by all meshes but those whose policies
+	// concern the others.
+	exclusive sync.RWMutex
+	totals    totals
+}
+
+func newAccessWorld(t *testing.T) *accessWorld {
+	t.Helper()
+	ctx := t.Context()
+	c, err := start(ctx, controlplane.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.keepLogs()
+		}
+		c.stop()
+	})
+	istio, err := c.InstallIstio(ctx, controlplane.IstioOptions{
+		MeshConfig: randommesh.MeshConfig(),
+		Environment: map[string]string{
+			// Istiod admits few new streams per second, and each proxy that the
+			// oracle plays is one.
+			"PILOT_MAX_REQUESTS_PER_SECOND": "10000",
+			// It waits for changes to end before it answers with them; here they
+			// never end.
+			"PILOT_DEBOUNCE_AFTER": "20ms", "PILOT_DEBOUNCE_MAX": "200ms",
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &accessWorld{cluster: c}
+	if w.oracle, err = oracle.New(c.RESTConfig(), istio.GRPC); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := w.oracle.Close(context.Background()); err != nil {
+			t.Error(err)
+		}
+	})
+	w.metadata, err = metadata.NewForConfig(c.RESTConfig())
+	reader, failed := ztunnel.NewReader(c.RESTConfig())
+	if err := errors.Join(err, failed); err != nil {
+		t.Fatal(err)
+	}
+	w.reader, w.mapper = reader, restmapper.NewDeferredDiscoveryRESTMapper(cached(c.kube.Discovery()))
+	c.applyText(t, randommesh.RootNamespace, guardService)
+	w.installHold(t)
+	return w
+}
+
+// guardService is where the external authorizer would be.
+const guardService = `
+apiVersion: v1
+kind: Service
+metadata: {name: guard}
+spec:
+  selector: {app: guard}
+  ports: [{name: grpc, port: 9000}]
+`
