@@ -147,7 +147,7 @@ func (s *State) addPods(pods []corev1.Pod, workloads map[string]*workloadapi.Wor
 	for i := range pods {
 		pod := &pods[i]
 		kind := podKind(pod)
-		if !isServing(pod) || !slices.Contains(namespaces, pod.Namespace) && !(kind == kindWaypoint && s.waypoints[pod.Namespace]) {
+		if !isServing(pod) || !slices.Contains(namespaces, pod.Namespace) && (kind != kindWaypoint || !s.waypoints[pod.Namespace]) {
 			continue
 		}
 		name := types.NamespacedName{Namespace: pod.Namespace, Name: pod.Name}
