@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
 // Migration is what a plan makes of a namespace's configuration, as far as checks
@@ -17,6 +18,8 @@ type Migration struct {
 	Carried []v1alpha1.ObjectReference
 	// Fronted are the services that have a waypoint when the plan is carried out.
 	Fronted []v1alpha1.ObjectReference
+	// Deployed are the Gateways that the plan makes, or waits for.
+	Deployed []v1alpha1.ObjectReference
 	// Lost are effects that end, Unsolved what cannot be carried over as it should.
 	Lost     []Lost
 	Unsolved []Unsolved
@@ -62,9 +65,20 @@ func (s Subject) carries(object v1alpha1.ObjectReference) bool {
 		slices.ContainsFunc(s.Migration.Unsolved, func(unsolved Unsolved) bool { return same(unsolved.Object, object) })
 }
 
+// planned says whether an object, by its labels, was made by a run, and a plan is at
+// hand that says what becomes of it.
+func (s Subject) planned(labels map[string]string) bool {
+	return s.Migration != nil && labels[v1alpha1.OriginLabel] != ""
+}
+
 // fronted says whether a service has a waypoint when the plan is carried out.
 func (s Subject) fronted(service v1alpha1.ObjectReference) bool {
 	return s.Migration != nil && lists(s.Migration.Fronted, service)
+}
+
+// deployed says whether the plan makes a Gateway, or waits for it.
+func (s Subject) deployed(namespace, name string) bool {
+	return s.Migration != nil && lists(s.Migration.Deployed, v1alpha1.ObjectReference{Kind: mesh.KindGateway, Namespace: namespace, Name: name})
 }
 
 func lists(list []v1alpha1.ObjectReference, object v1alpha1.ObjectReference) bool {

@@ -32,7 +32,7 @@ const (
 func targetings(subject Subject) []targeting {
 	var all []targeting
 	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-		if policy.Namespace == subject.Namespace.Name {
+		if policy.Namespace == subject.Namespace.Name && !subject.planned(policy.Labels) {
 			all = append(all, targeting{
 				object: *securityReference(policy, mesh.KindAuthorizationPolicy), selector: policy.Spec.GetSelector().GetMatchLabels(),
 				selects: policy.Spec.GetSelector() != nil, targets: mesh.TargetsOf(&policy.Spec), effect: effectAuthorization,
@@ -48,7 +48,8 @@ func targetings(subject Subject) []targeting {
 		}
 	}
 	for _, extension := range subject.Snapshot.Extensions() {
-		if extension.Reference.Namespace != subject.Namespace.Name || extension.Reference.Kind == mesh.KindProxyConfig {
+		if extension.Reference.Namespace != subject.Namespace.Name || extension.Reference.Kind == mesh.KindProxyConfig ||
+			subject.planned(extension.Labels()) {
 			continue
 		}
 		effect := effectOther

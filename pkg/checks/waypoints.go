@@ -33,7 +33,7 @@ func waypointMissing() Check {
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, user := range subject.Snapshot.WaypointUsers(subject.Namespace) {
-				if _, found := subject.Snapshot.Gateway(user.Namespace, user.Name); found {
+				if _, found := subject.Snapshot.Gateway(user.Namespace, user.Name); found || subject.deployed(user.Namespace, user.Name) {
 					continue
 				}
 				finding := Finding{
@@ -87,6 +87,10 @@ func waypointUnready() Check {
 			var findings []Finding
 			gateways, users := usedWaypoints(subject)
 			for _, gateway := range gateways {
+				if subject.deployed(gateway.Namespace, gateway.Name) {
+					// The plan waits for it.
+					continue
+				}
 				by := some(userNames(users[gateway.Namespace+"/"+gateway.Name]))
 				state := subject.Snapshot.WaypointState(gateway)
 				finding := Finding{

@@ -234,7 +234,7 @@ func selectorsOf(subject Subject) []labelSelector {
 		}
 	}
 	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-		if applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
+		if !subject.planned(policy.Labels) && applies(subject, policy.Namespace, policy.Spec.GetSelector()) {
 			add(securityReference(policy, "AuthorizationPolicy"), "spec.selector", slices.Sorted(maps.Keys(policy.Spec.GetSelector().GetMatchLabels())))
 		}
 	}

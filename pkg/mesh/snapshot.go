@@ -221,6 +221,17 @@ type Extension struct {
 // Targeted says whether the object is attached by targetRefs.
 func (e Extension) Targeted() bool { return len(e.Targets) > 0 }
 
+// Labels are the object's own.
+func (e Extension) Labels() map[string]string {
+	metadata, _ := e.Object["metadata"].(map[string]any)
+	values, _ := metadata["labels"].(map[string]any)
+	labels := map[string]string{}
+	for key, value := range values {
+		labels[key], _ = value.(string)
+	}
+	return labels
+}
+
 // Target is what a targetRef of a policy names: an object of the policy's own
 // namespace, unless it says otherwise.
 type Target struct {

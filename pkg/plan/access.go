@@ -76,6 +76,11 @@ func (e enrolment) summary() *checks.Migration {
 				migration.Fronted = append(migration.Fronted, service.Need.Service)
 			}
 		}
+		if waypoint := one.translation.Waypoint; waypoint != nil {
+			migration.Deployed = append(migration.Deployed, v1alpha1.ObjectReference{
+				APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: waypoint.Namespace, Name: waypoint.Name,
+			})
+		}
 		for _, problem := range one.translation.Problems {
 			migration.Unsolved = append(migration.Unsolved, checks.Unsolved{
 				Object: problem.Object, Field: problem.Field, Message: problem.Message, Remedy: problem.Remedy,
@@ -104,6 +109,13 @@ func comparing(snapshot *mesh.Snapshot, atHand []string) compare.Options {
 		}
 	}
 	var options compare.Options
+	for _, entry := range snapshot.WorkloadEntries() {
+		// Virtual machines keep their sidecars; which account they have is theirs to say.
+		options.Others = append(options.Others, compare.Group{
+			Name: mesh.KindWorkloadEntry + " " + entry.Namespace + "/" + entry.Name, Namespace: entry.Namespace,
+			ServiceAccount: entry.Spec.GetServiceAccount(), Modes: []access.Mode{access.ModeSidecar},
+		})
+	}
 	for _, namespace := range slices.Sorted(maps.Keys(groups)) {
 		slices.Sort(groups[namespace])
 		options.Others = append(options.Others, compare.Group{Namespace: namespace, Modes: groups[namespace]})

@@ -103,6 +103,10 @@ func (r *rollback) deleteCreated(phase v1alpha1.Phase, step v1alpha1.Step) error
 // keeps says whether an object that a run created is to stay, and why.
 func (r *rollback) keeps(created createdObject, live mesh.Object) (v1alpha1.KeptField, bool) {
 	kept := v1alpha1.KeptField{Object: created.object}
+	if r.reliedOn(created.object) {
+		kept.Reason = reasonReliedOn(created.object)
+		return kept, true
+	}
 	if !created.untouched(live) {
 		kept.Reason = "it is not what the run created: somebody has changed it, or made it anew"
 		kept.Expected, kept.Found = differing(created.contents[len(created.contents)-1], live)
@@ -122,6 +126,22 @@ func (r *rollback) keeps(created createdObject, live mesh.Object) (v1alpha1.Kept
 		}
 	}
 	return kept, false
+}
+
+// reliedOn says whether an object is in another namespace that has come to be in
+// ambient mode since: what lets the routes of this one hold there may be all that
+// enforces its policies now.
+func (r *rollback) reliedOn(reference v1alpha1.ObjectReference) bool {
+	in := namespaceOf(reference)
+	if in == r.namespace.Name || in == "" {
+		return false
+	}
+	other, found := r.snapshot.Namespace(in)
+	return found && other.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
+}
+
+func reasonReliedOn(reference v1alpha1.ObjectReference) string {
+	return "namespace " + namespaceOf(reference) + " is in ambient mode by now and relies on it: roll that back first, then this again"
 }
 
 // differing are the specs of an object as it was written and as it is, where

@@ -31,6 +31,9 @@ func handovers(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 		if !found || name == namespace.Name {
 			return own, nil, &translate.OptionError{Text: fmt.Sprintf("there is no other namespace %q to include", name)}
 		}
+		if slices.Contains(snapshot.RootNamespaces(), name) {
+			return own, nil, &translate.OptionError{Text: fmt.Sprintf("namespace %q is Istio's own and cannot be included", name)}
+		}
 		translation, err := translate.Namespace(snapshot, other, translate.Options{
 			RoutingOnly: true, Replicas: options.Translation.Replicas, Waypoint: options.Translation.Waypoint,
 		})
@@ -158,7 +161,7 @@ func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
 // moved, as it is to be in the end.
 func (e enrolment) policies(h handover) []translate.Object {
 	objects := slices.Clone(h.translation.Before)
-	if e.moving() {
+	if h.prefix != "" || e.moving() {
 		return objects
 	}
 	for i := range objects {
@@ -215,7 +218,7 @@ func (e enrolment) activateWaypoints(h handover) ([]v1alpha1.Step, error) {
 		if err := e.state.changes(&step, reference, labelEdits(service.Labels)); err != nil {
 			return nil, err
 		}
-		targets := append([]v1alpha1.ObjectReference{reference}, references(attachedTo(h.translation.Before, reference))...)
+		targets := append([]v1alpha1.ObjectReference{reference}, judged(attachedTo(h.translation.Before, reference))...)
 		switch {
 		case service.WaypointName == "":
 		case len(h.translation.NamespaceLabels) > 0:
@@ -236,10 +239,13 @@ func (e enrolment) activateWaypoints(h handover) ([]v1alpha1.Step, error) {
 	return appendStep(steps, step), nil
 }
 
-func references(objects []translate.Object) []v1alpha1.ObjectReference {
+// judged are the objects of which istiod says whether they hold at a waypoint.
+func judged(objects []translate.Object) []v1alpha1.ObjectReference {
 	var all []v1alpha1.ObjectReference
 	for _, object := range objects {
-		all = append(all, object.Reference)
+		if object.Reference.Kind == mesh.KindAuthorizationPolicy {
+			all = append(all, object.Reference)
+		}
 	}
 	return all
 }

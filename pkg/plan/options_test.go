@@ -26,7 +26,7 @@ func TestOptionsValidate(t *testing.T) {
 		{name: "no such choice", options: plan.Options{Translation: translate.Options{MixedCallers: "allow"}}, want: `"allow" for mixed callers`},
 		{name: "added and skipped", options: plan.Options{Translation: translate.Options{Add: []string{"cart"}, Skip: []string{"cart"}}}, want: `service "cart"`},
 		{name: "fewer than no replicas", options: plan.Options{Translation: translate.Options{Replicas: -1}}, want: "-1 replicas"},
-		{name: "a namespace in a name", options: plan.Options{Translation: translate.Options{Waypoint: "a/b"}}, want: `waypoint "a/b"`},
+		{name: "a namespace in a name", options: plan.Options{Translation: translate.Options{Waypoint: "a/b"}}, want: `"a/b" cannot be the name of a waypoint`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -333,6 +333,10 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 		r.gone(reference)
 		return nil
 	}
+	if r.reliedOn(reference) {
+		r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reasonReliedOn(reference)})
+		return nil
+	}
 	if err := r.state.changes(&step, reference, r.edits(phase, reference, object, true)); err != nil {
 		return err
 	}
@@ -379,6 +383,10 @@ func (r *rollback) restoring(phase v1alpha1.Phase, step *v1alpha1.Step) error {
 		object, found := r.snapshot.Object(reference)
 		if !found {
 			r.gone(reference)
+			continue
+		}
+		if r.reliedOn(reference) {
+			r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reasonReliedOn(reference)})
 			continue
 		}
 		if err := r.state.changes(step, reference, r.edits(phase, reference, object, true)); err != nil {

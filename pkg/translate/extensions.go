@@ -53,6 +53,10 @@ func (t *translator) proxyExtension(extension mesh.Extension) {
 		return
 	}
 	t.translation.Carried[extension.Reference] = true
+	t.translation.Losses = append(t.translation.Losses, Loss{
+		Object: extension.Reference, Field: extension.EffectiveField(), Security: true,
+		Message: "it runs at the waypoint only: calls that pass by it, of callers with sidecars or to a pod's own address, are no longer seen by it",
+	})
 	spec, _ := extension.Object["spec"].(map[string]any)
 	matches, _ := spec["match"].([]any)
 	for i, item := range matches {

@@ -3,7 +3,8 @@ package translate
 import (
 	"fmt"
 	"slices"
-	"strings"
+
+	"k8s.io/apimachinery/pkg/util/validation"
 )
 
 // Scope is what names a waypoint.
@@ -93,8 +94,8 @@ func (o Options) Validate() error {
 	if o.Replicas < 0 {
 		return fmt.Errorf("a waypoint cannot have %d replicas", o.Replicas)
 	}
-	if strings.Contains(o.Waypoint, "/") {
-		return fmt.Errorf("waypoint %q is a name without its namespace", o.Waypoint)
+	if problems := validation.IsDNS1035Label(o.Waypoint); o.Waypoint != "" && len(problems) > 0 {
+		return fmt.Errorf("%q cannot be the name of a waypoint: it is that of a Service, too, which has letters, digits and hyphens, 63 at most", o.Waypoint)
 	}
 	return nil
 }

@@ -29,6 +29,9 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 	var all []pods
 	known := map[string]pods{}
 	for _, workload := range snapshot.Workloads(namespace.Name) {
+		if waypointPods(workload.Template.Labels) {
+			continue
+		}
 		one := ofWorkload(snapshot, namespace, workload)
 		all = append(all, one)
 		for _, pod := range snapshot.PodsOf(workload) {
@@ -36,7 +39,7 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 		}
 	}
 	for _, pod := range snapshot.Pods(namespace.Name) {
-		if !pod.Live() {
+		if !pod.Live() || waypointPods(pod.Labels) {
 			continue
 		}
 		one, controlled := known[pod.Name]
@@ -48,6 +51,12 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 		all = append(all, one)
 	}
 	return all
+}
+
+// waypointPods says whether pods are waypoints, which no selector of a policy
+// concerns (istio pilot/pkg/model/policyattachment.go).
+func waypointPods(labels map[string]string) bool {
+	return labels[label.GatewayManaged.Name] == "istio.io-mesh-controller"
 }
 
 func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh.Workload) pods {

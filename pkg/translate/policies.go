@@ -377,6 +377,10 @@ func (t *translator) addGuard(origin v1alpha1.ObjectReference, selector map[stri
 	if t.options.RoutingOnly || !selectsAny(selector, t.moving) {
 		return
 	}
+	if i := slices.IndexFunc(t.pods, func(one pods) bool { return one.proxy && mesh.SelectsLabels(moved(selector), one.labels) }); i >= 0 {
+		t.problem(origin, "spec.selector", "what keeps direct calls narrow would reach "+t.pods[i].name+", a gateway: both refuse injection by the same label",
+			"select the pods that the policy is for by a label that the gateway does not have")
+	}
 	kind := "guard"
 	if spec.GetAction() == securityv1beta1.AuthorizationPolicy_ALLOW {
 		kind = "layer4"

@@ -66,6 +66,7 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	t.authentication()
 	t.extensions()
 	t.routing()
+	t.bypasses()
 	t.collisions()
 	return *t.translation, t.err
 }

@@ -2,6 +2,7 @@ package translate
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -25,6 +26,9 @@ const (
 // waypoints decides which services get a waypoint, and which one.
 func (t *translator) waypoints() error {
 	needs := t.snapshot.WaypointNeeds(t.namespace)
+	if _, found := t.snapshot.Namespace(t.options.WaypointNamespace); !found {
+		return &OptionError{Text: fmt.Sprintf("there is no namespace %q for the waypoint", t.options.WaypointNamespace)}
+	}
 	for _, name := range slices.Concat(t.options.Skip, t.options.Add) {
 		if _, found := t.service(name); !found {
 			return &OptionError{fmt.Sprintf("there is no Service %s/%s to skip or to add a waypoint for", t.namespace.Name, name)}
@@ -75,6 +79,10 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 		return
 	}
 	if gateway, uses := t.snapshot.WaypointOf(need.Labels, t.namespace); uses {
+		if service != nil && slices.Contains(t.options.Skip, service.Name) {
+			t.err = errors.Join(t.err, &OptionError{Text: fmt.Sprintf("Service %s uses waypoint %s/%s already and cannot be skipped: remove its label first",
+				service.Name, gateway.Namespace, gateway.Name)})
+		}
 		front.waypoint = gateway.Namespace + "/" + gateway.Name
 		t.fronted = append(t.fronted, front)
 		t.carry(need)
@@ -93,6 +101,11 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 			t.loseNeed(need, "it is skipped")
 		}
 		t.optOut(need, byNamespace)
+	case !added && need.Labels[label.IoIstioUseWaypoint.Name] == mesh.DataplaneNone:
+		if needed {
+			t.skipped = append(t.skipped, front)
+			t.loseNeed(need, "its label "+label.IoIstioUseWaypoint.Name+" says none")
+		}
 	case !t.usable(need, service):
 		if needed || added {
 			t.skipped = append(t.skipped, front)
@@ -228,7 +241,7 @@ func (t *translator) ingressLabels(need mesh.ServiceNeed) map[string]string {
 		return labels
 	}
 	if slices.ContainsFunc(need.Reasons, func(reason mesh.Reason) bool {
-		return (reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT) && !t.oursAt(reason.Object)
+		return (reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT || reason.Kind == mesh.NeedExtension) && !t.oursAt(reason.Object)
 	}) {
 		labels[label.IoIstioIngressUseWaypoint.Name] = "true"
 	}
@@ -285,7 +298,11 @@ func (t *translator) wantWaypoint() {
 		Namespace: t.options.WaypointNamespace, Name: t.options.Waypoint,
 		Principal: t.principalOf(t.options.WaypointNamespace, t.options.Waypoint),
 	}
-	if gateway, found := t.snapshot.Gateway(waypoint.Namespace, waypoint.Name); !found || ours(gateway.Labels) {
+	gateway, found := t.snapshot.Gateway(waypoint.Namespace, waypoint.Name)
+	// One that another namespace's run has made is used as it is, or not at all: its
+	// owner relies on how it is.
+	own := found && ours(gateway.Labels) && gateway.Annotations[v1alpha1.OriginLabel] == t.namespace.Reference().String()
+	if !found || own && t.options.Replicas > 0 {
 		waypoint.Objects = t.waypointObjects()
 	}
 	t.translation.Waypoint = waypoint

@@ -23,8 +23,12 @@ type Stage struct {
 
 // Group is callers of other namespaces, whose service accounts are not known.
 type Group struct {
+	// Name is what messages call them; empty for all callers of a namespace.
+	Name      string
 	Namespace string
-	Modes     []access.Mode
+	// ServiceAccount is empty where it is not known.
+	ServiceAccount string
+	Modes          []access.Mode
 }
 
 // Options are what a comparison needs besides the stages.
@@ -147,7 +151,7 @@ func (c *Comparison) addParticipants() {
 		// nothing of those in another.
 		for _, mode := range group.Modes {
 			c.participants = append(c.participants, &participant{
-				name: "Namespace " + group.Namespace, identity: access.Identity{Namespace: group.Namespace}, modes: [][]access.Mode{{mode}},
+				name: cmp.Or(group.Name, "Namespace "+group.Namespace), identity: access.Identity{Namespace: group.Namespace, ServiceAccount: group.ServiceAccount}, modes: [][]access.Mode{{mode}},
 			})
 		}
 	}
@@ -213,6 +217,10 @@ func (c *Comparison) describe(one *subject) {
 			one.addTargets(server, &atoms)
 		}
 	}
+	// Containers need not declare the ports that they listen on.
+	for _, port := range atoms.Ports() {
+		one.addTarget(target{nil, port})
+	}
 	var total int
 	var complete bool
 	one.requests, total, complete = atoms.Requests(c.options.Limit)
@@ -231,24 +239,25 @@ func (c *Comparison) describe(one *subject) {
 
 // addTargets are the ports of the Services in front of a server, and its own.
 func (s *subject) addTargets(server *access.Server, atoms *classes.Atoms) {
-	add := func(one target) {
-		same := func(other target) bool {
-			return one.port == other.port && (one.service == nil) == (other.service == nil) && (one.service == nil || *one.service == *other.service)
-		}
-		if !slices.ContainsFunc(s.targets, same) {
-			s.targets = append(s.targets, one)
-		}
-	}
 	for _, service := range server.Services() {
 		atoms.AddHost(service.Reference.Name)
 		for _, port := range service.Ports {
 			if port.Protocol != access.ProtocolUDP {
-				add(target{&service.Reference, port.Port})
+				s.addTarget(target{&service.Reference, port.Port})
 			}
 		}
 	}
 	for _, port := range server.Ports {
-		add(target{nil, port})
+		s.addTarget(target{nil, port})
+	}
+}
+
+func (s *subject) addTarget(one target) {
+	same := func(other target) bool {
+		return one.port == other.port && (one.service == nil) == (other.service == nil) && (one.service == nil || *one.service == *other.service)
+	}
+	if !slices.ContainsFunc(s.targets, same) {
+		s.targets = append(s.targets, one)
 	}
 }
 
@@ -281,7 +290,9 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 			populated[member.identity.Namespace] = true
 		}
 		for _, identity := range atoms.Possible(member.identity, domains) {
-			put(identity, member)
+			if member.workload.Name != "" || !c.isWaypoint(identity) {
+				put(identity, member)
+			}
 		}
 	}
 	for _, identity := range atoms.Identities(nil, domains) {

@@ -112,7 +112,7 @@ func (s *subject) call(server *access.Server, at row) (access.Call, bool) {
 		call.Caller.Identity = access.Identity{}
 	}
 	if of.service == nil {
-		return call, slices.Contains(server.Ports, of.port)
+		return call, true
 	}
 	call.Service = s.service(server, of)
 	return call, call.Service != nil

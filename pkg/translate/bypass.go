@@ -1,0 +1,145 @@
+package translate
+
+import (
+	"fmt"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// bypasses are routes of services behind the waypoint that lead to other services:
+// the waypoint decides by the policies of the service that was called and then calls
+// the pods of the other one by its own identity, which they admit (istio
+// pilot/pkg/networking/core/listener_waypoint.go: a route's cluster is chosen after
+// the filters of the called service). A sidecar sent such a call with the caller's
+// identity, and the other service's policies decided.
+func (t *translator) bypasses() {
+	for _, service := range t.fronted {
+		if service.reference.Kind != mesh.KindService {
+			continue
+		}
+		for _, virtualService := range t.snapshot.VirtualServices() {
+			if !mesh.BindsMesh(&virtualService.Spec) || !t.heeded(virtualService.Namespace) ||
+				!means(virtualService.Spec.GetHosts(), virtualService.Namespace, service.reference.Namespace, service.reference.Name) {
+				continue
+			}
+			object := v1alpha1.ObjectReference{
+				APIVersion: networkingVersion, Kind: mesh.KindVirtualService, Namespace: virtualService.Namespace, Name: virtualService.Name,
+			}
+			for _, to := range t.snapshot.AllServices() {
+				if means(destinations(&virtualService.Spec), virtualService.Namespace, to.Namespace, to.Name) {
+					t.bypass(object, service, to)
+				}
+			}
+		}
+		for _, route := range t.snapshot.Routes() {
+			if routesFor(route, service.reference) {
+				t.bypassByRoute(route, service)
+			}
+		}
+	}
+}
+
+func means(hosts []string, written, namespace, name string) bool {
+	for _, host := range hosts {
+		if mesh.HostMeans(host, written, name, namespace) {
+			return true
+		}
+	}
+	return false
+}
+
+// destinations are the hosts that a VirtualService leads calls to.
+func destinations(spec *networkingv1alpha3.VirtualService) []string {
+	var hosts []string
+	for _, http := range spec.GetHttp() {
+		for _, route := range http.GetRoute() {
+			hosts = append(hosts, route.GetDestination().GetHost())
+		}
+	}
+	for _, tcp := range spec.GetTcp() {
+		for _, route := range tcp.GetRoute() {
+			hosts = append(hosts, route.GetDestination().GetHost())
+		}
+	}
+	for _, tls := range spec.GetTls() {
+		for _, route := range tls.GetRoute() {
+			hosts = append(hosts, route.GetDestination().GetHost())
+		}
+	}
+	return hosts
+}
+
+// routesFor says whether a route has a Service for its parent.
+func routesFor(route mesh.Route, service v1alpha1.ObjectReference) bool {
+	for _, parent := range route.Parents {
+		namespace := route.Reference.Namespace
+		if parent.Namespace != nil {
+			namespace = string(*parent.Namespace)
+		}
+		if parent.Kind != nil && *parent.Kind == mesh.KindService && namespace == service.Namespace && string(parent.Name) == service.Name {
+			return true
+		}
+	}
+	return false
+}
+
+func (t *translator) bypassByRoute(route mesh.Route, service *fronted) {
+	for _, backend := range route.Backends {
+		if backend.Kind != nil && *backend.Kind != mesh.KindService {
+			continue
+		}
+		namespace := route.Reference.Namespace
+		if backend.Namespace != nil {
+			namespace = string(*backend.Namespace)
+		}
+		for _, to := range t.snapshot.Services(namespace) {
+			if to.Name == string(backend.Name) {
+				t.bypass(route.Reference, service, to)
+			}
+		}
+	}
+}
+
+// bypass is a problem where the pods of the other service have a policy that the
+// called one does not.
+func (t *translator) bypass(route v1alpha1.ObjectReference, called *fronted, to corev1.Service) {
+	if to.Namespace == called.reference.Namespace && to.Name == called.reference.Name {
+		return
+	}
+	policy := t.uncovered(called, to)
+	if policy == "" {
+		return
+	}
+	t.problem(route, "spec", fmt.Sprintf("it leads calls for Service %s to Service %s/%s, and the waypoint would not ask %s, which decides them today",
+		called.reference.Name, to.Namespace, to.Name, policy), "let callers call that Service itself, or attach the policy to both")
+}
+
+// uncovered is a policy for the pods of a service that does not reach those of the
+// one that is called. Of other namespaces the pods are not known: any policy there
+// counts.
+func (t *translator) uncovered(called *fronted, to corev1.Service) string {
+	behind := t.selected(&to)
+	decides := func(namespace string, selector map[string]string) bool {
+		if to.Namespace != t.namespace.Name {
+			return namespace == to.Namespace
+		}
+		return t.inReach(namespace) && selectsAny(selector, behind) && !selectsAny(selector, called.pods)
+	}
+	for _, policy := range t.snapshot.AuthorizationPolicies() {
+		if !ours(policy.Labels) && len(mesh.TargetsOf(&policy.Spec)) == 0 && !dryRun(policy) &&
+			policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_AUDIT && decides(policy.Namespace, policy.Spec.GetSelector().GetMatchLabels()) {
+			return authorizationReference(policy).String()
+		}
+	}
+	for _, extension := range t.snapshot.Extensions() {
+		if extension.Reference.Kind == mesh.KindRequestAuthentication && !extension.Targeted() && !isOurs(extension) &&
+			decides(extension.Reference.Namespace, extension.Selector) {
+			return extension.Reference.String()
+		}
+	}
+	return ""
+}
