@@ -28,7 +28,10 @@ func orderRestarts(steps []v1alpha1.Step, waits []compare.Waits) []checks.Held {
 	held := heldByOthers(waits, pending)
 	order := make([]v1alpha1.Step, 0, len(restarting))
 	for len(order) < len(restarting) {
-		next := nextRestart(restarting, waits, pending)
+		next := nextRestart(restarting, waits, pending, true)
+		if next < 0 {
+			next = nextRestart(restarting, waits, pending, false)
+		}
 		if next < 0 {
 			cycle := heldByEachOther(waits, pending)
 			held = append(held, cycle...)
@@ -54,11 +57,19 @@ func restarted(step v1alpha1.Step) v1alpha1.ObjectReference {
 	return step.Gate.Workloads[0]
 }
 
-// nextRestart is the first workload that waits for none that is pending.
-func nextRestart(steps []v1alpha1.Step, waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool) int {
+// nextRestart is the first workload that waits for none that is pending, and, heeding
+// that, had better come after none.
+func nextRestart(steps []v1alpha1.Step, waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool, heeding bool) int {
 	return slices.IndexFunc(steps, func(step v1alpha1.Step) bool {
 		workload := restarted(step)
-		return pending[workload] && len(pendingCallers(waits, workload, pending)) == 0
+		return pending[workload] && len(pendingCallers(waits, workload, pending)) == 0 && (!heeding || !comesAfter(waits, workload, pending))
+	})
+}
+
+// comesAfter says whether a workload had better come after one that is pending.
+func comesAfter(waits []compare.Waits, workload v1alpha1.ObjectReference, pending map[v1alpha1.ObjectReference]bool) bool {
+	return slices.ContainsFunc(waits, func(one compare.Waits) bool {
+		return one.Workload == workload && slices.ContainsFunc(one.After, func(other v1alpha1.ObjectReference) bool { return pending[other] })
 	})
 }
 

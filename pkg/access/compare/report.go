@@ -202,6 +202,9 @@ type Waits struct {
 	// For are workloads of the states; Others callers that do not move.
 	For    []v1alpha1.ObjectReference
 	Others []string
+	// After are workloads that had better move before it: what calls of theirs to
+	// headless Services lose meanwhile is mTLS, whatever policies say.
+	After []v1alpha1.ObjectReference
 }
 
 // Waits finds for each workload whom it has to wait for.
@@ -213,8 +216,11 @@ func (c *Comparison) Waits() []Waits {
 		for caller, class := range one.callers {
 			for _, member := range class.members {
 				moves := member.workload.Name != "" && !slices.Equal(member.at(0), member.at(last))
+				waitsFor, after := c.waitsFor(one, last, caller, member)
 				switch {
-				case !c.waitsFor(one, last, caller, member, moves):
+				case !waitsFor && after && moves && member.workload != one.workload:
+					waits.After = append(waits.After, member.workload)
+				case !waitsFor:
 				case moves:
 					waits.For = append(waits.For, member.workload)
 				case !slices.Contains(waits.Others, member.name):
@@ -222,7 +228,7 @@ func (c *Comparison) Waits() []Waits {
 				}
 			}
 		}
-		if len(waits.For)+len(waits.Others) > 0 {
+		if len(waits.For)+len(waits.Others)+len(waits.After) > 0 {
 			slices.Sort(waits.Others)
 			all = append(all, waits)
 		}
@@ -230,20 +236,25 @@ func (c *Comparison) Waits() []Waits {
 	return all
 }
 
-// waitsFor says whether a caller that has not moved would be decided about
-// differently. Calls to a pod's own address, and of callers outside the mesh, are
-// not waited for: nobody knows of them when they end. A headless Service waits for
-// callers that move only: what the others lose, which is mTLS, they lose whatever the
-// policies say, and a check of its own says so.
-func (c *Comparison) waitsFor(one *subject, last, caller int, member *participant, moves bool) bool {
+// waitsFor says whether calls of a caller that has not moved would be decided
+// differently; after says so of those to headless Services alone. Calls to a pod's
+// own address, and of callers outside the mesh, are not waited for: nobody knows of
+// them when they end.
+func (c *Comparison) waitsFor(one *subject, last, caller int, member *participant) (waitsFor, after bool) {
 	passing := slices.DeleteFunc(slices.Clone(member.at(0)), func(mode access.Mode) bool { return mode != access.ModeSidecar && mode != access.ModeGateway })
 	if len(passing) == 0 || len(one.servers[0]) == 0 {
-		return false
+		return false, false
 	}
-	return slices.ContainsFunc(c.differences(one, last, caller, passing, passing, nil), func(of difference) bool {
-		to := one.targets[of.target]
-		return to.service != nil && (moves || !one.headless(to))
-	})
+	for _, of := range c.differences(one, last, caller, passing, passing, nil) {
+		switch to := one.targets[of.target]; {
+		case to.service == nil:
+		case one.headless(to):
+			after = true
+		default:
+			waitsFor = true
+		}
+	}
+	return waitsFor, after
 }
 
 // headless says whether a target is a headless Service.
