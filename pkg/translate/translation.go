@@ -13,7 +13,7 @@ type Translation struct {
 	// Services are those that a waypoint stands in front of once the namespace is
 	// moved, by kind and name: those that use one already included.
 	Services []ServiceWaypoint
-	// NamespaceWaypoint are labels that the namespace gets where it names the
+	// NamespaceLabels are those that the namespace gets where it names the
 	// waypoint.
 	NamespaceLabels map[string]string
 	// Before are the objects that have to be there before a waypoint takes traffic.
@@ -34,8 +34,6 @@ type Translation struct {
 // Waypoint is a waypoint that is to be used.
 type Waypoint struct {
 	Namespace, Name string
-	// Principal is its identity as policies write it.
-	Principal string
 	// Objects are what makes it; empty where it exists already.
 	Objects []Object
 }

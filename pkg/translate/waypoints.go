@@ -294,10 +294,7 @@ func (t *translator) wantWaypoint() {
 	if t.translation.Waypoint != nil {
 		return
 	}
-	waypoint := &Waypoint{
-		Namespace: t.options.WaypointNamespace, Name: t.options.Waypoint,
-		Principal: t.principalOf(t.options.WaypointNamespace, t.options.Waypoint),
-	}
+	waypoint := &Waypoint{Namespace: t.options.WaypointNamespace, Name: t.options.Waypoint}
 	gateway, found := t.snapshot.Gateway(waypoint.Namespace, waypoint.Name)
 	// One that another namespace's run has made is used as it is, or not at all: its
 	// owner relies on how it is.

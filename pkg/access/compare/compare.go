@@ -10,7 +10,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/classes"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
 // Stage is the mesh after a step, or during one. The states of all stages come from
@@ -48,10 +47,9 @@ const DefaultLimit = 20_000
 
 // Comparison compares stages with the first of them.
 type Comparison struct {
-	stages  []Stage
-	options Options
-	servers []*subject
-	// modes are the modes of each participant, stage by stage.
+	stages       []Stage
+	options      Options
+	servers      []*subject
 	participants []*participant
 	compared     int
 	incomplete   []string
@@ -326,12 +324,4 @@ func (s *subject) service(server *access.Server, of target) *access.Service {
 		}
 	}
 	return nil
-}
-
-// shortName is a workload as kubectl writes it.
-func shortName(reference v1alpha1.ObjectReference) string {
-	if reference.Kind == mesh.KindPod {
-		return "pod/" + reference.Name
-	}
-	return strings.ToLower(reference.Kind) + "/" + reference.Name
 }

@@ -264,6 +264,3 @@ func (s *subject) headless(of target) bool {
 		return service != nil && service.Headless
 	})
 }
-
-// Name is a workload as messages name it.
-func Name(reference v1alpha1.ObjectReference) string { return shortName(reference) }
