@@ -222,14 +222,19 @@ type Extension struct {
 func (e Extension) Targeted() bool { return len(e.Targets) > 0 }
 
 // Labels are the object's own.
-func (e Extension) Labels() map[string]string {
+func (e Extension) Labels() map[string]string { return e.texts("labels") }
+
+// Annotations are the object's own.
+func (e Extension) Annotations() map[string]string { return e.texts("annotations") }
+
+func (e Extension) texts(field string) map[string]string {
 	metadata, _ := e.Object["metadata"].(map[string]any)
-	values, _ := metadata["labels"].(map[string]any)
-	labels := map[string]string{}
+	values, _ := metadata[field].(map[string]any)
+	texts := map[string]string{}
 	for key, value := range values {
-		labels[key], _ = value.(string)
+		texts[key], _ = value.(string)
 	}
-	return labels
+	return texts
 }
 
 // Target is what a targetRef of a policy names: an object of the policy's own

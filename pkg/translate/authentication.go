@@ -4,7 +4,6 @@ import (
 	"maps"
 	"slices"
 
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"google.golang.org/protobuf/proto"
 	securityv1beta1 "istio.io/api/security/v1beta1"
@@ -37,12 +36,6 @@ func (t *translator) authentication() {
 			t.guardTokens(extension)
 		}
 	}
-}
-
-func isOurs(extension mesh.Extension) bool {
-	fields, _ := extension.Object["metadata"].(map[string]any)
-	labels, _ := fields["labels"].(map[string]any)
-	return labels[v1alpha1.OriginLabel] != nil
 }
 
 // copyAuthentication attaches copies. While sidecars behind the waypoint check

@@ -68,6 +68,7 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	t.routing()
 	t.bypasses()
 	t.collisions()
+	t.leftovers()
 	return *t.translation, t.err
 }
 

@@ -1,0 +1,49 @@
+package translate
+
+import (
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// leftovers are policies that earlier runs have made and that nothing asks for any
+// more: what they were made from is gone, or other options were chosen. They go on
+// to hold, and whoever deleted the original does not expect that.
+func (t *translator) leftovers() {
+	if t.options.RoutingOnly {
+		return
+	}
+	wanted := map[v1alpha1.ObjectReference]bool{}
+	for _, object := range t.translation.Before {
+		wanted[unversioned(object.Reference)] = true
+	}
+	for _, policy := range t.snapshot.AuthorizationPolicies() {
+		if reference := authorizationReference(policy); policy.Namespace == t.namespace.Name && ours(policy.Labels) && !wanted[unversioned(reference)] {
+			t.leftover(reference, policy.Annotations[v1alpha1.OriginLabel])
+		}
+	}
+	for _, extension := range t.snapshot.Extensions() {
+		if extension.Reference.Namespace == t.namespace.Name && isOurs(extension) && !wanted[unversioned(extension.Reference)] {
+			t.leftover(extension.Reference, extension.Annotations()[v1alpha1.OriginLabel])
+		}
+	}
+}
+
+func (t *translator) leftover(object v1alpha1.ObjectReference, origin string) {
+	from := ""
+	if origin != "" {
+		from = " from " + origin
+	}
+	t.translation.Losses = append(t.translation.Losses, Loss{
+		Object: object, Field: "metadata.labels[" + v1alpha1.OriginLabel + "]",
+		Message: "an earlier run has made it" + from + ", and nothing asks for it with these options: it goes on to hold until somebody deletes it",
+	})
+}
+
+// unversioned names an object whichever version of its kind it is read in.
+func unversioned(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
+	reference.APIVersion = ""
+	return reference
+}
+
+// isOurs says whether an extension was made by a run.
+func isOurs(extension mesh.Extension) bool { return ours(extension.Labels()) }
