@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // mixed are objects of many kinds that checks have something to say of.
@@ -62,6 +63,20 @@ spec:
 // as it is.
 func TestADumpSaysWhatItsClusterSays(t *testing.T) {
 	c := shared
+	// What tests before it have deleted is still on its way out, and pods there are
+	// callers.
+	c.eventually(t, "namespaces that are being deleted to be gone", func(ctx context.Context) error {
+		list, err := c.kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{})
+		if err != nil {
+			return err
+		}
+		for _, namespace := range list.Items {
+			if namespace.DeletionTimestamp != nil {
+				return fmt.Errorf("namespace %s is being deleted", namespace.Name)
+			}
+		}
+		return nil
+	})
 	for namespace, labels := range map[string]map[string]string{
 		"dumped-label": {"istio-injection": "enabled"}, "dumped-rev": {"istio.io/rev": "canary"}, "dumped-outside": nil,
 	} {
