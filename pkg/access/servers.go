@@ -186,7 +186,7 @@ func (g *grouping) tunnels(revision string, annotations map[string]string) bool 
 
 // isWaypoint says whether labels are those of a waypoint's pods.
 func (g *grouping) isWaypoint(labels map[string]string) bool {
-	if labels[label.GatewayManaged.Name] == "istio.io-mesh-controller" {
+	if mesh.IsWaypointPod(labels) {
 		return true
 	}
 	name := labels[label.IoK8sNetworkingGatewayGatewayName.Name]
@@ -231,7 +231,7 @@ func (s *Server) declare(ports []corev1.ContainerPort) {
 		if port.Protocol == corev1.ProtocolUDP {
 			continue
 		}
-		number := portNumber(port.ContainerPort)
+		number := mesh.PortNumber(port.ContainerPort)
 		s.Ports = append(s.Ports, number)
 		if port.Name != "" {
 			s.NamedPorts[port.Name] = number

@@ -5,7 +5,6 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -55,72 +54,16 @@ func serviceOf(object *corev1.Service) *Service {
 }
 
 func servicePortOf(port corev1.ServicePort) ServicePort {
-	protocol, tls := protocolOf(port)
-	made := ServicePort{Port: portNumber(port.Port), Target: portNumber(port.Port), Protocol: protocol, TLS: tls}
+	protocol, tls := mesh.PortProtocol(port)
+	made := ServicePort{Port: mesh.PortNumber(port.Port), Target: mesh.PortNumber(port.Port), Protocol: protocol, TLS: tls}
 	switch {
 	case port.TargetPort.StrVal != "":
 		made.Target, made.TargetName = 0, port.TargetPort.StrVal
 	case port.TargetPort.IntVal != 0:
-		made.Target = portNumber(port.TargetPort.IntVal)
+		made.Target = mesh.PortNumber(port.TargetPort.IntVal)
 	}
 	return made
 }
-
-// portNumber takes what is no port for none.
-func portNumber(port int32) uint32 {
-	if port < 0 {
-		return 0
-	}
-	return uint32(port)
-}
-
-// protocolOf says what istiod takes a port of a Service to carry, and whether that
-// is TLS: what appProtocol says, or else its name up to the first hyphen (istio
-// pkg/config/kube/conversion.go, ConvertProtocol).
-func protocolOf(port corev1.ServicePort) (Protocol, bool) {
-	if port.Protocol == corev1.ProtocolUDP {
-		return ProtocolUDP, false
-	}
-	name := port.Name
-	if port.AppProtocol != nil {
-		name = *port.AppProtocol
-		switch name {
-		case "kubernetes.io/h2c", "kubernetes.io/ws":
-			return ProtocolHTTP, false
-		case "kubernetes.io/wss":
-			return ProtocolTCP, true
-		}
-	}
-	name = strings.ToLower(name)
-	if strings.HasPrefix(name, "grpc-web") {
-		return ProtocolHTTP, false
-	}
-	name, _, _ = strings.Cut(name, "-")
-	switch name {
-	case "http", "http2", "http_proxy", "grpc":
-		return ProtocolHTTP, false
-	case "https", "tls":
-		return ProtocolTCP, true
-	case "tcp", "mongo", "redis", "mysql":
-		return ProtocolTCP, false
-	case "udp":
-		return ProtocolUDP, false
-	}
-	switch port.Port {
-	case portSMTP, portDNS, portMySQL, portMongoDB:
-		return ProtocolTCP, false
-	}
-	return ProtocolUndeclared, false
-}
-
-// Ports on which the server speaks first, which istiod does not listen to for
-// what they carry.
-const (
-	portSMTP    = 25
-	portDNS     = 53
-	portMySQL   = 3306
-	portMongoDB = 27017
-)
 
 // ingressUsesWaypoint reads the Service's label, or else its namespace's (istio
 // ambient/services.go, ingressUseWaypointFromLabels).

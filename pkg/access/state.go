@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
 // State is the mesh at one instant, as far as it decides calls to the servers of
@@ -126,14 +127,14 @@ func (s *Service) port(number uint32) (ServicePort, bool) {
 }
 
 // Protocol is what istiod takes a port to carry.
-type Protocol string
+type Protocol = mesh.Protocol
 
 // The protocols. An undeclared one is told from what the caller sends.
 const (
-	ProtocolHTTP       Protocol = "HTTP"
-	ProtocolTCP        Protocol = "TCP"
-	ProtocolUndeclared Protocol = "undeclared"
-	ProtocolUDP        Protocol = "UDP"
+	ProtocolHTTP       = mesh.ProtocolHTTP
+	ProtocolTCP        = mesh.ProtocolTCP
+	ProtocolUndeclared = mesh.ProtocolUndeclared
+	ProtocolUDP        = mesh.ProtocolUDP
 )
 
 // ServicePort is a port of a Service.

@@ -174,22 +174,13 @@ func containerPorts(spec corev1.PodSpec) []uint32 {
 	var ports []uint32
 	for _, container := range slices.Concat(spec.InitContainers, spec.Containers) {
 		for _, port := range container.Ports {
-			number := portNumber(port.ContainerPort)
+			number := mesh.PortNumber(port.ContainerPort)
 			if port.Protocol != corev1.ProtocolUDP && port.Protocol != corev1.ProtocolSCTP && !slices.Contains(ports, number) {
 				ports = append(ports, number)
 			}
 		}
 	}
 	return ports
-}
-
-// portNumber is a port as PeerAuthentications write it. The API server admits no
-// negative one.
-func portNumber(port int32) uint32 {
-	if port < 0 {
-		return 0
-	}
-	return uint32(port)
 }
 
 // lostConfig says what annotation proxy.istio.io/config sets that ends.

@@ -85,7 +85,7 @@ func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 		for _, finding := range check.findings(subject, blocked) {
 			result := v1alpha1.CheckResult{
 				ID: check.ID, Category: check.Category, Severity: check.Severity, Status: finding.Status,
-				Object: finding.Object, Field: line(finding.Field), Message: line(finding.Message), Remedy: line(finding.Remedy),
+				Object: finding.Object, Field: Line(finding.Field), Message: Line(finding.Message), Remedy: Line(finding.Remedy),
 				Unseen: finding.unseen,
 			}
 			if result.Status != v1alpha1.StatusPass {

@@ -5,10 +5,10 @@ import (
 	"unicode"
 )
 
-// line makes what a finding says one line of text. It may quote what a file holds,
+// Line makes what a finding says, or a table's cell, one line of text. It may quote what a file holds,
 // in which there can be anything: line breaks, or what a terminal takes for
 // commands.
-func line(text string) string {
+func Line(text string) string {
 	return strings.Map(func(r rune) rune {
 		if unicode.IsControl(r) {
 			return ' '

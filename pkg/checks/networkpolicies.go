@@ -60,7 +60,7 @@ const portDNS = 53
 // isWaypoint says whether labels are those that istiod gives to waypoints' pods
 // (istio manifests/charts/istio-control/istio-discovery/files/waypoint.yaml).
 func isWaypoint(labels map[string]string) bool {
-	return labels[label.GatewayManaged.Name] == "istio.io-mesh-controller" || labels["gateway.networking.k8s.io/gateway-class-name"] == mesh.WaypointClass
+	return mesh.IsWaypointPod(labels) || labels["gateway.networking.k8s.io/gateway-class-name"] == mesh.WaypointClass
 }
 
 // reachability evaluates the NetworkPolicies of the namespace at hand.

@@ -197,7 +197,7 @@ func listening(subject Subject, selector map[string]string) (known map[uint32]bo
 				continue
 			}
 			for _, port := range service.Spec.Ports {
-				published[portNumber(port.Port)] = service.Name
+				published[mesh.PortNumber(port.Port)] = service.Name
 				for _, target := range targetPorts(port, spec) {
 					known[target] = true
 				}
@@ -226,15 +226,15 @@ func podSpec(pod mesh.Pod) corev1.PodSpec {
 func targetPorts(port corev1.ServicePort, spec corev1.PodSpec) []uint32 {
 	switch {
 	case port.TargetPort.Type == intstr.Int && port.TargetPort.IntVal == 0:
-		return []uint32{portNumber(port.Port)}
+		return []uint32{mesh.PortNumber(port.Port)}
 	case port.TargetPort.Type == intstr.Int:
-		return []uint32{portNumber(port.TargetPort.IntVal)}
+		return []uint32{mesh.PortNumber(port.TargetPort.IntVal)}
 	}
 	var ports []uint32
 	for _, container := range spec.Containers {
 		for _, named := range container.Ports {
 			if named.Name == port.TargetPort.StrVal {
-				ports = append(ports, portNumber(named.ContainerPort))
+				ports = append(ports, mesh.PortNumber(named.ContainerPort))
 			}
 		}
 	}

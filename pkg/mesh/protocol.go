@@ -25,35 +25,48 @@ const (
 var silentPorts = []int32{25, 53, 3306, 27017}
 
 // PortProtocol tells a port's protocol by its appProtocol, or else by its name up to
-// the first hyphen (istio pkg/config/kube/conversion.go, ConvertProtocol).
-func PortProtocol(port corev1.ServicePort) Protocol {
+// the first hyphen, and whether what TCP carries is declared to be TLS (istio
+// pkg/config/kube/conversion.go, ConvertProtocol).
+func PortProtocol(port corev1.ServicePort) (protocol Protocol, tls bool) {
 	if port.Protocol == corev1.ProtocolUDP {
-		return ProtocolUDP
+		return ProtocolUDP, false
 	}
-	name := strings.ToLower(port.Name)
+	name := port.Name
 	if port.AppProtocol != nil {
-		name = strings.ToLower(*port.AppProtocol)
+		name = *port.AppProtocol
 		switch name {
 		case "kubernetes.io/h2c", "kubernetes.io/ws":
-			return ProtocolHTTP
+			return ProtocolHTTP, false
 		case "kubernetes.io/wss":
-			return ProtocolTCP
+			return ProtocolTCP, true
 		}
 	}
+	name = strings.ToLower(name)
 	if strings.HasPrefix(name, "grpc-web") {
-		return ProtocolHTTP
+		return ProtocolHTTP, false
 	}
 	prefix, _, _ := strings.Cut(name, "-")
 	switch prefix {
 	case "http", "http2", "http_proxy", "grpc":
-		return ProtocolHTTP
-	case "tcp", "https", "tls", "mongo", "redis", "mysql":
-		return ProtocolTCP
+		return ProtocolHTTP, false
+	case "https", "tls":
+		return ProtocolTCP, true
+	case "tcp", "mongo", "redis", "mysql":
+		return ProtocolTCP, false
 	case "udp":
-		return ProtocolUDP
+		return ProtocolUDP, false
 	}
 	if slices.Contains(silentPorts, port.Port) {
-		return ProtocolTCP
+		return ProtocolTCP, false
 	}
-	return ProtocolUndeclared
+	return ProtocolUndeclared, false
+}
+
+// PortNumber is a port as policies write it. What is no port, in a file, is 0, which
+// no policy names.
+func PortNumber(port int32) uint32 {
+	if port < 0 {
+		return 0
+	}
+	return uint32(port)
 }

@@ -208,6 +208,16 @@ func (s *Snapshot) WaypointState(gateway gatewayv1.Gateway) v1alpha1.WaypointSta
 // pkg/config/constants).
 var waypointControllers = []string{"istio.io/mesh-controller", "istio.io/agentgateway-waypoint-controller"}
 
+// waypointManager is what istiod writes to label gateway.istio.io/managed of
+// waypoints' pods, Deployments and Services.
+const waypointManager = "istio.io-mesh-controller"
+
+// IsWaypointPod says whether labels are those of what istiod runs for a waypoint
+// (istio manifests/charts/istio-control/istio-discovery/files/waypoint.yaml).
+func IsWaypointPod(labels map[string]string) bool {
+	return labels[label.GatewayManaged.Name] == waypointManager
+}
+
 // The classes of Gateways that istiod makes waypoints of by itself.
 var waypointClasses = []string{WaypointClass, "istio-agentgateway-waypoint"}
 
@@ -322,7 +332,7 @@ func AdmitsFrom(gateway gatewayv1.Gateway, namespace Namespace) bool {
 // not looked at.
 func (s *Snapshot) WaypointOf(labels map[string]string, namespace Namespace) (gatewayv1.Gateway, bool) {
 	// What istiod runs for waypoints and east-west gateways goes through none.
-	if managed := labels[label.GatewayManaged.Name]; managed == "istio.io-mesh-controller" || managed == "istio.io-eastwest-controller" {
+	if managed := labels[label.GatewayManaged.Name]; managed == waypointManager || managed == "istio.io-eastwest-controller" {
 		return gatewayv1.Gateway{}, false
 	}
 	return s.waypointFor(labels, namespace, TrafficService)

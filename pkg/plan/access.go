@@ -127,7 +127,7 @@ func comparing(snapshot *mesh.Snapshot, atHand []string) compare.Options {
 // itself: what it passes on is decided with the call.
 func callerMode(pod mesh.Pod) access.Mode {
 	switch {
-	case pod.Labels[managedLabel] == waypointController:
+	case mesh.IsWaypointPod(pod.Labels):
 		return access.ModeOutside
 	case pod.IsGateway():
 		return access.ModeGateway
@@ -139,11 +139,6 @@ func callerMode(pod mesh.Pod) access.Mode {
 		return access.ModeOutside
 	}
 }
-
-const (
-	managedLabel       = "gateway.istio.io/managed"
-	waypointController = "istio.io-mesh-controller"
-)
 
 // Stages are the mesh as a plan's steps would leave it: before the first of them and
 // after each, and during those that restart something.

@@ -146,7 +146,7 @@ func writeCalls(out io.Writer, group callGroup, all bool) {
 		if change.Alike > 1 {
 			text += fmt.Sprintf(" (%d kinds alike)", change.Alike)
 		}
-		fmt.Fprintf(out, "  - %s\n", wrapped(line(text), 4))
+		fmt.Fprintf(out, "  - %s\n", wrapped(checks.Line(text), 4))
 	}
 	if left := group.changes[len(shown):]; len(left) > 0 {
 		fmt.Fprintf(out, "  - and %s; -o wide shows them\n", count(alikeAll(left), "kind"))

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 )
 
 // StatusStyle is how a status is written.
@@ -38,7 +39,7 @@ func columns[T any](out io.Writer, rows []T, all []column[T], style StatusStyle)
 		}
 		header = append(header, column.heading)
 		for i, row := range rows {
-			cells[i] = append(cells[i], dash(line(column.cell(row))))
+			cells[i] = append(cells[i], dash(checks.Line(column.cell(row))))
 		}
 	}
 	if style.NoHeaders {

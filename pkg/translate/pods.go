@@ -29,7 +29,9 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 	var all []pods
 	known := map[string]pods{}
 	for _, workload := range snapshot.Workloads(namespace.Name) {
-		if waypointPods(workload.Template.Labels) {
+		// Waypoints are none that a policy selects (istio
+		// pilot/pkg/model/policyattachment.go).
+		if mesh.IsWaypointPod(workload.Template.Labels) {
 			continue
 		}
 		one := ofWorkload(snapshot, namespace, workload)
@@ -39,7 +41,7 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 		}
 	}
 	for _, pod := range snapshot.Pods(namespace.Name) {
-		if !pod.Live() || waypointPods(pod.Labels) {
+		if !pod.Live() || mesh.IsWaypointPod(pod.Labels) {
 			continue
 		}
 		one, controlled := known[pod.Name]
@@ -51,12 +53,6 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 		all = append(all, one)
 	}
 	return all
-}
-
-// waypointPods says whether pods are waypoints, which no selector of a policy
-// concerns (istio pilot/pkg/model/policyattachment.go).
-func waypointPods(labels map[string]string) bool {
-	return labels[label.GatewayManaged.Name] == "istio.io-mesh-controller"
 }
 
 func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh.Workload) pods {
@@ -86,7 +82,7 @@ func namedPorts(spec corev1.PodSpec) map[string]uint32 {
 	for _, container := range slices.Concat(spec.Containers, spec.InitContainers) {
 		for _, port := range container.Ports {
 			if port.Name != "" {
-				ports[port.Name] = portNumber(port.ContainerPort)
+				ports[port.Name] = mesh.PortNumber(port.ContainerPort)
 			}
 		}
 	}

@@ -27,7 +27,8 @@ type portTarget struct {
 func portsOf(service *corev1.Service, behind []pods) portMap {
 	var ports portMap
 	for _, port := range service.Spec.Ports {
-		target := portTarget{service: portNumber(port.Port), http: mesh.PortProtocol(port) == mesh.ProtocolHTTP}
+		protocol, _ := mesh.PortProtocol(port)
+		target := portTarget{service: mesh.PortNumber(port.Port), http: protocol == mesh.ProtocolHTTP}
 		switch {
 		case port.TargetPort.Type == intstr.String:
 			for _, one := range behind {
@@ -36,21 +37,13 @@ func portsOf(service *corev1.Service, behind []pods) portMap {
 				}
 			}
 		case port.TargetPort.IntVal != 0:
-			target.targets = []uint32{portNumber(port.TargetPort.IntVal)}
+			target.targets = []uint32{mesh.PortNumber(port.TargetPort.IntVal)}
 		default:
-			target.targets = []uint32{portNumber(port.Port)}
+			target.targets = []uint32{mesh.PortNumber(port.Port)}
 		}
 		ports = append(ports, target)
 	}
 	return ports
-}
-
-// portNumber takes what is no port for none.
-func portNumber(port int32) uint32 {
-	if port < 0 {
-		return 0
-	}
-	return uint32(port)
 }
 
 // allHTTP says whether no port may carry anything else.

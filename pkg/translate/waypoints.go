@@ -179,8 +179,9 @@ func (t *translator) front(need mesh.ServiceNeed, service *corev1.Service) *fron
 	front.pods = t.selected(service)
 	front.ports = portsOf(service, front.pods)
 	for i, port := range service.Spec.Ports {
+		protocol, _ := mesh.PortProtocol(port)
 		for _, target := range front.ports[i].targets {
-			switch number := strconv.FormatUint(uint64(target), 10); mesh.PortProtocol(port) {
+			switch number := strconv.FormatUint(uint64(target), 10); protocol {
 			case mesh.ProtocolTCP:
 				front.plain = append(front.plain, number)
 			case mesh.ProtocolUDP:
