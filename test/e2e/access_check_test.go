@@ -279,7 +279,11 @@ func (r *trial) announces(change v1alpha1.CallChange, at stage, asked call, serv
 	if change.Service != nil {
 		service = change.Service.Name
 	}
-	named := strings.Contains(change.Caller.Name, caller.name) || strings.Contains(change.Caller.Name, " more")
+	names := change.Caller.Names
+	if len(names) == 0 {
+		names = strings.Split(change.Caller.Name, ", ")
+	}
+	named := slices.Contains(names, caller.name)
 	if change.Server != server.Workload || service != asked.service || change.Port != asked.port || change.Caller.Mode != string(asked.mode) || !named {
 		return false
 	}

@@ -127,6 +127,9 @@ func TestRefused(t *testing.T) {
 		"NetworkPolicy refused/ratings-port", "port 15008",
 	)
 	says(t, plan.stderr, "more findings")
+	// What a waypoint takes over is copied for it.
+	says(t, c.ambient(t, "plan", "-n", namespace, "--ignore-failures", "--diff=false").want(t, 3).stdout,
+		"refused/only-get-", "refused/audited-", "refused/tokens-", "refused/plugin-", "refused/lua-")
 	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 3)
 	c.wantState(t, namespace, before)
 }

@@ -119,6 +119,9 @@ func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
 	case newlyAllowed:
 	}
 	change.Direct = !slices.ContainsFunc(one.table(of.first).state.Way(call), func(hop access.Hop) bool { return hop.Waypoint != nil })
+	if len(of.members) > mostMembers {
+		change.Caller.Names = of.members
+	}
 	if len(one.addresses) > 1 {
 		change.Caller.Address = call.Caller.Address.String()
 	}

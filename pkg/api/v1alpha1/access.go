@@ -56,6 +56,8 @@ type CallCaller struct {
 	// Name is what runs it, or what is known of it: "Deployment shop/web",
 	// "a workload nobody has seen".
 	Name string `json:"name"`
+	// Names are all whose calls change alike, where Name leaves some out.
+	Names []string `json:"names,omitempty"`
 	// Mode is how it takes part in the mesh: sidecar, ambient, gateway or outside.
 	Mode string `json:"mode"`
 	// Principal is its identity; empty where it has none.
