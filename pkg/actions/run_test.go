@@ -98,7 +98,7 @@ func newTrial(t *testing.T, steps []v1alpha1.Step, objects ...any) *trial {
 		t.Fatal(err)
 	}
 	kube.PrependReactor("update", "configmaps", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		stored, err := record.Unpack(action.(clienttesting.UpdateAction).GetObject().(*corev1.ConfigMap))
+		stored, err := record.Unpack(action.(clienttesting.UpdateAction).GetObject().(*corev1.ConfigMap), nil)
 		if err != nil {
 			t.Error(err)
 			return false, nil, nil
@@ -144,7 +144,7 @@ func (r *trial) stored(t *testing.T) *v1alpha1.MigrationRecord {
 	if err != nil {
 		t.Fatal(err)
 	}
-	stored, err := record.Unpack(configMap)
+	stored, err := record.Unpack(configMap, nil)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -7,7 +7,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"strings"
 	"testing"
 	"time"
@@ -87,7 +86,7 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	object := configMap(t, client, "one")
-	read, err := record.Unpack(object)
+	read, err := record.Unpack(object, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,7 +110,7 @@ func TestCreateTakesTheAPIServersTime(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := configMap(t, client, "one").CreationTimestamp.Time
-	if read, err := record.Unpack(configMap(t, client, "one")); err != nil || !read.Started.Equal(want) || !written.Started.Equal(want) {
+	if read, err := record.Unpack(configMap(t, client, "one"), nil); err != nil || !read.Started.Equal(want) || !written.Started.Equal(want) {
 		t.Errorf("the record started at %s and %s, the ConfigMap at %s, %v", read.Started, written.Started, want, err)
 	}
 }
@@ -270,30 +269,6 @@ func TestNewest(t *testing.T) {
 	}
 }
 
-// A ConfigMap holds 1 MiB. A record that does not fit is refused before the
-// run begins, not in the middle of it.
-func TestARecordThatDoesNotFitIsRefused(t *testing.T) {
-	large := newRecord("large")
-	random := rand.New(rand.NewPCG(1, 2))
-	noise := make([]byte, 1100<<10)
-	for i := range noise {
-		noise[i] = byte('a' + random.IntN(26))
-	}
-	large.Steps[0].Message = string(noise) + string(noise)
-	client := cluster(t)
-	err := store(client).Create(t.Context(), large)
-	if err == nil || !strings.Contains(err.Error(), "large") || !strings.Contains(err.Error(), "more than the 1000 KiB") {
-		t.Errorf("the error is %.200v", err)
-	}
-	if len(client.Actions()) != 0 {
-		t.Error("a request was made")
-	}
-	large.Steps[0].Message = strings.Repeat("the same ", 1<<20)
-	if err := store(client).Create(t.Context(), large); err != nil {
-		t.Errorf("what packs well is refused: %.200v", err)
-	}
-}
-
 func TestUnpackNamesTheConfigMapItDoesNotUnderstand(t *testing.T) {
 	pack := func(text string) []byte {
 		var packed bytes.Buffer
@@ -312,7 +287,7 @@ func TestUnpackNamesTheConfigMapItDoesNotUnderstand(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			object := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "kubectl-ambient-one"}, BinaryData: map[string][]byte{"record.json.gz": test.data}}
-			_, err := record.Unpack(object)
+			_, err := record.Unpack(object, nil)
 			if err == nil || !strings.HasPrefix(err.Error(), "ConfigMap shop/kubectl-ambient-one: ") || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("the error is %v", err)
 			}
