@@ -34,6 +34,9 @@ type Runner struct {
 	// the zero value repeats none.
 	Backoff wait.Backoff
 	Events  Events
+	// Between, where set, is asked before each step but the first whether the run
+	// may go on; its error stops the run.
+	Between func(ctx context.Context, done, next v1alpha1.Step) error
 	// Now is the clock that the record's times are read from.
 	Now func() time.Time
 
@@ -68,6 +71,11 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	}
 	for i := range run.Plan.Steps {
 		step := run.Plan.Steps[i]
+		if i > 0 && r.Between != nil {
+			if err := r.Between(ctx, run.Plan.Steps[i-1], step); err != nil {
+				return r.changed, r.finish(ctx, run, err)
+			}
+		}
 		started := r.Now()
 		r.Events.stepStarted(i+1, len(run.Plan.Steps), step)
 		if err := r.step(ctx, run, step, &run.Steps[i]); err != nil {

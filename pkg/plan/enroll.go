@@ -17,9 +17,10 @@ import (
 // means that there is nothing to do; a blocked one holds the steps that would
 // be taken if its gates held.
 func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (v1alpha1.MigrationPlan, error) {
+	chosen := options.Chosen()
 	planned := v1alpha1.MigrationPlan{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationEnroll, Namespace: namespace.Name,
-		Steps: []v1alpha1.Step{}, Accepted: options.Accept,
+		Steps: []v1alpha1.Step{}, Options: &chosen, Accepted: options.Accept,
 	}
 	own, others, err := handovers(snapshot, namespace, options)
 	if err != nil {
@@ -37,21 +38,22 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) 
 		Snapshot: snapshot, Namespace: namespace, Migration: migration, Accepts: options.accepts,
 	})
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
-	planned.Overview = overview(snapshot, planned)
-	planned.Overview.Waypoints = waypointUses(append([]handover{own}, others...), planned)
-	if len(planned.Steps) == 0 {
+	if len(planned.Steps) > 0 {
+		planned.Steps = append(planned.Steps, v1alpha1.Step{
+			ID: string(v1alpha1.PhaseVerify), Phase: v1alpha1.PhaseVerify,
+			Summary: "verify that the data plane agrees",
+			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateVerified},
+		})
+		planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
+	} else {
 		// Nothing can be done; whether nothing has to be is another question.
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
 			return gate.Blocks() && checks.LeavesBehind(gate.ID)
 		})
-		return planned, nil
 	}
-	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
-	planned.Steps = append(planned.Steps, v1alpha1.Step{
-		ID: string(v1alpha1.PhaseVerify), Phase: v1alpha1.PhaseVerify,
-		Summary: "verify that the data plane agrees",
-		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateVerified},
-	})
+	planned.Steps = Span{Until: options.Until}.of(planned.Steps)
+	planned.Overview = overview(snapshot, planned)
+	planned.Overview.Waypoints = waypointUses(append([]handover{own}, others...), planned)
 	return planned, nil
 }
 

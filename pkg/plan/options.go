@@ -20,6 +20,32 @@ type Options struct {
 	// CHECK-ID:NAMESPACE/NAME for those about one object, CHECK-ID:NAME about one
 	// without a namespace.
 	Accept []string
+	// Until is the last phase whose steps the plan holds; empty means all.
+	Until v1alpha1.Phase
+}
+
+// OptionsOf are the options that a plan was made with.
+func OptionsOf(planned v1alpha1.MigrationPlan) Options {
+	options := Options{Accept: planned.Accepted}
+	if chosen := planned.Options; chosen != nil {
+		options.Translation = translate.Options{
+			Scope: translate.Scope(chosen.WaypointScope), Skip: chosen.WaypointSkip, Add: chosen.WaypointAdd,
+			Waypoint: chosen.Waypoint, WaypointNamespace: chosen.WaypointNamespace, Replicas: chosen.WaypointReplicas,
+			MixedCallers: translate.MixedCallers(chosen.MixedCallers), EnvoyFilters: chosen.AllowEnvoyFilter,
+		}
+		options.Include, options.Until = chosen.IncludeNamespaces, chosen.Until
+	}
+	return options
+}
+
+// Chosen are the options as a plan has them.
+func (o Options) Chosen() v1alpha1.PlanOptions {
+	return v1alpha1.PlanOptions{
+		WaypointScope: string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
+		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
+		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
+		IncludeNamespaces: o.Include, Until: o.Until,
+	}
 }
 
 // Validate wants choices that there are, and checks that can be accepted.
@@ -30,6 +56,9 @@ func (o Options) Validate() error {
 		if !slices.ContainsFunc(gates, func(check checks.Check) bool { return check.ID == id }) {
 			return fmt.Errorf("there is no check %q to accept: docs/checks.md lists them", id)
 		}
+	}
+	if err := (Span{Until: o.Until}).Validate(); err != nil {
+		return err
 	}
 	return o.Translation.Validate()
 }

@@ -45,3 +45,10 @@ func Namespaces(planned v1alpha1.MigrationPlan) []string {
 	slices.Sort(names)
 	return names
 }
+
+// SameOptions says whether two plans were made with the same choices.
+func SameOptions(a, b v1alpha1.PlanOptions) bool {
+	first, firstErr := json.Marshal(a)
+	second, secondErr := json.Marshal(b)
+	return firstErr == nil && secondErr == nil && bytes.Equal(first, second)
+}

@@ -48,6 +48,11 @@ func (s Span) Holds(phase v1alpha1.Phase) bool {
 	return (s.From == "" || at >= slices.Index(EnrollPhases(), s.From)) && (s.Until == "" || at <= slices.Index(EnrollPhases(), s.Until))
 }
 
+// of are the steps of a span.
+func (s Span) of(steps []v1alpha1.Step) []v1alpha1.Step {
+	return slices.DeleteFunc(steps, func(step v1alpha1.Step) bool { return !s.Holds(step.Phase) })
+}
+
 // Reached is the last phase of an enrolment that leaves nothing to be done, as
 // the steps that remain tell. It is empty before the namespace is ambient.
 func Reached(remaining v1alpha1.MigrationPlan, mode string) v1alpha1.Phase {

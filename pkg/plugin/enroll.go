@@ -2,13 +2,29 @@ package plugin
 
 import (
 	"context"
+	"fmt"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/spf13/cobra"
 )
 
+// enrollOptions are those of enroll besides what every run has.
+type enrollOptions struct {
+	runOptions
+	contract contract
+	between  between
+	resume   bool
+	until    string
+	// rollbackOnFailure undoes what a run that fails has done.
+	rollbackOnFailure bool
+	// noted is true once it was said that another run has stopped.
+	noted bool
+}
+
 func newEnrollCommand(session *session) *cobra.Command {
-	options := &runOptions{namespaced: namespaced{session: session}}
+	options := &enrollOptions{runOptions: runOptions{namespaced: namespaced{session: session}}}
 	command := &cobra.Command{
 		Use:   "enroll",
 		Short: "Move a namespace from sidecars to ambient mode",
@@ -16,32 +32,117 @@ func newEnrollCommand(session *session) *cobra.Command {
 Each step is recorded before it is taken and waited for afterwards; the next one
 starts when every pod concerned is ready, without sidecar, and proxied by the
 ztunnel of its node. On an error or Ctrl-C the run stops where it is: enroll
-again to go on, with the same options, or rollback to undo it.
+--resume goes on with the same options, and rollback undoes it.
+
+With --plan exactly that plan is carried out, as plan -o yaml wrote it: where
+anything that it touches has changed since, nothing is done, and the difference is
+shown.
 
 What sidecars do for Services at layer 7 (policies that look at requests, JSON Web
 Tokens, routing) is handed over to a waypoint, which is created; the flags with
 waypoint in their names say which one, and for whom. A gate that fails or cannot
-be seen blocks, unless --accept names its finding. Options are not remembered
-from one run to the next.`,
-		Example: "  kubectl ambient enroll -n shop --dry-run=client\n  kubectl ambient enroll -n shop --yes --timeout=20m",
-		Args:    noArguments,
+be seen blocks, unless --accept names its finding.`,
+		Example: "  kubectl ambient enroll -n shop --dry-run=client\n  kubectl ambient enroll -n shop --yes --timeout=20m\n" +
+			"  kubectl ambient plan -n shop -o yaml >shop.yaml\n  kubectl ambient enroll -n shop --plan shop.yaml",
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := options.complete(command); err != nil {
 				return err
 			}
-			return options.run(command.Context(), options.prepareEnroll)
+			return options.run(command.Context())
 		},
 	}
 	options.addFlags(command)
 	options.handover.addFlags(command)
 	options.handover.addAcceptFlag(command)
 	options.handover.addIncludeFlag(command)
+	options.contract.addFlag(command)
+	options.between.addFlags(command)
+	flags := command.Flags()
+	flags.BoolVar(&options.resume, flagResume, false, "Go on with the run that stopped, or that was to stop after a phase, with the options that it was given")
+	flags.StringVar(&options.until, flagUntil, "", "Stop after this `PHASE`; enroll again to go on from there")
+	flags.BoolVar(&options.rollbackOnFailure, "rollback-on-failure", false,
+		"Roll back at once where the run fails after it has changed something; Ctrl-C only stops it")
 	return command
 }
 
-// prepareEnroll reads the mesh and plans the enrolment.
-func (o *runOptions) prepareEnroll(ctx context.Context) (*prepared, error) {
-	content, snapshot, err := o.read(ctx, o.name, o.handover.include...)
+// The flags' names.
+const (
+	flagPlan   = "plan"
+	flagResume = "resume"
+	flagUntil  = "until"
+)
+
+func (o *enrollOptions) complete(command *cobra.Command) error {
+	if err := o.runOptions.complete(command); err != nil {
+		return err
+	}
+	if err := (plan.Span{Until: v1alpha1.Phase(o.until)}).Validate(); err != nil {
+		return usageError("--%s: %w", flagUntil, err)
+	}
+	if err := o.between.complete(o.session); err != nil {
+		return err
+	}
+	if o.contract.file == "" && !o.resume {
+		return nil
+	}
+	// What the plan, or the run, was made with is not to be chosen again.
+	instead := flagPlan
+	if o.resume {
+		instead = flagResume
+	}
+	chosen := []string{
+		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude,
+	}
+	if o.resume {
+		chosen = append(chosen, flagPlan)
+	} else {
+		chosen = append(chosen, flagUntil)
+	}
+	for _, name := range chosen {
+		if command.Flags().Changed(name) {
+			return usageError("--%s cannot be given with --%s, which brings its own", name, instead)
+		}
+	}
+	return o.contract.read(o.session, &o.name)
+}
+
+func (o *enrollOptions) run(ctx context.Context) error {
+	o.hooks = hooks{between: o.between.pass}
+	if o.rollbackOnFailure {
+		o.hooks.undo = o.prepareRollback
+	}
+	return o.runOptions.run(ctx, o.prepare)
+}
+
+// options are what was chosen by flags, in the plan that was given, or for the run
+// that is gone on with.
+func (o *enrollOptions) options() plan.Options {
+	switch {
+	case o.contract.file != "":
+		return plan.OptionsOf(o.contract.reviewed)
+	case o.hooks.resumes != nil:
+		options := plan.OptionsOf(o.hooks.resumes.Plan)
+		if o.until != "" || o.hooks.resumes.State == v1alpha1.RunSucceeded {
+			options.Until = v1alpha1.Phase(o.until)
+		}
+		return options
+	default:
+		options := o.handover.options()
+		options.Until = v1alpha1.Phase(o.until)
+		return options
+	}
+}
+
+// prepare reads the mesh and plans the enrolment.
+func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
+	if o.resume && o.hooks.resumes == nil {
+		if err := o.findStopped(ctx); err != nil {
+			return nil, err
+		}
+	}
+	options := o.options()
+	content, snapshot, err := o.read(ctx, o.name, options.Include...)
 	if err != nil {
 		return nil, err
 	}
@@ -49,9 +150,53 @@ func (o *runOptions) prepareEnroll(ctx context.Context) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	planned, err := plan.Enroll(snapshot, namespace, o.handover.options())
+	planned, err := plan.Enroll(snapshot, namespace, options)
 	if err != nil {
 		return nil, plannedError(err)
 	}
+	if err := o.contract.holds(o.session, plan.WithObjects(snapshot, planned)); err != nil {
+		return nil, err
+	}
+	if !o.resume && !o.noted {
+		o.noteStopped(ctx)
+	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
+}
+
+// findStopped finds the run that is to be gone on with: the newest enrolment, where
+// it has not ended well and nothing has been done about it since.
+func (o *enrollOptions) findStopped(ctx context.Context) error {
+	records, err := o.store.List(ctx)
+	if err != nil {
+		return o.explain(err)
+	}
+	if len(records) == 0 {
+		return fmt.Errorf("namespace %s holds no migration record: there is no run to resume", o.name)
+	}
+	newest := records[0]
+	switch {
+	case newest.Operation == v1alpha1.OperationRollback && newest.State != v1alpha1.RunSucceeded:
+		return fmt.Errorf("run %s, a rollback, has not ended: go on with %s", newest.ID, o.command(string(v1alpha1.OperationRollback)))
+	case newest.Operation == v1alpha1.OperationRollback || newest.State == v1alpha1.RunRolledBack:
+		return fmt.Errorf("the last run in namespace %s was rolled back: there is none to resume", o.name)
+	case newest.State == v1alpha1.RunSucceeded && (newest.Plan.Options == nil || newest.Plan.Options.Until == ""):
+		return fmt.Errorf("run %s, the last in namespace %s, has ended well: there is none to resume", newest.ID, o.name)
+	}
+	o.hooks.resumes = &newest
+	return nil
+}
+
+// noteStopped says where a run has stopped that was made with other options: what
+// it has begun is not gone on with but by chance.
+func (o *enrollOptions) noteStopped(ctx context.Context) {
+	o.noted = true
+	records, err := o.store.List(ctx)
+	open := record.Open(records)
+	if err != nil || len(open) == 0 || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
+		// Not being able to read them is said when a record is to be written.
+		return
+	}
+	if !plan.SameOptions(*open[0].Plan.Options, o.options().Chosen()) {
+		fmt.Fprintf(o.Streams.ErrOut, "Run %s stopped before it was complete, with other options than these: --%s goes on with it.\n", open[0].ID, flagResume)
+	}
 }

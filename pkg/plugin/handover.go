@@ -2,8 +2,6 @@ package plugin
 
 import (
 	"errors"
-	"slices"
-	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
@@ -91,36 +89,4 @@ func plannedError(err error) error {
 		return &ExitError{Status: StatusUsage, Err: err}
 	}
 	return err
-}
-
-// arguments are the flags that say what was chosen, for a command line that goes on
-// with a run: nothing of it is read from the record.
-func (h *handover) arguments() []string {
-	var arguments []string
-	add := func(name, value, standard string) {
-		if value != "" && value != standard {
-			arguments = append(arguments, "--"+name+"="+quoted(value))
-		}
-	}
-	add(flagScope, h.scope, string(translate.ScopeService))
-	for _, list := range []struct {
-		name   string
-		values []string
-	}{{flagSkip, h.skip}, {flagAdd, h.add}} {
-		for _, value := range list.values {
-			add(list.name, value, "")
-		}
-	}
-	add(flagWaypoint, h.waypoint, translate.DefaultWaypoint)
-	add(flagWaypointNamespace, h.waypointNamespace, "")
-	add(flagReplicas, strconv.Itoa(int(h.replicas)), "0")
-	add(flagMixedCallers, h.mixedCallers, string(translate.MixedCallersBlock))
-	add(flagEnvoyFilters, strconv.FormatBool(h.envoyFilters), "false")
-	for _, value := range h.include {
-		add(flagInclude, value, "")
-	}
-	for _, value := range slices.Sorted(slices.Values(h.accept)) {
-		add(flagAccept, value, "")
-	}
-	return arguments
 }

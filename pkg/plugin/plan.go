@@ -112,7 +112,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	}
 	shown := o.shape(whole, snapshot, namespace)
 	if !o.output.human() {
-		err = render.Document(o.Streams.Out, o.output.format, shown)
+		err = render.Document(o.Streams.Out, o.output.format, o.reviewable(snapshot, shown))
 	} else {
 		err = o.showShaped(snapshot, whole, shown)
 		render.Unrecognized(o.Streams.ErrOut, unrecognized(snapshot))
@@ -139,6 +139,16 @@ func (o *planOptions) shape(whole v1alpha1.MigrationPlan, snapshot *mesh.Snapsho
 		}
 	}
 	return shown
+}
+
+// reviewable is a plan that can be handed back to enroll.
+func (o *planOptions) reviewable(snapshot *mesh.Snapshot, shown v1alpha1.MigrationPlan) v1alpha1.MigrationPlan {
+	if shown.Options != nil {
+		options := *shown.Options
+		options.From, options.Until = v1alpha1.Phase(o.from), v1alpha1.Phase(o.until)
+		shown.Options = &options
+	}
+	return plan.WithObjects(snapshot, shown)
 }
 
 func (o *planOptions) showShaped(snapshot *mesh.Snapshot, whole, shown v1alpha1.MigrationPlan) error {

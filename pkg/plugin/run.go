@@ -1,7 +1,6 @@
 package plugin
 
 import (
-	"bufio"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -28,13 +27,26 @@ import (
 // rollback.
 type runOptions struct {
 	namespaced
-	// handover is that of enroll; a rollback undoes whatever was chosen.
+	// handover is that of enroll; of it a rollback has what is accepted.
 	handover    handover
 	yes         bool
 	timeout     time.Duration
 	gateTimeout time.Duration
 	dryRun      cmdutil.DryRunStrategy
-	store       *record.Store
+	// reason is why somebody runs it, for whoever reads the record.
+	reason string
+	store  *record.Store
+	hooks  hooks
+}
+
+// hooks are what a run of enroll does besides.
+type hooks struct {
+	// between agrees to a run going on from one step to the next.
+	between func(ctx context.Context, done, next v1alpha1.Step) error
+	// undo prepares what undoes a run that fails; nil where nothing is to.
+	undo func(context.Context) (*prepared, error)
+	// resumes is the record of the run that is gone on with.
+	resumes *v1alpha1.MigrationRecord
 }
 
 // prepared is a run that is ready to be shown and carried out.
@@ -51,6 +63,7 @@ func (o *runOptions) addFlags(command *cobra.Command) {
 	cmdutil.AddDryRunFlag(command)
 	command.Flags().BoolVarP(&o.yes, "yes", "y", false, "Do not ask before the first change")
 	command.Flags().DurationVar(&o.timeout, "timeout", 30*time.Minute, "How long the whole run may take; 0 for no bound")
+	command.Flags().StringVar(&o.reason, "reason", "", "Why, in a few words: `TEXT` for the record of the run")
 	command.Flags().DurationVar(&o.gateTimeout, "gate-timeout", 10*time.Minute, "How long each step may take; 0 for no bound of its own")
 }
 
@@ -76,35 +89,40 @@ func (o *runOptions) complete(command *cobra.Command) (err error) {
 
 // run prepares, shows, asks, and carries out.
 func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*prepared, error)) error {
-	if o.timeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, o.timeout)
-		defer cancel()
-	}
-	run, err := prepare(ctx)
+	timed, cancel := o.timed(ctx)
+	defer cancel()
+	run, err := prepare(timed)
 	if err != nil {
 		return o.explain(err)
 	}
 	if run.plan.Blocked || o.dryRun != cmdutil.DryRunNone || nothingToDo(run.plan) && len(run.undoes) == 0 {
-		return o.showOnly(ctx, run)
+		return o.showOnly(timed, run)
 	}
 	if nothingToDo(run.plan) {
 		// What the runs had changed is as it was before, by whoever: only their
 		// records have to say so.
-		return o.carryOut(ctx, run, prepare)
+		return o.carryOut(ctx, timed, run, prepare)
 	}
 	if o.output.human() {
 		if err := o.show(run.snapshot, run.plan, false); err != nil {
 			return err
 		}
 	}
-	if err := o.permitted(ctx, run.plan); err != nil {
+	if err := o.permitted(timed, run.plan); err != nil {
 		return err
 	}
-	if err := o.confirm(ctx, run.plan); err != nil {
+	if err := o.confirm(timed, run.plan); err != nil {
 		return err
 	}
-	return o.carryOut(ctx, run, prepare)
+	return o.carryOut(ctx, timed, run, prepare)
+}
+
+// timed bounds a context by what the whole run may take.
+func (o *runOptions) timed(ctx context.Context) (context.Context, context.CancelFunc) {
+	if o.timeout == 0 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, o.timeout)
 }
 
 // showOnly shows a plan that is not carried out.
@@ -173,23 +191,14 @@ func (o *runOptions) confirm(ctx context.Context, planned v1alpha1.MigrationPlan
 		return nil
 	}
 	fmt.Fprintf(o.Streams.ErrOut, "\n%s namespace %s in context %s? [y/N] ", capitalized(planned.Operation), o.name, o.contextName())
-	answers := make(chan string, 1)
-	go func() {
-		// A read cannot be interrupted; the process ends before the goroutine
-		// where nobody answers.
-		answer, _ := bufio.NewReader(o.Streams.In).ReadString('\n')
-		answers <- strings.ToLower(strings.TrimSpace(answer))
-	}()
-	select {
-	case answer := <-answers:
-		if answer == "y" || answer == "yes" {
-			return nil
-		}
-		return errors.New("not confirmed: nothing was changed")
-	case <-ctx.Done():
-		fmt.Fprintln(o.Streams.ErrOut)
-		return fmt.Errorf("nobody has confirmed, and nothing was changed: %w", ctx.Err())
+	agreed, err := o.answer(ctx)
+	if err != nil {
+		return fmt.Errorf("nobody has confirmed, and nothing was changed: %w", err)
 	}
+	if !agreed {
+		return errors.New("not confirmed: nothing was changed")
+	}
+	return nil
 }
 
 func capitalized(operation v1alpha1.Operation) string {
@@ -201,48 +210,70 @@ func capitalized(operation v1alpha1.Operation) string {
 
 // carryOut takes the lock of the namespace and makes the run, as it is planned
 // once nobody else can be changing the namespace: between the plan that was
-// agreed to and the lock, another run may have ended.
-func (o *runOptions) carryOut(ctx context.Context, agreed *prepared, prepare func(context.Context) (*prepared, error)) error {
+// agreed to and the lock, another run may have ended. The time of timed is the
+// run's; what undoes a run that took too long has its own.
+func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prepare func(context.Context) (*prepared, error)) error {
 	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
 	id := newID(o.Now().UTC())
-	ctx, release, err := o.lock(ctx, id, plan.Namespaces(agreed.plan), progress)
+	locked, release, err := o.lock(ctx, timed, id, plan.Namespaces(agreed.plan), progress)
 	if err != nil {
 		return err
 	}
 	defer release()
-	run, err := prepare(ctx)
+	bounded := locked
+	if deadline, has := timed.Deadline(); has {
+		var cancel context.CancelFunc
+		bounded, cancel = context.WithDeadline(locked, deadline)
+		defer cancel()
+	}
+	run, err := prepare(bounded)
 	if err != nil {
 		return o.explain(err)
 	}
 	switch {
 	case run.plan.Blocked:
-		return o.showOnly(ctx, run)
+		return o.showOnly(bounded, run)
 	case nothingToDo(run.plan):
-		if err := o.closeRecords(ctx, run.undoes); err != nil {
+		if err := o.closeRecords(bounded, run.undoes); err != nil {
 			return err
 		}
-		return o.showOnly(ctx, run)
+		return o.showOnly(bounded, run)
 	case !plan.SameSteps(agreed.plan, run.plan):
 		return blockedError("namespace %s has changed since the plan was made, and nothing was done: run the command again to see what there is to do now", o.name)
 	}
-	return o.execute(ctx, id, run, progress)
+	started := o.Now()
+	migration, failure := o.execute(bounded, id, run, progress)
+	if migration == nil {
+		return failure
+	}
+	if failure != nil && o.hooks.undo != nil {
+		failure = o.undo(locked, migration, failure, progress)
+	}
+	if !o.output.human() {
+		if err := render.Document(o.Streams.Out, o.output.format, migration); err != nil {
+			return errors.Join(failure, err)
+		}
+	}
+	if failure == nil && o.output.human() {
+		o.sayDone(migration, o.Now().Sub(started))
+	}
+	return failure
 }
 
-// execute records the run and makes it.
-func (o *runOptions) execute(ctx context.Context, id string, run *prepared, progress *render.Progress) error {
+// execute records the run and makes it. The record is nil where none was made.
+func (o *runOptions) execute(ctx context.Context, id string, run *prepared, progress *render.Progress) (*v1alpha1.MigrationRecord, error) {
 	writer, err := o.writer()
 	if err != nil {
-		return err
+		return nil, err
 	}
-	started := o.Now()
 	migration := o.newRecord(ctx, id, run.plan)
 	if err := o.store.Create(ctx, migration); err != nil {
-		return err
+		return nil, err
 	}
 	o.Changing()
 	runner := &actions.Runner{
 		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Mesh: run.content,
-		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now,
+		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Between: o.hooks.between,
 		Events: actions.Events{
 			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,
 		},
@@ -252,24 +283,55 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	if failure == nil {
 		failure = o.closeRecords(ctx, run.undoes)
 	}
-	if !o.output.human() {
-		if err := render.Document(o.Streams.Out, o.output.format, migration); err != nil {
-			return errors.Join(failure, err)
-		}
-	}
 	if failure != nil {
-		return o.incomplete(migration, changed, failure)
+		return migration, o.incomplete(migration, changed, failure)
 	}
-	if o.output.human() {
-		o.sayDone(migration, o.Now().Sub(started))
+	return migration, nil
+}
+
+// undo rolls back a run that has failed, under the lock that it holds. Where
+// somebody has stopped it, they decide themselves.
+func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord, failure error, progress *render.Progress) error {
+	if ExitStatus(failure) != StatusIncomplete || ctx.Err() != nil || errors.Is(failure, errNotContinued) {
+		return failure
 	}
-	return nil
+	progress.Note("the run has failed and is rolled back: " + firstLine(failure))
+	ctx, cancel := o.timed(ctx)
+	defer cancel()
+	run, err := o.hooks.undo(ctx)
+	if err == nil && run.plan.Blocked {
+		err = blockedBy(run.plan)
+	}
+	if err != nil {
+		return &ExitError{Status: StatusIncomplete, Err: fmt.Errorf("%w\nIt was not rolled back: %w", failure, err)}
+	}
+	if !nothingToDo(run.plan) {
+		if _, err := o.execute(ctx, newID(o.Now().UTC()), run, progress); err != nil {
+			return &ExitError{Status: StatusIncomplete, Err: fmt.Errorf("%w\nThe rollback has failed, too: %w", failure, err)}
+		}
+	} else if err := o.closeRecords(ctx, run.undoes); err != nil {
+		return &ExitError{Status: StatusIncomplete, Err: err}
+	}
+	failed.State = v1alpha1.RunRolledBack
+	except := ""
+	if len(run.plan.Kept) > 0 {
+		except = ", but for what somebody else has changed"
+	}
+	return &ExitError{Status: StatusError, Err: fmt.Errorf("%s\nNamespace %s was rolled back and is what it was before%s", firstLine(failure), o.name, except)}
+}
+
+func firstLine(err error) string {
+	line, _, _ := strings.Cut(err.Error(), "\n")
+	return line
 }
 
 // lock takes the locks of the namespaces that a run writes, in order, so that two
 // runs never wait for each other. Another run that is under way in one of them
-// blocks.
-func (o *runOptions) lock(ctx context.Context, id string, namespaces []string, progress *render.Progress) (context.Context, func(), error) {
+// blocks. Only the waiting is bounded by the time of timed.
+func (o *runOptions) lock(ctx, timed context.Context, id string, namespaces []string, progress *render.Progress) (context.Context, func(), error) {
+	ctx, giveUp := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(timed, func() { giveUp(context.Cause(timed)) })
+	defer stop()
 	var releases []func()
 	releaseAll := func() {
 		for _, release := range slices.Backward(releases) {
@@ -307,7 +369,10 @@ func (o *runOptions) newRecord(ctx context.Context, id string, planned v1alpha1.
 	now := o.Now().UTC()
 	migration := &v1alpha1.MigrationRecord{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationRecord), ID: id, Operation: planned.Operation, Namespace: o.name,
-		State: v1alpha1.RunRunning, User: o.user(ctx), ToolVersion: o.Version, Started: now, Plan: planned,
+		State: v1alpha1.RunRunning, User: o.user(ctx), Why: o.reason, ToolVersion: o.Version, Started: now, Plan: planned,
+	}
+	if o.hooks.resumes != nil && planned.Operation == v1alpha1.OperationEnroll {
+		migration.Resumes = o.hooks.resumes.ID
 	}
 	for _, step := range planned.Steps {
 		migration.Steps = append(migration.Steps, v1alpha1.StepRecord{ID: step.ID, State: v1alpha1.StepPending})
@@ -358,12 +423,26 @@ func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed boo
 		}
 	}
 	fmt.Fprintf(&text, "\n%d of %d steps are done; the record is ConfigMap %s/%s.", done, len(migration.Steps), o.name, record.Name(migration.ID))
-	fmt.Fprintf(&text, "\n  to go on:     %s", o.command(string(migration.Operation)))
+	resume := o.command(string(migration.Operation))
+	if migration.Operation == v1alpha1.OperationEnroll {
+		resume += " --" + flagResume
+	}
+	fmt.Fprintf(&text, "\n  to go on:     %s", resume)
 	if migration.Operation == v1alpha1.OperationEnroll {
 		fmt.Fprintf(&text, "\n  to roll back: %s", o.command("rollback"))
 	}
-	return &ExitError{Status: StatusIncomplete, Err: errors.New(text.String())}
+	return &ExitError{Status: StatusIncomplete, Err: &incompleteError{text: text.String(), cause: failure}}
 }
+
+// incompleteError says what has become of a run, and why it stopped.
+type incompleteError struct {
+	text  string
+	cause error
+}
+
+func (e *incompleteError) Error() string { return e.text }
+
+func (e *incompleteError) Unwrap() error { return e.cause }
 
 // command is a command line that acts on the same namespace of the same
 // cluster.
@@ -379,9 +458,6 @@ func (o *runOptions) command(verb string) string {
 		if flag.value != nil && *flag.value != "" {
 			line += " --" + flag.name + " " + quoted(*flag.value)
 		}
-	}
-	if verb == string(v1alpha1.OperationEnroll) {
-		line += strings.Join(append([]string{""}, o.handover.arguments()...), " ")
 	}
 	return line
 }
@@ -405,6 +481,12 @@ func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord, took time.Dura
 			except = " but for what was left alone"
 		}
 		fmt.Fprintf(o.Streams.Out, "Namespace %s is back to what it was%s, in %s.\n", o.name, except, took)
+		return
+	}
+	if until := migration.Plan.Options.Until; until != "" && until != v1alpha1.PhaseVerify {
+		fmt.Fprintf(o.Streams.Out, "The steps of namespace %s up to phase %s are done, in %s.\n", o.name, until, took)
+		fmt.Fprintf(o.Streams.Out, "To go on:   %s --%s\n", o.command("enroll"), flagResume)
+		fmt.Fprintf(o.Streams.Out, "To undo it: %s\n", o.command("rollback"))
 		return
 	}
 	fmt.Fprintf(o.Streams.Out, "Namespace %s is in ambient mode, in %s.\n", o.name, took)

@@ -93,7 +93,7 @@ func TestIncomplete(t *testing.T) {
 	}{
 		{"an enrolment that changed something", o.incomplete(record(v1alpha1.OperationEnroll), true, gate), StatusIncomplete, []string{
 			"step b: timed out waiting: first", "\n  also: second", "\n  event: Pod shop/a: Failed: because", "1 of 3 steps are done", "ConfigMap shop/kubectl-ambient-one",
-			"to go on:     kubectl ambient enroll -n shop --kubeconfig " + *o.flags.KubeConfig + " --context test", "to roll back: kubectl ambient rollback -n shop",
+			"to go on:     kubectl ambient enroll -n shop --kubeconfig " + *o.flags.KubeConfig + " --context test --resume\n", "to roll back: kubectl ambient rollback -n shop",
 		}, []string{"also: first", "Nothing was changed"}},
 		{"a rollback that changed something", o.incomplete(record(v1alpha1.OperationRollback), true, errors.New("broken")), StatusIncomplete, []string{"broken", "to go on:     kubectl ambient rollback -n shop"}, []string{"to roll back"}},
 		{"one that timed out and changed nothing", o.incomplete(record(v1alpha1.OperationEnroll), false, gate), StatusTimeout, []string{"Nothing was changed."}, []string{"to go on"}},
@@ -240,23 +240,5 @@ func TestPermissionsThatAPlanNeeds(t *testing.T) {
 	planned.Steps[0].Changes[0].Object.Kind = "Nothing"
 	if _, err := needsOf(planned, "shop", fixture.Mapper()); err == nil || !strings.Contains(err.Error(), "Nothing shop/a") {
 		t.Errorf("the error is %v", err)
-	}
-}
-
-// How to go on with a run names what was chosen for it.
-func TestTheCommandThatGoesOn(t *testing.T) {
-	o := options(t, strings.NewReader(""), io.Discard, io.Discard)
-	plain := o.command("enroll")
-	o.handover = handover{
-		scope: "namespace", skip: []string{"db"}, add: []string{"web"}, waypoint: "edge", waypointNamespace: "infra", replicas: 2,
-		mixedCallers: "deny", envoyFilters: true, accept: []string{"calls-newly-allowed:shop/cart", "restartable"},
-	}
-	const chosen = " --waypoint-scope=namespace --waypoint-skip=db --waypoint-add=web --waypoint=edge --waypoint-namespace=infra" +
-		" --waypoint-replicas=2 --mixed-callers=deny --allow-envoyfilter=true --accept=calls-newly-allowed:shop/cart --accept=restartable"
-	if got := o.command("enroll"); got != plain+chosen {
-		t.Errorf("to go on one runs %s", got)
-	}
-	if got := o.command("rollback"); strings.Contains(got, "waypoint") {
-		t.Errorf("to roll back one runs %s", got)
 	}
 }

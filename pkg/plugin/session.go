@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -29,6 +30,8 @@ type session struct {
 	dyn    dynamic.Interface
 	meta   metadata.Interface
 	reader *ztunnel.Reader
+	// answers are what somebody types.
+	answers *bufio.Reader
 }
 
 // connect makes the clients. It sends no request.

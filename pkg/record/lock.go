@@ -96,7 +96,7 @@ func Lock(ctx context.Context, client coordinationv1client.LeasesGetter, namespa
 			}
 			return give(&HeldError{Namespace: namespace, Holder: holder})
 		case <-ctx.Done():
-			return give(fmt.Errorf("lock namespace %s: %w", namespace, ctx.Err()))
+			return give(fmt.Errorf("lock namespace %s: %w", namespace, context.Cause(ctx)))
 		}
 	}
 }

@@ -223,7 +223,9 @@ func Unpack(configMap *corev1.ConfigMap, pieces map[string][]byte) (*v1alpha1.Mi
 }
 
 func unpack(configMap *corev1.ConfigMap, pieces map[string][]byte) (*v1alpha1.MigrationRecord, layout, error) {
-	read, key, err := head{}, dataKey, error(nil)
+	var read head
+	var err error
+	key := dataKey
 	if split(configMap) {
 		key = headKey
 		err = read.read(configMap.BinaryData[headKey], pieces)

@@ -25,6 +25,8 @@ import (
 
 var started = time.Date(2026, 8, 1, 12, 0, 0, 0, time.UTC)
 
+var configMaps = schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}
+
 func newRecord(id string) *v1alpha1.MigrationRecord {
 	return &v1alpha1.MigrationRecord{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationRecord), ID: id, Operation: v1alpha1.OperationEnroll, Namespace: "shop", State: v1alpha1.RunRunning,
@@ -51,7 +53,7 @@ func cluster(t *testing.T) *fake.Clientset {
 			object.CreationTimestamp = metav1.NewTime(started.Add(time.Duration(version) * time.Minute))
 		case clienttesting.UpdateActionImpl:
 			object = action.GetObject().(*corev1.ConfigMap)
-			stored, err := client.Tracker().Get(schema.GroupVersionResource{Version: "v1", Resource: "configmaps"}, object.Namespace, object.Name)
+			stored, err := client.Tracker().Get(configMaps, object.Namespace, object.Name)
 			if err != nil {
 				return true, nil, err
 			}

@@ -23,13 +23,20 @@ type ObjectDiff struct {
 }
 
 // Diff writes objects as a unified diff of their YAML.
-func Diff(out io.Writer, diffs []ObjectDiff) error {
+func Diff(out io.Writer, diffs []ObjectDiff) error { return unified(out, diffs, "now", "after") }
+
+// Departures writes how objects have changed since a plan was made.
+func Departures(out io.Writer, diffs []ObjectDiff) error {
+	return unified(out, diffs, "in the plan", "now")
+}
+
+func unified(out io.Writer, diffs []ObjectDiff, was, is string) error {
 	for _, diff := range diffs {
-		before, from, err := side(diff.Before, diff.Name+" (now)")
+		before, from, err := side(diff.Before, diff.Name+" ("+was+")")
 		if err != nil {
 			return fmt.Errorf("%s: %w", diff.Name, err)
 		}
-		after, to, err := side(diff.After, diff.Name+" (after)")
+		after, to, err := side(diff.After, diff.Name+" ("+is+")")
 		if err != nil {
 			return fmt.Errorf("%s: %w", diff.Name, err)
 		}

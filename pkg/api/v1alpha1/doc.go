@@ -18,11 +18,12 @@ const GroupVersion = Group + "/v1alpha1"
 
 // The kinds of the documents.
 const (
-	KindMeshStatus      = "MeshStatus"
-	KindMigrationPlan   = "MigrationPlan"
-	KindMigrationRecord = "MigrationRecord"
-	KindVerifyReport    = "VerifyReport"
-	KindMeshSnapshot    = "MeshSnapshot"
+	KindMeshStatus       = "MeshStatus"
+	KindMigrationPlan    = "MigrationPlan"
+	KindMigrationRecord  = "MigrationRecord"
+	KindMigrationHistory = "MigrationHistory"
+	KindVerifyReport     = "VerifyReport"
+	KindMeshSnapshot     = "MeshSnapshot"
 )
 
 // TypeMeta says which document this is and in which version.

@@ -53,6 +53,8 @@ type MigrationPlan struct {
 	// Access says which calls the steps decide differently; nil where they were
 	// not compared.
 	Access *AccessReport `json:"access,omitempty"`
+	// Options are what was chosen about an enrolment.
+	Options *PlanOptions `json:"options,omitempty"`
 	// Accepted are the findings that were accepted, as they were named.
 	Accepted []string      `json:"accepted,omitempty"`
 	Gates    []CheckResult `json:"gates"`
@@ -61,6 +63,10 @@ type MigrationPlan struct {
 	// blocked and it was not asked for them all the same.
 	Withheld bool   `json:"withheld,omitempty"`
 	Steps    []Step `json:"steps"`
+	// Objects are those that the steps change or delete, as the plan found them:
+	// without what the API server manages and what nobody should read. A plan that
+	// is carried out does not have them; its record has them in whole.
+	Objects []BeforeImage `json:"objects,omitempty"`
 	// Kept names what a rollback leaves alone because somebody else has
 	// changed it since.
 	Kept []KeptField `json:"kept,omitempty"`
@@ -69,6 +75,25 @@ type MigrationPlan struct {
 	Gone []ObjectReference `json:"gone,omitempty"`
 	// Undoes names the runs that a rollback undoes, newest first.
 	Undoes []string `json:"undoes,omitempty"`
+}
+
+// PlanOptions are what was chosen about an enrolment, but for what was accepted:
+// with them the same plan can be made again. Each is named like its flag, and empty
+// where that was left as it is.
+type PlanOptions struct {
+	WaypointScope     string   `json:"waypointScope,omitempty"`
+	WaypointSkip      []string `json:"waypointSkip,omitempty"`
+	WaypointAdd       []string `json:"waypointAdd,omitempty"`
+	Waypoint          string   `json:"waypoint,omitempty"`
+	WaypointNamespace string   `json:"waypointNamespace,omitempty"`
+	WaypointReplicas  int32    `json:"waypointReplicas,omitempty"`
+	MixedCallers      string   `json:"mixedCallers,omitempty"`
+	AllowEnvoyFilter  bool     `json:"allowEnvoyFilter,omitempty"`
+	IncludeNamespaces []string `json:"includeNamespaces,omitempty"`
+	// From and Until are the first and the last phase whose steps the plan holds;
+	// empty where it holds all.
+	From  Phase `json:"from,omitempty"`
+	Until Phase `json:"until,omitempty"`
 }
 
 // Overview is a plan in figures.

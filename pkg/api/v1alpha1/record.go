@@ -37,7 +37,11 @@ type MigrationRecord struct {
 	// Reason says why a run is incomplete.
 	Reason string `json:"reason,omitempty"`
 	// User is who ran it, as the API server knows them.
-	User        string     `json:"user,omitempty"`
+	User string `json:"user,omitempty"`
+	// Why is the reason that they gave.
+	Why string `json:"why,omitempty"`
+	// Resumes is the run that had stopped and that this one goes on with.
+	Resumes     string     `json:"resumes,omitempty"`
 	ToolVersion string     `json:"toolVersion"`
 	Started     time.Time  `json:"started"`
 	Finished    *time.Time `json:"finished,omitempty"`
@@ -63,4 +67,37 @@ type BeforeImage struct {
 	Object ObjectReference `json:"object"`
 	// Content is the whole object, unknown fields included.
 	Content map[string]any `json:"content"`
+}
+
+// MigrationHistory lists the runs of a namespace, newest first.
+type MigrationHistory struct {
+	TypeMeta  `json:",inline"`
+	Namespace string       `json:"namespace"`
+	Runs      []RunSummary `json:"runs"`
+}
+
+// RunSummary is one run without its plan and what it found.
+type RunSummary struct {
+	ID        string    `json:"id"`
+	Operation Operation `json:"operation"`
+	State     RunState  `json:"state"`
+	// Open is true for an enrolment that a rollback would undo.
+	Open bool `json:"open"`
+	// Reason says why a run is incomplete, Why is the reason that somebody gave
+	// for it.
+	Reason      string     `json:"reason,omitempty"`
+	Why         string     `json:"why,omitempty"`
+	User        string     `json:"user,omitempty"`
+	ToolVersion string     `json:"toolVersion"`
+	Started     time.Time  `json:"started"`
+	Finished    *time.Time `json:"finished,omitempty"`
+	// Done counts the steps that are done, of all Steps.
+	Done  int `json:"done"`
+	Steps int `json:"steps"`
+	// Until is the last phase that an enrolment was to take.
+	Until Phase `json:"until,omitempty"`
+	// Resumes is the run that had stopped and that this one went on with, Undoes
+	// are those that a rollback undid.
+	Resumes string   `json:"resumes,omitempty"`
+	Undoes  []string `json:"undoes,omitempty"`
 }
