@@ -69,21 +69,31 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	if r.observer, err = observe(watching, r.Writer.Dynamic, watches, r.Mesh); err != nil {
 		return false, r.finish(ctx, run, err)
 	}
+	audit := &auditor{runner: r, run: run}
+	audit.started(ctx)
+	err = r.finish(ctx, run, r.steps(ctx, run, audit))
+	audit.ended(ctx, err)
+	return r.changed, err
+}
+
+// steps takes the steps of a plan, one after another.
+func (r *Runner) steps(ctx context.Context, run *v1alpha1.MigrationRecord, audit *auditor) error {
 	for i := range run.Plan.Steps {
 		step := run.Plan.Steps[i]
 		if i > 0 && r.Between != nil {
 			if err := r.Between(ctx, run.Plan.Steps[i-1], step); err != nil {
-				return r.changed, r.finish(ctx, run, err)
+				return err
 			}
 		}
 		started := r.Now()
 		r.Events.stepStarted(i+1, len(run.Plan.Steps), step)
 		if err := r.step(ctx, run, step, &run.Steps[i]); err != nil {
-			return r.changed, r.finish(ctx, run, err)
+			return err
 		}
+		audit.phaseDone(ctx, i)
 		r.Events.stepDone(i+1, len(run.Plan.Steps), step, r.Now().Sub(started))
 	}
-	return r.changed, r.finish(ctx, run, nil)
+	return nil
 }
 
 // step records what is about to change, changes it, waits, and records that.

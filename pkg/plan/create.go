@@ -9,6 +9,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
 	utiljson "k8s.io/apimachinery/pkg/util/json"
 )
 
@@ -49,6 +50,25 @@ func (p *Projection) creates(step *v1alpha1.Step, object map[string]any) error {
 	}
 	step.Changes = append(step.Changes, change)
 	return nil
+}
+
+// Stamped is a plan whose objects to be created say which run creates them.
+func Stamped(planned v1alpha1.MigrationPlan, run string) v1alpha1.MigrationPlan {
+	planned.Steps = slices.Clone(planned.Steps)
+	for i := range planned.Steps {
+		changes := slices.Clone(planned.Steps[i].Changes)
+		for j := range changes {
+			if changes[j].Create == nil {
+				continue
+			}
+			created := runtime.DeepCopyJSON(changes[j].Create)
+			// It fails where the annotations are no map, which the API server refuses.
+			_ = unstructured.SetNestedField(created, run, "metadata", "annotations", v1alpha1.RunAnnotation)
+			changes[j].Create = created
+		}
+		planned.Steps[i].Changes = changes
+	}
+	return planned
 }
 
 // deletes makes the deletion of an object part of a step. It adds nothing where

@@ -365,11 +365,13 @@ func (o *runOptions) closeRecords(ctx context.Context, undone []v1alpha1.Migrati
 	return nil
 }
 
+// newRecord is the record of a run that is about to start. What it is to create
+// says by which run.
 func (o *runOptions) newRecord(ctx context.Context, id string, planned v1alpha1.MigrationPlan) *v1alpha1.MigrationRecord {
 	now := o.Now().UTC()
 	migration := &v1alpha1.MigrationRecord{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationRecord), ID: id, Operation: planned.Operation, Namespace: o.name,
-		State: v1alpha1.RunRunning, User: o.user(ctx), Why: o.reason, ToolVersion: o.Version, Started: now, Plan: planned,
+		State: v1alpha1.RunRunning, User: o.user(ctx), Why: o.reason, ToolVersion: o.Version, Started: now, Plan: plan.Stamped(planned, id),
 	}
 	if o.hooks.resumes != nil && planned.Operation == v1alpha1.OperationEnroll {
 		migration.Resumes = o.hooks.resumes.ID

@@ -13,6 +13,9 @@ const Group = "ambient.kubectl-ambient.dev"
 // is ever taken for one of them.
 const OriginLabel = Group + "/origin"
 
+// RunAnnotation is the run that has created an object, or that an Event is about.
+const RunAnnotation = Group + "/run"
+
 // GroupVersion is the apiVersion of every document in this package.
 const GroupVersion = Group + "/v1alpha1"
 
