@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"sync"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -251,6 +252,17 @@ var ofHand = sync.OnceValue(func() map[string]bool {
 	}
 	return keys
 })
+
+// Resources are what a snapshot is made from, each once.
+func Resources() []schema.GroupResource {
+	var resources []schema.GroupResource
+	for _, c := range collections() {
+		if resource := c.resource.GroupResource(); !slices.Contains(resources, resource) {
+			resources = append(resources, resource)
+		}
+	}
+	return resources
+}
 
 // Keys are all keys of Coverage.
 func Keys() []string {

@@ -8,11 +8,13 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"sigs.k8s.io/yaml"
 )
 
 // permitted asks the API server, before the first write, whether the user may
@@ -26,7 +28,8 @@ func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPl
 	if err != nil {
 		return err
 	}
-	var missing []string
+	var missing []authorizationv1.ResourceAttributes
+	var texts []string
 	for _, need := range needs {
 		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &need}}
 		answer, err := o.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
@@ -34,13 +37,18 @@ func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPl
 			return fmt.Errorf("ask for permissions: %w", o.explain(err))
 		}
 		if !answer.Status.Allowed {
-			missing = append(missing, describeNeed(need))
+			missing, texts = append(missing, need), append(texts, describeNeed(need))
 		}
 	}
-	if len(missing) > 0 {
-		return blockedError("you may not %s: ask for a role that allows it", strings.Join(missing, ", "))
+	if len(missing) == 0 {
+		return nil
 	}
-	return nil
+	role, err := yaml.Marshal(clusterRole("kubectl-ambient-"+o.name, missing))
+	if err != nil {
+		return fmt.Errorf("write the role that is missing: %w", err)
+	}
+	fmt.Fprintf(o.Streams.ErrOut, "\nA role that allows what is missing:\n\n%s\n", role)
+	return blockedError("you may not %s: ask for a role that allows it", strings.Join(texts, ", "))
 }
 
 func describeNeed(need authorizationv1.ResourceAttributes) string {
@@ -82,7 +90,13 @@ func needsOf(planned v1alpha1.MigrationPlan, namespace string, mapper meta.RESTM
 			case change.Delete:
 				verbs = []string{"get", "delete"}
 			}
-			add(change.Object.Namespace, mapping.Resource.Group, mapping.Resource.Resource, "", verbs...)
+			in := change.Object.Namespace
+			if change.Object.Kind == mesh.KindNamespace {
+				// A namespace is in itself, as far as permissions go (Kubernetes
+				// staging/src/k8s.io/apiserver/pkg/endpoints/request/requestinfo.go).
+				in = change.Object.Name
+			}
+			add(in, mapping.Resource.Group, mapping.Resource.Resource, "", verbs...)
 		}
 	}
 	watches, err := actions.WatchesOf(planned, namespace, mapper)

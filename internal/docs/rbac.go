@@ -1,0 +1,30 @@
+package docs
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plugin"
+	"sigs.k8s.io/yaml"
+)
+
+// Roles writes docs/rbac.yaml: the roles that the project recommends.
+func Roles() (string, error) {
+	text := &strings.Builder{}
+	fmt.Fprintf(text, `# What kubectl ambient needs. Written from the code; kubectl apply -f it as it is.
+#
+# %s is for status, plan, verify, snapshot and history: bind it by a
+# ClusterRoleBinding. %s is what enroll and rollback need besides:
+# bind it by a ClusterRoleBinding, or by a RoleBinding in each namespace that is to
+# be migrated, and in that of a waypoint elsewhere. Neither reads Secrets.
+`, plugin.ViewerRole, plugin.OperatorRole)
+	for _, role := range plugin.Roles() {
+		data, err := yaml.Marshal(role)
+		if err != nil {
+			return "", fmt.Errorf("role %s: %w", role.Name, err)
+		}
+		text.WriteString("---\n")
+		text.Write(data)
+	}
+	return text.String(), nil
+}
