@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	utilnet "k8s.io/apimachinery/pkg/util/net"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -18,15 +20,19 @@ func DefaultBackoff() wait.Backoff {
 	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 1.5, Jitter: 0.1, Steps: 12}
 }
 
-// patiently repeats what fails for reasons that pass: a broken connection, an
-// API server that is busy or restarting. What is repeated must be harmless to
-// do twice.
 func (r *Runner) patiently(ctx context.Context, do func() error) error {
-	if r.Backoff.Steps == 0 {
+	return Patiently(ctx, r.Backoff, do)
+}
+
+// Patiently repeats what fails for reasons that pass: a broken connection, an
+// API server that is busy or restarting. What is repeated must be harmless to
+// do twice. A zero backoff repeats nothing.
+func Patiently(ctx context.Context, backoff wait.Backoff, do func() error) error {
+	if backoff.Steps == 0 {
 		return do()
 	}
 	var last error
-	err := wait.ExponentialBackoffWithContext(ctx, r.Backoff, func(context.Context) (bool, error) {
+	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(context.Context) (bool, error) {
 		last = do()
 		if last != nil && passing(last) && ctx.Err() == nil {
 			return false, nil
@@ -58,5 +64,6 @@ func passing(err error) bool {
 		return apierrors.IsServerTimeout(err) || apierrors.IsTimeout(err) || apierrors.IsTooManyRequests(err) ||
 			apierrors.IsInternalError(err) || apierrors.IsServiceUnavailable(err)
 	}
-	return errors.As(err, new(interface{ Timeout() bool }))
+	// An answer that breaks off is no error of the network to client-go.
+	return errors.As(err, new(interface{ Timeout() bool })) || errors.Is(err, io.ErrUnexpectedEOF) || utilnet.IsProbableEOF(err)
 }

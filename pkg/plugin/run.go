@@ -267,7 +267,7 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 		return nil, err
 	}
 	migration := o.newRecord(ctx, id, run.plan)
-	if err := o.store.Create(ctx, migration); err != nil {
+	if err := actions.Patiently(ctx, actions.DefaultBackoff(), func() error { return o.store.Create(ctx, migration) }); err != nil {
 		return nil, err
 	}
 	o.Changing()
@@ -358,7 +358,7 @@ func (o *runOptions) lock(ctx, timed context.Context, id string, namespaces []st
 func (o *runOptions) closeRecords(ctx context.Context, undone []v1alpha1.MigrationRecord) error {
 	for i := range undone {
 		undone[i].State = v1alpha1.RunRolledBack
-		if err := o.store.Update(ctx, &undone[i]); err != nil {
+		if err := actions.Patiently(ctx, actions.DefaultBackoff(), func() error { return o.store.Update(ctx, &undone[i]) }); err != nil {
 			return fmt.Errorf("what run %s did is undone, but its record does not say so: %w", undone[i].ID, err)
 		}
 	}

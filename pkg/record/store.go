@@ -52,6 +52,11 @@ func (s *Store) Create(ctx context.Context, record *v1alpha1.MigrationRecord) er
 		return err
 	}
 	created, err := s.client.Create(ctx, stored.head, metav1.CreateOptions{FieldManager: FieldManager})
+	if apierrors.IsAlreadyExists(err) {
+		if now := s.storedAlready(ctx, stored.head); now != nil {
+			created, err = now, nil
+		}
+	}
 	if err != nil {
 		return fmt.Errorf("create ConfigMap %s/%s for the migration record: %w", record.Namespace, stored.head.Name, err)
 	}
@@ -71,9 +76,7 @@ func (s *Store) Update(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	configMap.ResourceVersion = s.versions[record.ID]
 	updated, err := s.client.Update(ctx, configMap, metav1.UpdateOptions{FieldManager: FieldManager})
 	if apierrors.IsConflict(err) {
-		// An earlier try may have been stored although its answer was lost.
-		now, getErr := s.client.Get(ctx, configMap.Name, metav1.GetOptions{})
-		if getErr == nil && maps.EqualFunc(now.BinaryData, configMap.BinaryData, bytes.Equal) {
+		if now := s.storedAlready(ctx, configMap); now != nil {
 			updated, err = now, nil
 		}
 	}
@@ -82,6 +85,17 @@ func (s *Store) Update(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	}
 	s.versions[record.ID], s.layouts[record.ID] = updated.ResourceVersion, stored.layout
 	return nil
+}
+
+// storedAlready is a ConfigMap as it is in the cluster, where that is just what is
+// to be stored: an earlier try may have been carried out although its answer was
+// lost.
+func (s *Store) storedAlready(ctx context.Context, configMap *corev1.ConfigMap) *corev1.ConfigMap {
+	now, err := s.client.Get(ctx, configMap.Name, metav1.GetOptions{})
+	if err != nil || !maps.EqualFunc(now.BinaryData, configMap.BinaryData, bytes.Equal) {
+		return nil
+	}
+	return now
 }
 
 // pack packs a record, and stores the pieces of it that are to lie elsewhere: the

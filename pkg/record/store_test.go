@@ -192,8 +192,28 @@ func TestCreateRefusesAnIDThatIsTaken(t *testing.T) {
 	if err := store(client).Create(t.Context(), newRecord("one")); err != nil {
 		t.Fatal(err)
 	}
-	if err := store(client).Create(t.Context(), newRecord("one")); !apierrors.IsAlreadyExists(err) || !strings.Contains(err.Error(), "ConfigMap shop/kubectl-ambient-one") {
+	other := newRecord("one")
+	other.User = "joe"
+	if err := store(client).Create(t.Context(), other); !apierrors.IsAlreadyExists(err) || !strings.Contains(err.Error(), "ConfigMap shop/kubectl-ambient-one") {
 		t.Errorf("the error is %v", err)
+	}
+}
+
+// A creation whose answer was lost is found out when it is tried again.
+func TestCreateTwiceIsCreateOnce(t *testing.T) {
+	client := cluster(t)
+	again, one := store(client), newRecord("one")
+	one.Started = time.Time{}
+	if err := store(client).Create(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	one.Started = time.Time{}
+	if err := again.Create(t.Context(), one); err != nil {
+		t.Fatal(err)
+	}
+	one.State = v1alpha1.RunSucceeded
+	if err := again.Update(t.Context(), one); err != nil {
+		t.Error(err)
 	}
 }
 

@@ -138,7 +138,7 @@ func TestPlanMakesAFixedNumberOfRequests(t *testing.T) {
 	requests := func(arguments ...string) []string {
 		t.Helper()
 		recorder := &recorder{}
-		kubeconfig := c.recordedBy(t, recorder)
+		kubeconfig := c.behind(t, recorder.decide)
 		if run := c.ambientIn(t, []string{"KUBECONFIG=" + kubeconfig}, arguments...); run.status != 0 && run.status != 3 {
 			t.Fatal(run)
 		}

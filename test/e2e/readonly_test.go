@@ -1,19 +1,11 @@
 package e2e
 
 import (
-	"fmt"
 	"net/http"
-	"net/http/httptest"
-	"net/http/httputil"
-	"net/url"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
-
-	"k8s.io/client-go/rest"
 )
 
 // recorder is an API server in front of the real one that notes every request
@@ -34,7 +26,7 @@ func TestReadOnly(t *testing.T) {
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
 	recorder := &recorder{}
-	kubeconfig := c.recordedBy(t, recorder)
+	kubeconfig := c.behind(t, recorder.decide)
 	run := func(status int, arguments ...string) {
 		t.Helper()
 		c.ambientIn(t, []string{"KUBECONFIG=" + kubeconfig}, append(arguments, "-n", namespace)...).want(t, status)
@@ -58,40 +50,14 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// recordedBy starts the proxy and returns a kubeconfig for it.
-func (c *cluster) recordedBy(t *testing.T, recorder *recorder) string {
-	t.Helper()
-	config := c.RESTConfig()
-	target, err := url.Parse(config.Host)
-	if err != nil {
-		t.Fatal(err)
-	}
-	tlsConfig, err := rest.TLSConfigFor(config)
-	if err != nil {
-		t.Fatal(err)
-	}
-	proxy := httputil.NewSingleHostReverseProxy(target)
-	proxy.Transport = &http.Transport{TLSClientConfig: tlsConfig}
-	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if recorder.allows(r) {
-			proxy.ServeHTTP(w, r)
+func (r *recorder) decide(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, request *http.Request) {
+		if r.allows(request) {
+			next.ServeHTTP(w, request)
 			return
 		}
 		http.Error(w, "this proxy lets nothing pass that writes", http.StatusMethodNotAllowed)
-	}))
-	t.Cleanup(server.Close)
-	path := filepath.Join(t.TempDir(), "kubeconfig")
-	text := fmt.Sprintf(`apiVersion: v1
-kind: Config
-clusters: [{name: recorded, cluster: {server: %q}}]
-contexts: [{name: recorded, context: {cluster: recorded, user: nobody}}]
-users: [{name: nobody, user: {}}]
-current-context: recorded
-`, server.URL)
-	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return path
+	})
 }
 
 func (r *recorder) allows(request *http.Request) bool {
