@@ -228,7 +228,10 @@ func refused(err error) bool {
 // written since it was read. The API server answers a failed `test` with 422,
 // as it does an invalid object.
 func (w Writer) movedOn(ctx context.Context, read *unstructured.Unstructured, reference v1alpha1.ObjectReference, err error) bool {
-	if !apierrors.IsConflict(err) && !apierrors.IsInvalid(err) {
+	if apierrors.IsConflict(err) {
+		return true
+	}
+	if !apierrors.IsInvalid(err) {
 		return false
 	}
 	now, getErr := w.Get(ctx, reference)

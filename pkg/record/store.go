@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -53,7 +54,8 @@ func (s *Store) Create(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	}
 	created, err := s.client.Create(ctx, stored.head, metav1.CreateOptions{FieldManager: FieldManager})
 	if apierrors.IsAlreadyExists(err) {
-		if now := s.storedAlready(ctx, stored.head); now != nil {
+		// An earlier try may have been carried out although its answer was lost.
+		if now, getErr := s.client.Get(ctx, stored.head.Name, metav1.GetOptions{}); getErr == nil && same(now, stored.head) {
 			created, err = now, nil
 		}
 	}
@@ -76,9 +78,7 @@ func (s *Store) Update(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	configMap.ResourceVersion = s.versions[record.ID]
 	updated, err := s.client.Update(ctx, configMap, metav1.UpdateOptions{FieldManager: FieldManager})
 	if apierrors.IsConflict(err) {
-		if now := s.storedAlready(ctx, configMap); now != nil {
-			updated, err = now, nil
-		}
+		updated, err = s.reconcile(ctx, configMap, err)
 	}
 	if err != nil {
 		return fmt.Errorf("update ConfigMap %s/%s with the migration record: %w", record.Namespace, configMap.Name, err)
@@ -87,15 +87,25 @@ func (s *Store) Update(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	return nil
 }
 
-// storedAlready is a ConfigMap as it is in the cluster, where that is just what is
-// to be stored: an earlier try may have been carried out although its answer was
-// lost.
-func (s *Store) storedAlready(ctx context.Context, configMap *corev1.ConfigMap) *corev1.ConfigMap {
+// reconcile looks at what a conflict is about: an earlier try that was stored
+// although its answer was lost, or nothing, where the version is the one that was
+// to be replaced.
+func (s *Store) reconcile(ctx context.Context, configMap *corev1.ConfigMap, conflict error) (*corev1.ConfigMap, error) {
 	now, err := s.client.Get(ctx, configMap.Name, metav1.GetOptions{})
-	if err != nil || !maps.EqualFunc(now.BinaryData, configMap.BinaryData, bytes.Equal) {
-		return nil
+	switch {
+	case err != nil:
+		return nil, errors.Join(conflict, err)
+	case same(now, configMap):
+		return now, nil
+	case now.ResourceVersion == configMap.ResourceVersion:
+		return s.client.Update(ctx, configMap, metav1.UpdateOptions{FieldManager: FieldManager})
+	default:
+		return nil, conflict
 	}
-	return now
+}
+
+func same(a, b *corev1.ConfigMap) bool {
+	return maps.EqualFunc(a.BinaryData, b.BinaryData, bytes.Equal)
 }
 
 // pack packs a record, and stores the pieces of it that are to lie elsewhere: the
