@@ -25,9 +25,9 @@ func (c *contract) addFlag(command *cobra.Command) {
 		"Carry out exactly the plan in this `FILE`, or - for stdin, which plan -o yaml or -o json wrote; nothing is done where what it touches has changed since")
 }
 
-// read reads the plan. The namespace is the plan's, which has to be the one that
-// was named, if any was.
-func (c *contract) read(session *session, namespace *string) error {
+// read reads the plan. The namespace at hand is the plan's from then on, which has
+// to be the one that was named, if any was.
+func (c *contract) read(session *session) error {
 	if c.file == "" {
 		return nil
 	}
@@ -41,10 +41,10 @@ func (c *contract) read(session *session, namespace *string) error {
 	if err := plan.Contract(c.reviewed); err != nil {
 		return fmt.Errorf("the plan in %s cannot be carried out: %w", c.file, err)
 	}
-	if session.namespaceGiven() && *namespace != c.reviewed.Namespace {
-		return usageError("the plan in %s is for namespace %s, and -n names %s", c.file, c.reviewed.Namespace, *namespace)
+	if session.namespaceGiven() && *session.flags.Namespace != c.reviewed.Namespace {
+		return usageError("the plan in %s is for namespace %s, and -n names %s", c.file, c.reviewed.Namespace, *session.flags.Namespace)
 	}
-	*namespace = c.reviewed.Namespace
+	*session.flags.Namespace = c.reviewed.Namespace
 	return nil
 }
 

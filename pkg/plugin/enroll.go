@@ -74,6 +74,9 @@ const (
 )
 
 func (o *enrollOptions) complete(command *cobra.Command) error {
+	if err := o.contract.read(o.session); err != nil {
+		return err
+	}
 	if err := o.runOptions.complete(command); err != nil {
 		return err
 	}
@@ -104,7 +107,7 @@ func (o *enrollOptions) complete(command *cobra.Command) error {
 			return usageError("--%s cannot be given with --%s, which brings its own", name, instead)
 		}
 	}
-	return o.contract.read(o.session, &o.name)
+	return nil
 }
 
 func (o *enrollOptions) run(ctx context.Context) error {

@@ -1,0 +1,193 @@
+package e2e
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	rbacv1 "k8s.io/api/rbac/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// file writes a text to a file that is gone after the test.
+func file(t *testing.T, text string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// shop makes a namespace of two workloads with sidecars, and returns its state.
+func (c *cluster) shop(t *testing.T, namespace string) map[string]any {
+	t.Helper()
+	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	c.applyText(t, namespace, smallShop)
+	c.settled(t, namespace)
+	return c.state(t, namespace)
+}
+
+// TestReviewedPlan: what was reviewed is carried out just so, or not at all.
+func TestReviewedPlan(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "reviewed"
+	before := c.shop(t, namespace)
+	reviewed := c.ambient(t, "plan", "-n", namespace, "-o", "yaml").want(t, 0).stdout
+	plan := file(t, reviewed)
+
+	says(t, c.ambient(t, "enroll", "-n", "other", "--plan", plan, "--yes").want(t, 2).stderr, "is for namespace reviewed, and -n names other")
+	says(t, c.ambient(t, "enroll", "--plan", plan, "--waypoint=edge", "--yes").want(t, 2).stderr, "--waypoint cannot be given with --plan")
+	says(t, c.ambient(t, "enroll", "--plan", file(t, "kind: MeshStatus"), "--yes").want(t, 1).stderr, "not a MigrationPlan")
+	says(t, c.ambient(t, "enroll", "--plan", file(t, strings.Replace(reviewed, "steps:", "stepz:", 1)), "--yes").want(t, 1).stderr, "stepz")
+	c.wantState(t, namespace, before)
+
+	// Scaling is no departure from the plan, another image is.
+	c.scale(t, namespace, "cart", 2)
+	c.settled(t, namespace)
+	c.ambient(t, "enroll", "--plan", plan, "--dry-run=client").want(t, 0)
+	if output, err := c.Kubectl(t.Context(), "set", "image", "-n", namespace, "deployment/cart", "cart=cart:2"); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	c.settled(t, namespace)
+	changed := c.state(t, namespace)
+	refused := c.ambient(t, "enroll", "--plan", plan, "--yes").want(t, 3)
+	says(t, refused.stderr, "Deployment reviewed/cart: it has changed since", "-      - image: cart\n", "+      - image: cart:2\n", "plan again")
+	c.wantState(t, namespace, changed)
+
+	fresh := file(t, c.ambient(t, "plan", "-n", namespace, "-o", "json").want(t, 0).stdout)
+	c.ambient(t, "enroll", "--plan", fresh, "--yes", "--reason", "ticket 7").want(t, 0)
+	c.ambient(t, "verify", "-n", namespace).want(t, 0)
+	says(t, c.ambient(t, "enroll", "--plan", fresh, "--yes").want(t, 3).stderr, "no step of a plan made now touches it")
+	says(t, c.ambient(t, "history", "-n", namespace).want(t, 0).stdout, "enroll", "succeeded", "why: ticket 7")
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	c.settled(t, namespace)
+	c.wantState(t, namespace, changed)
+}
+
+// TestUntilAndResume goes phase by phase, with the options of the first run.
+func TestUntilAndResume(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "until"
+	before := c.shop(t, namespace)
+	says(t, c.ambient(t, "enroll", "-n", namespace, "--resume", "--yes").want(t, 1).stderr, "no migration record: there is no run to resume")
+	says(t, c.ambient(t, "enroll", "-n", namespace, "--until=lunch", "--yes").want(t, 2).stderr, `unknown phase "lunch"`)
+	first := c.ambient(t, "enroll", "-n", namespace, "--waypoint=edge", "--waypoint-add=nothing", "--until=enable-ambient", "--yes")
+	says(t, first.want(t, 2).stderr, "no Service until/nothing")
+	first = c.ambient(t, "enroll", "-n", namespace, "--waypoint=edge", "--until=enable-ambient", "--yes").want(t, 0)
+	says(t, first.stdout, "up to phase enable-ambient are done", "To go on:   kubectl ambient enroll -n until --resume")
+	c.wantSidecars(t, namespace)
+	failing := c.ambient(t, "enroll", "-n", namespace, "--resume", "--yes", "--gate-exec", `echo "after $KUBECTL_AMBIENT_WORKLOAD"; exit 7`).want(t, 4)
+	says(t, failing.stderr, "after deployment/cart", "exit status 7", "to go on:     kubectl ambient enroll -n until --resume")
+	says(t, c.ambient(t, "enroll", "-n", namespace, "--dry-run=client").want(t, 0).stderr, "with other options than these: --resume goes on with it")
+	c.ambient(t, "enroll", "-n", namespace, "--resume", "--yes").want(t, 0)
+	c.wantNoSidecars(t, namespace)
+	says(t, c.ambient(t, "enroll", "-n", namespace, "--resume", "--yes").want(t, 1).stderr, "has ended well")
+
+	var history v1alpha1.MigrationHistory
+	decode(t, c.ambient(t, "history", "-n", namespace, "-o", "json").want(t, 0).stdout, &history)
+	if len(history.Runs) != 3 || history.Runs[0].Resumes != history.Runs[1].ID || history.Runs[2].Until != v1alpha1.PhaseEnableAmbient || !history.Runs[2].Open {
+		t.Errorf("the history is %+v", history.Runs)
+	}
+	var record v1alpha1.MigrationRecord
+	decode(t, c.ambient(t, "history", "-n", namespace, history.Runs[0].ID, "-o", "json").want(t, 0).stdout, &record)
+	if record.Plan.Options == nil || record.Plan.Options.Waypoint != "edge" {
+		t.Errorf("the resumed run has the options %+v", record.Plan.Options)
+	}
+	says(t, c.ambient(t, "history", "prune", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	c.settled(t, namespace)
+	c.wantState(t, namespace, before)
+	says(t, c.ambient(t, "history", "prune", "-n", namespace, "--yes").want(t, 0).stdout, "Deleted 4 records")
+	says(t, c.ambient(t, "history", "-n", namespace).want(t, 0).stdout, "No run has changed namespace until.")
+	events, err := c.Kubectl(t.Context(), "get", "events", "-n", namespace, "-o", "jsonpath={range .items[*]}{.reason}{\"\\n\"}{end}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	says(t, events, "EnrollStarted", "EnrollPhaseDone", "EnrollStopped", "EnrollCompleted", "RollbackCompleted")
+}
+
+// TestRollbackOnFailure: a run that fails is undone at once, and says so in one
+// document.
+func TestRollbackOnFailure(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "undone"
+	before := c.shop(t, namespace)
+	c.holdReadiness(t, namespace, "db")
+	run := c.ambient(t, "enroll", "-n", namespace, "--yes", "--rollback-on-failure", "--gate-timeout=20s", "-o", "json").want(t, 1)
+	says(t, run.stderr, "timed out waiting: Pod undone/db-0", "was rolled back and is what it was before")
+	var record v1alpha1.MigrationRecord
+	decode(t, run.stdout, &record)
+	if record.State != v1alpha1.RunRolledBack || record.Operation != v1alpha1.OperationEnroll {
+		t.Errorf("the record says %s %s", record.Operation, record.State)
+	}
+	c.settled(t, namespace)
+	c.wantState(t, namespace, before)
+	c.wantSidecars(t, namespace)
+}
+
+// TestRoles runs everything as somebody who has the roles that the project
+// recommends, and nothing else.
+func TestRoles(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "roles"
+	path, err := filepath.Abs(filepath.Join("..", "..", "docs", "rbac.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if output, err := c.Kubectl(t.Context(), "apply", "-f", path); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	c.applyText(t, namespace, strings.ReplaceAll(protected, "NAMESPACE", namespace))
+	c.settled(t, namespace)
+	before := c.state(t, namespace)
+	for _, user := range []string{"onlooker", "operator"} {
+		binding := &rbacv1.ClusterRoleBinding{
+			ObjectMeta: metav1.ObjectMeta{Name: user}, Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: user}},
+			RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "kubectl-ambient-viewer"},
+		}
+		if _, err := c.kube.RbacV1().ClusterRoleBindings().Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// The operator's is bound in the one namespace that is to be migrated.
+	binding := &rbacv1.RoleBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: "operator", Namespace: namespace}, Subjects: []rbacv1.Subject{{Kind: rbacv1.UserKind, APIGroup: rbacv1.GroupName, Name: "operator"}},
+		RoleRef: rbacv1.RoleRef{APIGroup: rbacv1.GroupName, Kind: "ClusterRole", Name: "kubectl-ambient-operator"},
+	}
+	if _, err := c.kube.RbacV1().RoleBindings(namespace).Create(t.Context(), binding, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	enroll := []string{"enroll", "-n", namespace, "--mixed-callers=deny", "--yes"}
+	for _, command := range [][]string{{"status"}, {"plan", "-n", namespace, "--mixed-callers=deny"}, {"snapshot", "-n", namespace}, {"history", "-n", namespace}} {
+		c.ambient(t, append(command, "--as=onlooker")...).want(t, 0)
+	}
+	refused := c.ambient(t, append(enroll, "--as=onlooker")...).want(t, 3)
+	says(t, refused.stderr, "you may not", "kind: ClusterRole", "  name: kubectl-ambient-roles", "  - authorizationpolicies\n")
+	c.wantState(t, namespace, before)
+	done := c.ambient(t, append(enroll, "--as=operator")...).want(t, 0)
+	if strings.Contains(done.stderr, "no Events are left") {
+		t.Errorf("it could not leave Events:\n%s", done.stderr)
+	}
+	c.ambient(t, "verify", "-n", namespace, "--as=onlooker").want(t, 0)
+	c.ambient(t, "rollback", "-n", namespace, "--yes", "--as=operator").want(t, 0)
+	c.settled(t, namespace)
+	c.wantState(t, namespace, before)
+	var history v1alpha1.MigrationHistory
+	if err := json.Unmarshal([]byte(c.ambient(t, "history", "-n", namespace, "-o", "json", "--as=onlooker").want(t, 0).stdout), &history); err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range history.Runs {
+		if run.User != "operator" {
+			t.Errorf("run %s is by %q", run.ID, run.User)
+		}
+	}
+}
