@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
 	"k8s.io/apimachinery/pkg/api/meta"
@@ -49,20 +50,12 @@ func unprogrammed(gateway gatewayv1.Gateway) string {
 	case programmed == nil || programmed.ObservedGeneration != gateway.Generation:
 		return "is not taken up by istiod yet"
 	case programmed.Status != metav1.ConditionTrue:
-		return "is not programmed: " + saying(*programmed)
+		return "is not programmed: " + checks.Saying(*programmed)
 	case len(gateway.Status.Addresses) == 0:
 		return "has no address yet"
 	default:
 		return ""
 	}
-}
-
-// saying is what a condition gives as its reason.
-func saying(condition metav1.Condition) string {
-	if condition.Message == "" {
-		return condition.Reason
-	}
-	return condition.Reason + ": " + condition.Message
 }
 
 // deploymentsOf are the Deployments that istiod runs for a Gateway.
@@ -96,7 +89,7 @@ func waypointBoundTo(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference
 	case err != nil:
 		return verdict{}, err
 	case isPolicy(reference):
-		return verdictOn(reference, unaccepted(snapshot, reference, object, true)), nil
+		return verdictOn(reference, checks.Unaccepted(snapshot, reference, object, true)), nil
 	default:
 		return verdictOn(reference, unbound(snapshot, reference, object)), nil
 	}
@@ -106,7 +99,7 @@ func waypointBoundTo(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference
 // that its labels name now, which mostly is none.
 func waypointUnbound(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference) (verdict, error) {
 	object, found := snapshot.Object(reference)
-	bound := conditionOf(object, waypointBound)
+	bound := checks.ConditionOf(object, checks.ConditionWaypointBound)
 	if !found || bound == nil || bound.Status != metav1.ConditionTrue {
 		return verdict{}, nil
 	}
@@ -116,27 +109,18 @@ func waypointUnbound(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference
 	return verdictOn(reference, "still uses a waypoint: "+bound.Message), nil
 }
 
-// The conditions that istiod writes on what waypoints are about (istio
-// pilot/pkg/model, service.go). That on a Service has no generation: it names the
-// waypoint in its message.
-const (
-	waypointBound    = "istio.io/WaypointBound"
-	waypointAccepted = "WaypointAccepted"
-	ztunnelAccepted  = "ZtunnelAccepted"
-)
-
 // unbound says what keeps a Service from its waypoint.
 func unbound(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference, object mesh.Object) string {
 	in, name, named := waypointNamed(snapshot, reference, object)
 	if !named {
 		return "names no waypoint: somebody has changed its labels"
 	}
-	bound := conditionOf(object, waypointBound)
+	bound := checks.ConditionOf(object, checks.ConditionWaypointBound)
 	switch {
 	case bound == nil:
 		return "is not bound to waypoint " + in + "/" + name + " yet"
 	case bound.Status != metav1.ConditionTrue:
-		return "is not bound to waypoint " + in + "/" + name + ": " + saying(*bound)
+		return "is not bound to waypoint " + in + "/" + name + ": " + checks.Saying(*bound)
 	case !mentions(bound.Message, in+"/"+name):
 		return "is bound to another waypoint than " + in + "/" + name + " still: " + bound.Message
 	default:

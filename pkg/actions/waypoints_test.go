@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -135,20 +136,20 @@ func TestPoliciesAccepted(t *testing.T) {
 	cart := serviceOf("", "")
 	policy := func(spec, conditions string) []any { return policyOf("AuthorizationPolicy", spec, conditions) }
 	for _, test := range []objectGate{
-		{name: "accepted", there: policy(gateway, accepted(waypointAccepted, "True", "Accepted", "2"))},
-		{name: "its generation is a text", there: policy(gateway, accepted(waypointAccepted, "True", "Accepted", `"2"`))},
-		{name: "of an earlier generation", there: policy(gateway, accepted(waypointAccepted, "True", "Accepted", "1")), want: []string{"AuthorizationPolicy shop/get is not taken up by istiod yet"}},
+		{name: "accepted", there: policy(gateway, accepted(checks.ConditionWaypointAccepted, "True", "Accepted", "2"))},
+		{name: "its generation is a text", there: policy(gateway, accepted(checks.ConditionWaypointAccepted, "True", "Accepted", `"2"`))},
+		{name: "of an earlier generation", there: policy(gateway, accepted(checks.ConditionWaypointAccepted, "True", "Accepted", "1")), want: []string{"AuthorizationPolicy shop/get is not taken up by istiod yet"}},
 		{name: "no condition", there: policy(gateway, ""), want: []string{"is not taken up by istiod yet"}},
-		{name: "the Gateway is not ready", there: policy(gateway, accepted(waypointAccepted, "False", "TargetNotFound", "2")), want: []string{"is not accepted for its waypoint: TargetNotFound: of this"}},
-		{name: "the Service uses no waypoint yet", there: slices.Concat(cart, policy(service, accepted(waypointAccepted, "False", "AncestorNotBound", "2")))},
-		{name: "the Service is not there", there: policy(service, accepted(waypointAccepted, "False", "TargetNotFound", "2")), want: []string{"TargetNotFound"}},
-		{name: "the Gateway is bound, the Service not yet", there: slices.Concat(cart, policy(both, accepted(waypointAccepted, "True", "PartiallyInvalid", "2")))},
-		{name: "neither is bound", there: slices.Concat(cart, policy(both, accepted(waypointAccepted, "False", "Invalid", "2"))), want: []string{"Invalid"}},
-		{name: "ztunnel takes it", there: policy(selector, accepted(ztunnelAccepted, "True", "Accepted", "2"))},
-		{name: "ztunnel takes a part of it", there: policy(selector, accepted(ztunnelAccepted, "True", "UnsupportedValue", "2"))},
-		{name: "ztunnel has not seen it", there: policy(selector, accepted(ztunnelAccepted, "True", "Accepted", "1")), want: []string{"is not taken up by istiod yet"}},
-		{name: "ztunnel refuses it", there: policy(selector, accepted(ztunnelAccepted, "False", "Broken", "2")), want: []string{"is not accepted for ztunnel: Broken: of this"}},
-		{name: "ztunnel does not know its action", there: policy("action: CUSTOM, "+selector, accepted(ztunnelAccepted, "False", "UnsupportedValue", "2"))},
+		{name: "the Gateway is not ready", there: policy(gateway, accepted(checks.ConditionWaypointAccepted, "False", "TargetNotFound", "2")), want: []string{"is not accepted for its waypoint: TargetNotFound: of this"}},
+		{name: "the Service uses no waypoint yet", there: slices.Concat(cart, policy(service, accepted(checks.ConditionWaypointAccepted, "False", "AncestorNotBound", "2")))},
+		{name: "the Service is not there", there: policy(service, accepted(checks.ConditionWaypointAccepted, "False", "TargetNotFound", "2")), want: []string{"TargetNotFound"}},
+		{name: "the Gateway is bound, the Service not yet", there: slices.Concat(cart, policy(both, accepted(checks.ConditionWaypointAccepted, "True", "PartiallyInvalid", "2")))},
+		{name: "neither is bound", there: slices.Concat(cart, policy(both, accepted(checks.ConditionWaypointAccepted, "False", "Invalid", "2"))), want: []string{"Invalid"}},
+		{name: "ztunnel takes it", there: policy(selector, accepted(checks.ConditionZtunnelAccepted, "True", "Accepted", "2"))},
+		{name: "ztunnel takes a part of it", there: policy(selector, accepted(checks.ConditionZtunnelAccepted, "True", "UnsupportedValue", "2"))},
+		{name: "ztunnel has not seen it", there: policy(selector, accepted(checks.ConditionZtunnelAccepted, "True", "Accepted", "1")), want: []string{"is not taken up by istiod yet"}},
+		{name: "ztunnel refuses it", there: policy(selector, accepted(checks.ConditionZtunnelAccepted, "False", "Broken", "2")), want: []string{"is not accepted for ztunnel: Broken: of this"}},
+		{name: "ztunnel does not know its action", there: policy("action: CUSTOM, "+selector, accepted(checks.ConditionZtunnelAccepted, "False", "UnsupportedValue", "2"))},
 		{name: "a kind that istiod says nothing of", object: jwtReference, there: policyOf("RequestAuthentication", service, "")},
 		{name: "deleted", failure: "AuthorizationPolicy shop/get is gone"},
 	} {
@@ -166,7 +167,7 @@ func TestWaypointsBound(t *testing.T) {
 	const use, attached = "istio.io/use-waypoint: waypoint", "Successfully attached to waypoint shop/"
 	const target = `targetRefs: [{kind: Service, name: cart, group: ""}]`
 	policy := func(status, reason string) []any {
-		return slices.Concat(serviceOf(use, ""), policyOf("AuthorizationPolicy", target, accepted(waypointAccepted, status, reason, "2")))
+		return slices.Concat(serviceOf(use, ""), policyOf("AuthorizationPolicy", target, accepted(checks.ConditionWaypointAccepted, status, reason, "2")))
 	}
 	for _, test := range []objectGate{
 		{name: "bound", there: serviceOf(use, bound("True", attached+"waypoint"))},
