@@ -20,6 +20,8 @@ var errGivenUp = errors.New("waiting longer cannot help")
 // GateError says that a step's gate did not hold in time.
 type GateError struct {
 	Step v1alpha1.Step
+	// Before is true where it is what the step requires, and the step was not begun.
+	Before bool
 	// Missing is what the gate still waited for.
 	Missing []string
 	// Events are the newest warnings about what it waited for.
@@ -29,6 +31,14 @@ type GateError struct {
 }
 
 func (e *GateError) Error() string {
+	if e.Before {
+		why := ""
+		if !errors.Is(e.Cause, errNotHeld) {
+			why = cause(e.Cause) + ": "
+		}
+		return fmt.Sprintf("step %s was not begun, since what pods would come to rely on does not hold: %s%s; enroll again to repair it, or roll back",
+			e.Step.ID, why, summary(e.Missing))
+	}
 	return fmt.Sprintf("step %s: %s: %s", e.Step.ID, cause(e.Cause), summary(e.Missing))
 }
 
@@ -76,8 +86,8 @@ type verdict struct {
 
 // wait looks at the namespace whenever something in it changes, until the gate
 // holds, the context ends, or waiting cannot help.
-func (r *Runner) wait(ctx context.Context, step v1alpha1.Step) error {
-	look, waits := r.gates()[step.Gate.Kind]
+func (r *Runner) wait(ctx context.Context, step v1alpha1.Step, gate v1alpha1.Gate) error {
+	look, waits := r.gates()[gate.Kind]
 	if !waits {
 		return nil
 	}
@@ -87,7 +97,7 @@ func (r *Runner) wait(ctx context.Context, step v1alpha1.Step) error {
 		if err != nil {
 			return err
 		}
-		verdict, err := look(ctx, snapshot, step.Gate)
+		verdict, err := look(ctx, snapshot, gate)
 		if err != nil && ctx.Err() == nil {
 			if r.Backoff.Steps == 0 || !passing(err) {
 				return fmt.Errorf("step %s: %w", step.ID, err)
@@ -136,6 +146,7 @@ func (r *Runner) gates() map[v1alpha1.GateKind]look {
 		v1alpha1.GateReleased: r.lookReleased,
 		v1alpha1.GateVerified: r.lookVerified,
 
+		v1alpha1.GateHandoverHolds:    r.lookHandover,
 		v1alpha1.GateWaypointsReady:   r.objects(waypointReady),
 		v1alpha1.GatePoliciesAccepted: r.objects(policyAccepted),
 		v1alpha1.GateWaypointsBound:   r.objects(waypointBoundTo),
@@ -324,7 +335,11 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 		return verdict{}, err
 	}
 	var missing []string
-	results := checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence})
+	handed, err := r.handed(snapshot)
+	if err != nil {
+		return verdict{}, err
+	}
+	results := checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed})
 	for _, result := range results {
 		if !result.Blocks() {
 			continue

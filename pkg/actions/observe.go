@@ -57,12 +57,18 @@ func observe(ctx context.Context, client dynamic.Interface, watches []Watch, bas
 
 // gateBase keeps of a mesh what gates need besides what is watched: what decides
 // how pods come up, the injection webhooks and the configuration of istio-cni,
-// and the components themselves.
+// the components themselves, and what verify asks of waypoints that the run has
+// nothing to do with.
 func gateBase(content mesh.Content, watches []Watch) mesh.Content {
 	base := mesh.Content{Coverage: content.Coverage, Scope: content.Scope, KubernetesVersion: content.KubernetesVersion}
 	for _, object := range content.Objects {
 		switch object.GetKind() {
-		case "MutatingWebhookConfiguration", "ConfigMap", mesh.KindDaemonSet, mesh.KindDeployment, mesh.KindServiceEntry:
+		case "MutatingWebhookConfiguration", "ConfigMap", mesh.KindDaemonSet, mesh.KindDeployment, mesh.KindServiceEntry,
+			mesh.KindWorkloadEntry, mesh.KindGateway, mesh.KindGatewayClass, mesh.KindEndpointSlice:
+		case mesh.KindService:
+			if !content.Scope.Holds(object.GetNamespace()) {
+				continue
+			}
 		default:
 			continue
 		}

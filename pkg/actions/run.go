@@ -41,7 +41,10 @@ type Runner struct {
 	Now func() time.Time
 
 	observer *observer
-	changed  bool
+	// holding is what the steps so far have handed over; nil where a plan says
+	// nothing of it.
+	holding *holding
+	changed bool
 	// replaced are the pods that were evicted or deleted; replacements counts
 	// them by workload.
 	replaced     map[types.UID]bool
@@ -67,6 +70,9 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 		return false, r.finish(ctx, run, err)
 	}
 	if r.observer, err = observe(watching, r.Writer.Dynamic, watches, r.Mesh); err != nil {
+		return false, r.finish(ctx, run, err)
+	}
+	if r.holding, err = hold(run.Plan, r.Mesh); err != nil {
 		return false, r.finish(ctx, run, err)
 	}
 	audit := &auditor{runner: r, run: run}
@@ -96,10 +102,15 @@ func (r *Runner) steps(ctx context.Context, run *v1alpha1.MigrationRecord, audit
 	return nil
 }
 
-// step records what is about to change, changes it, waits, and records that.
+// step waits for what it requires, records what is about to change, changes it,
+// waits, and records that.
 func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v1alpha1.Step, entry *v1alpha1.StepRecord) error {
 	if ctx.Err() != nil {
 		return fmt.Errorf("before step %s: %w", step.ID, context.Cause(ctx))
+	}
+	if err := r.require(ctx, step); err != nil {
+		entry.Message = err.Error()
+		return err
 	}
 	images, present, err := r.beforeImages(ctx, step)
 	if err != nil {
@@ -115,6 +126,9 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 		return err
 	}
 	entry.State, entry.Finished = v1alpha1.StepDone, r.stamp()
+	if err := r.holding.note(step.Changes); err != nil {
+		return fmt.Errorf("after step %s: %w", step.ID, err)
+	}
 	if err := r.store(ctx, run); err != nil {
 		return fmt.Errorf("after step %s: %w", step.ID, err)
 	}
@@ -159,11 +173,8 @@ func (r *Runner) store(ctx context.Context, run *v1alpha1.MigrationRecord) error
 }
 
 func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
-	if r.GateTimeout > 0 {
-		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, r.GateTimeout)
-		defer cancel()
-	}
+	ctx, cancel := r.bounded(ctx)
+	defer cancel()
 	written := map[v1alpha1.ObjectReference]writing{}
 	for _, change := range step.Changes {
 		var after *unstructured.Unstructured
@@ -185,7 +196,15 @@ func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
 	if err := r.await(ctx, written); err != nil {
 		return fmt.Errorf("step %s: %w", step.ID, err)
 	}
-	return r.wait(ctx, step)
+	return r.wait(ctx, step, step.Gate)
+}
+
+// bounded gives a step, or what it requires, its time.
+func (r *Runner) bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if r.GateTimeout > 0 {
+		return context.WithTimeout(ctx, r.GateTimeout)
+	}
+	return ctx, func() {}
 }
 
 // write makes one change. It returns the object as it is afterwards, nil where it

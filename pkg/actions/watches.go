@@ -25,10 +25,7 @@ type Watch struct {
 // base are the namespace itself and the kinds in it that the gates about pods
 // need.
 func base(namespace string) []Watch {
-	watches := []Watch{{
-		Kind: mesh.KindNamespace, Resource: schema.GroupVersionResource{Version: "v1", Resource: "namespaces"},
-		Fields: fields.OneTermEqualSelector("metadata.name", namespace).String(),
-	}}
+	watches := []Watch{namespaceNamed(namespace)}
 	for _, kind := range []struct{ name, group, resource string }{
 		{mesh.KindPod, "", "pods"},
 		{mesh.KindReplicaSet, "apps", "replicasets"},
@@ -42,6 +39,14 @@ func base(namespace string) []Watch {
 		watches = append(watches, Watch{Kind: kind.name, Resource: resource, Namespace: namespace})
 	}
 	return watches
+}
+
+// namespaceNamed is one namespace itself.
+func namespaceNamed(name string) Watch {
+	return Watch{
+		Kind: mesh.KindNamespace, Resource: schema.GroupVersionResource{Version: "v1", Resource: "namespaces"},
+		Fields: fields.OneTermEqualSelector("metadata.name", name).String(),
+	}
 }
 
 // WatchesOf lists what a run of a plan follows: what every run does, and the
@@ -74,6 +79,43 @@ func WatchesOf(planned v1alpha1.MigrationPlan, namespace string, mapper meta.RES
 		for _, watch := range besides(step.Gate) {
 			add(watch)
 		}
+	}
+	if planned.Handover == nil {
+		return watches, nil
+	}
+	relied, err := reliedOn(*planned.Handover, mapper)
+	for _, watch := range relied {
+		add(watch)
+	}
+	return watches, err
+}
+
+// reliedOn are the lists that tell whether what was handed over holds: one for each
+// kind and namespace, however many objects it is about.
+func reliedOn(handover v1alpha1.Handover, mapper meta.RESTMapper) ([]Watch, error) {
+	var watches []Watch
+	wanted := slices.Clone(handover.Lists)
+	want := func(object v1alpha1.ObjectReference) {
+		wanted = append(wanted, v1alpha1.ObjectList{APIVersion: object.APIVersion, Kind: object.Kind, Namespace: object.Namespace})
+	}
+	for _, waypoint := range handover.Waypoints {
+		want(waypoint)
+		watches = append(watches, ranFor(waypoint.Namespace)...)
+	}
+	for _, service := range handover.Services {
+		want(service.Object)
+		watches = append(watches, namespaceNamed(service.Object.Namespace))
+	}
+	for _, object := range handover.Objects {
+		want(object)
+	}
+	for _, list := range wanted {
+		kind := schema.FromAPIVersionAndKind(list.APIVersion, list.Kind)
+		mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
+		if err != nil {
+			return nil, fmt.Errorf("%s in namespace %s: %w", list.Kind, list.Namespace, err)
+		}
+		watches = append(watches, Watch{Kind: list.Kind, Resource: mapping.Resource, Namespace: list.Namespace})
 	}
 	return watches, nil
 }

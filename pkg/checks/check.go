@@ -22,6 +22,9 @@ type Subject struct {
 	Evidence *mesh.Evidence
 	// Migration is what a plan makes of the namespace; nil where there is none.
 	Migration *Migration
+	// Handed is what became of what runs have handed over; nil where that was not
+	// read.
+	Handed *Handed
 	// Accepts says which findings that block were accepted; nil for none.
 	Accepts func(v1alpha1.CheckResult) bool
 }
@@ -181,7 +184,8 @@ func LeavesBehind(id string) bool {
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {
 	return []Check{
-		istioInstalled(), noSidecars(), dataplaneMode(), restartsComplete(),
+		istioInstalled(), waypointMissing(), waypointUnready(), handedOver(), policiesAccepted(), layer7Enforced(),
+		noSidecars(), dataplaneMode(), restartsComplete(),
 		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), optedOut(),
 	}
 }

@@ -45,6 +45,8 @@ type testCase struct {
 	// namespace is the one at hand: shop where it is empty.
 	namespace string
 	evidence  *mesh.Evidence
+	// handed is what became of what runs made; of none where it is nil.
+	handed *checks.Handed
 	// want is empty where the check passes.
 	want []finding
 }
@@ -73,7 +75,11 @@ func (c testCase) run(t *testing.T, content mesh.Content) []v1alpha1.CheckResult
 	if i < 0 {
 		t.Fatalf("there is no check %s", c.check)
 	}
-	return checks.Run(all[i:i+1], checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: c.evidence})
+	handed := c.handed
+	if handed == nil {
+		handed = &checks.Handed{}
+	}
+	return checks.Run(all[i:i+1], checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: c.evidence, Handed: handed})
 }
 
 func (c testCase) test(t *testing.T) {
@@ -122,7 +128,7 @@ func describe(results []v1alpha1.CheckResult) string {
 func allCases() []testCase {
 	return slices.Concat(
 		prerequisiteCases(), componentCases(), sidecarCases(), policyCases(), routingCases(), extensionCases(),
-		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(),
+		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(), enforcedCases(),
 	)
 }
 
@@ -156,7 +162,7 @@ func TestAHealthyNamespacePassesEveryGate(t *testing.T) {
 		}
 	}
 	snapshot = fixture.Snapshot(enrolled()...)
-	results = checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence()})
+	results = checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence(), Handed: &checks.Handed{}})
 	for _, result := range results {
 		if result.Status != pass {
 			t.Errorf("%s: %s", result.ID, describe([]v1alpha1.CheckResult{result}))
@@ -313,9 +319,10 @@ func TestChecksAreWellFormed(t *testing.T) {
 			}
 		}
 	}
-	// Those of enroll and verify are shown and accepted by ID alike. One is both.
+	// Those of enroll and verify are shown and accepted by ID alike. These are both.
+	both := []string{"istio-installed", "waypoint-missing", "waypoint-unready"}
 	for _, gate := range checks.EnrollGates() {
-		if gate.ID != "istio-installed" && slices.ContainsFunc(checks.VerifyChecks(), func(check checks.Check) bool { return check.ID == gate.ID }) {
+		if !slices.Contains(both, gate.ID) && slices.ContainsFunc(checks.VerifyChecks(), func(check checks.Check) bool { return check.ID == gate.ID }) {
 			t.Errorf("%s is a gate and a check of verify", gate.ID)
 		}
 	}

@@ -33,15 +33,22 @@ func waypointMissing() Check {
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, user := range subject.Snapshot.WaypointUsers(subject.Namespace) {
-				if _, found := subject.Snapshot.Gateway(user.Namespace, user.Name); found || subject.deployed(user.Namespace, user.Name) {
+				if _, found := subject.Snapshot.Gateway(user.Namespace, user.Name); found {
 					continue
 				}
 				finding := Finding{
 					Status: v1alpha1.StatusFail, Object: reference(user.Object), Field: user.Field,
 					Message: fmt.Sprintf("waypoint %s/%s does not exist: ambient callers would go past it, straight to the pods", user.Namespace, user.Name),
-					Remedy:  fmt.Sprintf("istioctl waypoint apply -n %s --name %s, or remove the label", user.Namespace, user.Name),
+					Remedy:  makeAgain(subject, user),
 				}
 				switch {
+				case subject.deployed(user.Namespace, user.Name) && !subject.ambient():
+					// Nothing goes past it yet.
+					continue
+				case subject.deployed(user.Namespace, user.Name):
+					finding.Status, finding.Remedy = v1alpha1.StatusWarn, "kubectl ambient enroll: this plan makes it again"
+					finding.Message = fmt.Sprintf("waypoint %s/%s does not exist any more: until the plan has made it again, ambient callers go past it, straight to the pods",
+						user.Namespace, user.Name)
 				case user.Canary:
 					finding.Status, finding.Remedy = v1alpha1.StatusWarn, "remove the label"
 					finding.Message = fmt.Sprintf("waypoint %s/%s does not exist: the canary gets no traffic", user.Namespace, user.Name)
@@ -54,6 +61,25 @@ func waypointMissing() Check {
 			return findings
 		},
 	}
+}
+
+// makeAgain is how a waypoint that is named and does not exist comes back.
+func makeAgain(subject Subject, user mesh.WaypointUser) string {
+	if !subject.ambient() {
+		return fmt.Sprintf("istioctl waypoint apply -n %s --name %s, or remove the label", user.Namespace, user.Name)
+	}
+	options := " --waypoint=" + user.Name
+	if user.Namespace != subject.Namespace.Name {
+		options += " --waypoint-namespace=" + user.Namespace
+	}
+	return "kubectl ambient enroll -n " + subject.Namespace.Name + options +
+		" makes it again where policies or routes need it, with the other options of before; else istioctl waypoint apply -n " +
+		user.Namespace + " --name " + user.Name + ", or remove the label"
+}
+
+// ambient says whether the namespace is labelled for ambient mode.
+func (s Subject) ambient() bool {
+	return s.Namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
 }
 
 // usedWaypoints are the Gateways that the namespace and what is in it name, each

@@ -51,6 +51,11 @@ func Enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) 
 			return gate.Blocks() && checks.LeavesBehind(gate.ID)
 		})
 	}
+	if len(planned.Steps) > 0 {
+		if err := planner.rely(&planned); err != nil {
+			return planned, err
+		}
+	}
 	planned.Steps = Span{Until: options.Until}.of(planned.Steps)
 	planned.Overview = overview(snapshot, planned)
 	planned.Overview.Waypoints = waypointUses(append([]handover{own}, others...), planned)

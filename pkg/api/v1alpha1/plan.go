@@ -67,6 +67,10 @@ type MigrationPlan struct {
 	// without what the API server manages and what nobody should read. A plan that
 	// is carried out does not have them; its record has them in whole.
 	Objects []BeforeImage `json:"objects,omitempty"`
+	// Handover is what the pods of an enrolment rely on once they have lost their
+	// sidecars. Steps that require GateHandoverHolds want it to be as the steps
+	// before have left it.
+	Handover *Handover `json:"handover,omitempty"`
 	// Kept names what a rollback leaves alone because somebody else has
 	// changed it since.
 	Kept []KeptField `json:"kept,omitempty"`
@@ -138,8 +142,11 @@ type Step struct {
 	Phase   Phase  `json:"phase"`
 	Summary string `json:"summary"`
 	// Notes are what an operator should know before agreeing to the step.
-	Notes   []string `json:"notes,omitempty"`
-	Changes []Change `json:"changes,omitempty"`
+	Notes []string `json:"notes,omitempty"`
+	// Requires must hold before the step changes anything; empty where nothing has
+	// to.
+	Requires GateKind `json:"requires,omitempty"`
+	Changes  []Change `json:"changes,omitempty"`
 	// Gate must hold before the next step starts.
 	Gate Gate `json:"gate"`
 }
@@ -227,6 +234,12 @@ const (
 	// a Gateway.
 	GateGone GateKind = "gone"
 )
+
+// GateHandoverHolds is about the plan's Handover: its waypoints take traffic, its
+// services are bound to them, its objects are as the steps before have left them
+// and istiod accepts them, and there are no other policies than those that the plan
+// was made with.
+const GateHandoverHolds GateKind = "handover-holds"
 
 // Gate is the condition that a step waits for.
 type Gate struct {

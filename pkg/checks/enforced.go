@@ -1,0 +1,226 @@
+package checks
+
+import (
+	"slices"
+	"strconv"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/annotation"
+	securityv1beta1 "istio.io/api/security/v1beta1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// enrollAgain is how what was handed over comes back.
+func enrollAgain(subject Subject) string {
+	return "kubectl ambient enroll -n " + subject.Namespace.Name + " again, with the options of before: it makes again what is missing, and nothing else"
+}
+
+func handedOver() Check {
+	return Check{
+		ID: "handed-over", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Whether what runs have made for this namespace, and policies that they have amended, are as they left them.",
+		Why: "A copy of a policy at a waypoint is all that enforces it for pods without sidecars, and a waypoint without policies lets everything in; " +
+			"a guard is all that keeps callers from going past it. Nothing makes them again by itself. A copy of what is not there any more is not missed.",
+		Needs:  []string{mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication, mesh.KindGateway},
+		Passed: "what runs have made is as they left it",
+		Run: func(subject Subject) []Finding {
+			if subject.Handed == nil {
+				return []Finding{{
+					Status: v1alpha1.StatusUnknown, Message: "the records of runs were not read, so that it is not known what they have made",
+					Remedy: "grant list on configmaps in namespace " + subject.Namespace.Name,
+				}}
+			}
+			var findings []Finding
+			for _, drift := range subject.Handed.Drifts {
+				if drift.Gone && drift.Object.Kind == mesh.KindGateway && subject.names(drift.Object) {
+					// waypoint-missing says so.
+					continue
+				}
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusFail, Object: reference(drift.Object), Field: drift.Field, Message: "it " + drift.Text(), Remedy: enrollAgain(subject),
+				})
+			}
+			for _, unseen := range subject.Handed.Unseen {
+				findings = append(findings, Finding{
+					Status: v1alpha1.StatusUnknown, Object: reference(unseen), Message: "a run has made it, and it cannot be read", Remedy: "grant list on it",
+				})
+			}
+			return findings
+		},
+	}
+}
+
+// names says whether anything in the namespace names a waypoint.
+func (s Subject) names(gateway v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(s.Snapshot.WaypointUsers(s.Namespace), func(user mesh.WaypointUser) bool {
+		return user.Namespace == gateway.Namespace && user.Name == gateway.Name
+	})
+}
+
+func policiesAccepted() Check {
+	return Check{
+		ID: "policies-accepted", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Whether istiod says of every AuthorizationPolicy of this namespace that is attached to a waypoint, or to what goes through one, that it holds there.",
+		Why: "istiod writes the condition WaypointAccepted, with the generation of the policy that it is about. Without it the waypoint may enforce an " +
+			"earlier policy, or none (istio pilot/pkg/serviceregistry/ambient/ambientindex.go). Of other kinds than AuthorizationPolicy it says nothing.",
+		Needs:     append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy),
+		DependsOn: []string{"waypoint-missing"},
+		Passed:    "istiod accepts every AuthorizationPolicy at a waypoint",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, policy := range subject.Snapshot.AuthorizationPolicies() {
+				targets := mesh.TargetsOf(&policy.Spec)
+				if policy.Namespace != subject.Namespace.Name || !slices.ContainsFunc(targets, subject.throughWaypoint) {
+					continue
+				}
+				object := securityReference(policy, mesh.KindAuthorizationPolicy)
+				// It was read together with the typed one.
+				whole, _ := subject.Snapshot.Object(*object)
+				if text := Unaccepted(subject.Snapshot, *object, whole, true); text != "" {
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: object, Field: "status.conditions[" + ConditionWaypointAccepted + "]", Message: "it " + text,
+						Remedy: "correct what it is attached to; if it is as it should be, look at the log of istiod",
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// throughWaypoint says whether a target, of the namespace at hand, is a waypoint or
+// goes through one.
+func (s Subject) throughWaypoint(target mesh.Target) bool {
+	switch {
+	case target.Is(ofGateways):
+		gateway, found := s.Snapshot.Gateway(s.Namespace.Name, target.Name)
+		return found && s.Snapshot.IsWaypoint(gateway)
+	case target.Is(ofServices), target.Is(ofEntries):
+		return targetProblem(s, targeting{object: v1alpha1.ObjectReference{Namespace: s.Namespace.Name}}, target) == "" && withoutWaypoint(s, target) == ""
+	default:
+		return target.Is(ofTheClass)
+	}
+}
+
+func layer7Enforced() Check {
+	return Check{
+		ID: "layer7-enforced", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Looks for policies about requests that select ambient pods, and that nothing at a waypoint enforces.",
+		Why: "ztunnel does not read requests: of an ALLOW it drops the rules that do, a DENY may refuse nothing or too much, and tokens it does not check (istio " +
+			"pilot/pkg/serviceregistry/ambient/authorization.go, convertAuthorizationPolicy). Waypoints pass over policies with selectors. What was there when the namespace was enrolled has been judged then; " +
+			"what was made or changed since holds nowhere until its copy is at the waypoint.",
+		Needs:  rootNamespaces(append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication)...),
+		Passed: "every policy about requests that selects ambient pods was handed over",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, one := range layer7Selecting(subject) {
+				switch {
+				case subject.Handed != nil && lists(subject.Handed.Judged, one.object):
+				case copied(subject, one):
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusWarn, Object: reference(one.object), Field: one.field,
+						Message: "it was made or changed since the newest run that is recorded: what is at the waypoint may not say the same", Remedy: enrollAgain(subject),
+					})
+				case attachedInstead(subject, one):
+				default:
+					findings = append(findings, Finding{
+						Status: v1alpha1.StatusFail, Object: reference(one.object), Field: one.field,
+						Message: "it selects ambient pods, for which ztunnel cannot enforce it, and nothing at a waypoint does", Remedy: enrollAgain(subject),
+					})
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// selecting is a policy about requests that goes by a selector.
+type selecting struct {
+	object   v1alpha1.ObjectReference
+	field    string
+	selector map[string]string
+	action   securityv1beta1.AuthorizationPolicy_Action
+}
+
+// layer7Selecting are the policies of others about requests that select ambient pods
+// of the namespace.
+func layer7Selecting(subject Subject) []selecting {
+	var all []selecting
+	pods := expected(subject)
+	add := func(one selecting) {
+		reaches := one.object.Namespace == subject.Namespace.Name || slices.Contains(subject.Snapshot.RootNamespaces(), one.object.Namespace)
+		if reaches && slices.ContainsFunc(pods, func(pod mesh.Pod) bool { return mesh.SelectsLabels(one.selector, pod.Labels) }) {
+			all = append(all, one)
+		}
+	}
+	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
+		fields := mesh.Layer7Fields(&policy.Spec)
+		custom := policy.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_CUSTOM
+		dry, err := strconv.ParseBool(policy.Annotations[annotation.IoIstioDryRun.Name])
+		refuses := policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_AUDIT && (custom || err != nil || !dry)
+		if policy.Labels[v1alpha1.OriginLabel] != "" || len(mesh.TargetsOf(&policy.Spec)) > 0 || !refuses || !custom && len(fields) == 0 {
+			continue
+		}
+		one := selecting{
+			object: *securityReference(policy, mesh.KindAuthorizationPolicy), field: "spec.action",
+			selector: policy.Spec.GetSelector().GetMatchLabels(), action: policy.Spec.GetAction(),
+		}
+		if !custom {
+			one.field = fields[0]
+		}
+		add(one)
+	}
+	for _, extension := range subject.Snapshot.Extensions() {
+		if extension.Reference.Kind == mesh.KindRequestAuthentication && !extension.Targeted() && extension.Labels()[v1alpha1.OriginLabel] == "" {
+			add(selecting{object: extension.Reference, field: "spec.jwtRules", selector: extension.Selector})
+		}
+	}
+	return all
+}
+
+// copied says whether a run has made something of a policy: a copy at a waypoint, or
+// a guard where there is none.
+func copied(subject Subject, one selecting) bool {
+	from := func(labels, annotations map[string]string) bool {
+		return labels[v1alpha1.OriginLabel] != "" && annotations[v1alpha1.OriginLabel] == one.object.String()
+	}
+	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
+		if policy.Namespace == subject.Namespace.Name && from(policy.Labels, policy.Annotations) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(subject.Snapshot.Extensions(), func(extension mesh.Extension) bool {
+		return extension.Reference.Namespace == subject.Namespace.Name && from(extension.Labels(), extension.Annotations())
+	})
+}
+
+// attachedInstead says whether somebody has attached a policy of the same kind and
+// action to a waypoint or Service that stands before the pods, in no run of ours.
+func attachedInstead(subject Subject, one selecting) bool {
+	before := func(target mesh.Target) bool {
+		return subject.throughWaypoint(target) && (!target.Is(ofServices) || slices.ContainsFunc(subject.Snapshot.Services(subject.Namespace.Name), func(service corev1.Service) bool {
+			return service.Name == target.Name && selectsTogether(subject, service.Spec.Selector, one.selector)
+		}))
+	}
+	if one.object.Kind == mesh.KindRequestAuthentication {
+		return slices.ContainsFunc(subject.Snapshot.Extensions(), func(extension mesh.Extension) bool {
+			return extension.Reference.Kind == one.object.Kind && extension.Reference.Namespace == subject.Namespace.Name &&
+				extension.Labels()[v1alpha1.OriginLabel] == "" && slices.ContainsFunc(extension.Targets, before)
+		})
+	}
+	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
+		if policy.Namespace == subject.Namespace.Name && policy.Labels[v1alpha1.OriginLabel] == "" && policy.Spec.GetAction() == one.action &&
+			slices.ContainsFunc(mesh.TargetsOf(&policy.Spec), before) {
+			return true
+		}
+	}
+	return false
+}
+
+// selectsTogether says whether two selectors select the same ambient pod.
+func selectsTogether(subject Subject, service, policy map[string]string) bool {
+	return len(service) > 0 && slices.ContainsFunc(expected(subject), func(pod mesh.Pod) bool {
+		return mesh.SelectsLabels(service, pod.Labels) && mesh.SelectsLabels(policy, pod.Labels)
+	})
+}

@@ -1,0 +1,94 @@
+package checks_test
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+)
+
+func enforcedCases() []testCase {
+	const object = "AuthorizationPolicy shop/p"
+	const methods = "rules: [{to: [{operation: {methods: [GET]}}]}]"
+	const selector = "selector: {matchLabels: {app: cart}}"
+	const toService = `{group: "", kind: Service, name: cart}`
+	reference := func(kind, name string) v1alpha1.ObjectReference {
+		return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: kind, Namespace: "shop", Name: name}
+	}
+	gone := func(kind, name string) *checks.Handed {
+		return &checks.Handed{Drifts: []checks.Drift{{Object: reference(kind, name), Gone: true}}}
+	}
+	changed := &checks.Handed{Drifts: []checks.Drift{{Object: reference("AuthorizationPolicy", "p"), Field: "spec.action", Expected: "DENY", Found: "ALLOW"}}}
+	judged := &checks.Handed{Judged: []v1alpha1.ObjectReference{reference("AuthorizationPolicy", "p"), reference("RequestAuthentication", "j")}}
+	way := gateway("shop", "way", "istio-waypoint", "")
+	fronted := func(more ...any) []any {
+		return enrolled(append([]any{way, "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop, labels: {istio.io/use-waypoint: way}}\n" +
+			"spec: {selector: {app: cart}, ports: [{port: 80}]}"}, more...)...)
+	}
+	of := func(kind, name, metadata, spec, conditions string) string {
+		return fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: %s\nmetadata: {name: %s, namespace: shop, generation: 2%s}\nspec: {%s}\nstatus: {conditions: [%s]}",
+			kind, name, metadata, spec, conditions)
+	}
+	at := func(target, conditions string) string {
+		return of("AuthorizationPolicy", "p", "", "targetRefs: ["+target+"], "+methods, conditions)
+	}
+	condition := func(status, reason string, generation int) string {
+		return fmt.Sprintf(`{type: WaypointAccepted, status: "%s", reason: %s, observedGeneration: %d}`, status, reason, generation)
+	}
+	const accepted = "status.conditions[WaypointAccepted]"
+	const copied = `, labels: {ambient.kubectl-ambient.dev/origin: p}, annotations: {ambient.kubectl-ambient.dev/origin: AuthorizationPolicy shop/p}`
+	jwt := of("RequestAuthentication", "j", "", selector+", jwtRules: [{issuer: a}]", "")
+	byMethod := of("AuthorizationPolicy", "p", "", selector+", "+methods, "")
+	uncovered := []finding{{fail, object, "spec.rules[0].to[0].operation.methods", "nothing at a waypoint does"}}
+	return []testCase{
+		{name: "all is there", check: "handed-over", objects: enrolled()},
+		{name: "a copy is gone", check: "handed-over", objects: enrolled(), handed: gone("AuthorizationPolicy", "p"), want: []finding{{fail, object, "", "it is gone: somebody has deleted it"}}},
+		{name: "one was changed", check: "handed-over", objects: enrolled(), handed: changed, want: []finding{{fail, object, "spec.action", `spec.action is "ALLOW", and was "DENY"`}}},
+		{name: "a waypoint that nothing names is gone", check: "handed-over", objects: enrolled(), handed: gone("Gateway", "way"), want: []finding{{fail, "Gateway shop/way", "", "it is gone"}}},
+		{name: "a waypoint that is named is gone, which waypoint-missing says", check: "handed-over", objects: []any{fixture.Without("Gateway", fronted()...)}, handed: gone("Gateway", "way")},
+		{name: "one cannot be read", check: "handed-over", objects: enrolled(), handed: &checks.Handed{Unseen: []v1alpha1.ObjectReference{reference("WasmPlugin", "w")}}, want: []finding{{unknown, "WasmPlugin shop/w", "", "it cannot be read"}}},
+
+		{name: "none", check: "policies-accepted", objects: enrolled()},
+		{name: "accepted", check: "policies-accepted", objects: fronted(at(toService, condition("True", "Accepted", 2)))},
+		{name: "an earlier one was", check: "policies-accepted", objects: fronted(at(toService, condition("True", "Accepted", 1))), want: []finding{{fail, object, accepted, "it is not taken up by istiod yet"}}},
+		{name: "nothing is said", check: "policies-accepted", objects: fronted(at(toService, "")), want: []finding{{fail, object, accepted, "it is not taken up by istiod yet"}}},
+		{name: "refused", check: "policies-accepted", objects: fronted(at(toService, condition("False", "AncestorNotBound", 2))), want: []finding{{fail, object, accepted, "AncestorNotBound"}}},
+		{name: "one target of two", check: "policies-accepted", objects: fronted(at(toService+", {group: gateway.networking.k8s.io, kind: Gateway, name: way}", condition("True", "PartiallyInvalid", 2))), want: []finding{{fail, object, accepted, "PartiallyInvalid"}}},
+		{name: "at a Service without waypoint, where it never holds", check: "policies-accepted", objects: enrolled(service, at(toService, ""))},
+		{name: "at a Service that is not there", check: "policies-accepted", objects: enrolled(at(toService, ""))},
+		{name: "at an ingress gateway", check: "policies-accepted", objects: enrolled(gateway("shop", "way", "istio", ""), at("{group: gateway.networking.k8s.io, kind: Gateway, name: way}", ""))},
+		{name: "with a selector", check: "policies-accepted", objects: fronted(byMethod)},
+
+		{name: "none", check: "layer7-enforced", objects: fronted()},
+		{name: "about connections", check: "layer7-enforced", objects: fronted(policy("shop", `{rules: [{to: [{operation: {ports: ["80"]}}]}]}`))},
+		{name: "one that was there when the namespace was enrolled", check: "layer7-enforced", objects: fronted(byMethod, jwt), handed: judged},
+		{name: "one with a selector", check: "layer7-enforced", objects: fronted(byMethod), want: uncovered},
+		{name: "one without", check: "layer7-enforced", objects: fronted(policy("shop", "{"+methods+"}")), want: uncovered},
+		{name: "the mesh's", check: "layer7-enforced", objects: fronted(policy("istio-system", "{"+methods+"}")), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "nothing at a waypoint does"}}},
+		{name: "another namespace's", check: "layer7-enforced", objects: fronted(policy("pay", "{"+methods+"}"))},
+		{name: "for other pods", check: "layer7-enforced", objects: fronted(policy("shop", "{selector: {matchLabels: {app: pay}}, "+methods+"}"))},
+		{name: "a check by somebody else", check: "layer7-enforced", objects: fronted(policy("shop", "{action: CUSTOM, provider: {name: a}, rules: [{}]}")), want: []finding{{fail, object, "spec.action", "nothing at a waypoint does"}}},
+		{name: "one that only logs", check: "layer7-enforced", objects: fronted(policy("shop", "{action: AUDIT, "+methods+"}"))},
+		{name: "a dry run", check: "layer7-enforced", objects: fronted(dryRun("true", "{"+methods+"}"))},
+		{name: "tokens", check: "layer7-enforced", objects: fronted(jwt), want: []finding{{fail, "RequestAuthentication shop/j", "spec.jwtRules", "nothing at a waypoint does"}}},
+		{
+			name: "one whose copy is of before", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "p-1", copied, "targetRefs: ["+toService+"], "+methods, "")),
+			want: []finding{{warn, object, "spec.rules[0].to[0].operation.methods", "made or changed since"}},
+		},
+		{name: "somebody has attached another", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "q", "", "targetRefs: ["+toService+"], "+methods, ""))},
+		{name: "somebody has attached other tokens", check: "layer7-enforced", objects: fronted(jwt, of("RequestAuthentication", "k", "", "targetRefs: ["+toService+"]", ""))},
+		{name: "somebody has attached another that denies", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "q", "", "action: DENY, targetRefs: ["+toService+"], "+methods, "")), want: uncovered},
+		{name: "another is attached where no traffic passes", check: "layer7-enforced", objects: enrolled(service, byMethod, of("AuthorizationPolicy", "q", "", "targetRefs: ["+toService+"], "+methods, "")), want: uncovered},
+	}
+}
+
+func TestRecordsThatCannotBeReadAreUnknown(t *testing.T) {
+	snapshot := fixture.Snapshot(enrolled()...)
+	for _, result := range checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence()}) {
+		if want := result.ID == "handed-over"; want != (result.Status == unknown) {
+			t.Errorf("%s is %s", result.ID, result.Status)
+		}
+	}
+}
