@@ -201,7 +201,9 @@ func callsNewlyAllowed() Check {
 		chosen := func(change v1alpha1.CallChange) bool {
 			return subject.Migration.Access.MixedCallers == layer4Meanwhile && change.Direct
 		}
-		findings := subject.changed(v1alpha1.CallNewlyAllowed, not(chosen), func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+		repaired := func(change v1alpha1.CallChange) bool { return change.Repairs && !chosen(change) }
+		unasked := func(change v1alpha1.CallChange) bool { return !change.Repairs && !chosen(change) }
+		findings := subject.changed(v1alpha1.CallNewlyAllowed, unasked, func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusFail, Message: describeChanges(changes, "that is refused today is let in", "that are refused today are let in"),
 				Remedy: joined(changes[0].Remedy, "accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
@@ -212,6 +214,10 @@ func callsNewlyAllowed() Check {
 			const one, several = "that is refused today is let in past the waypoint, as was chosen", "that are refused today are let in past the waypoint, as was chosen"
 			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
 		})
+		announced = append(announced, subject.changed(v1alpha1.CallNewlyAllowed, repaired, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+			const one, several = "is let in again, as it was before somebody took away what was handed over", "are let in again, as they were before somebody took away what was handed over"
+			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
+		})...)
 		return append(findings, slices.DeleteFunc(announced, func(finding Finding) bool { return finding.Status == v1alpha1.StatusSkip })...)
 	})
 }
@@ -220,12 +226,8 @@ func callsNewlyAllowed() Check {
 // them apart.
 const layer4Meanwhile = "l4"
 
-// every and not are about which changes count.
+// every counts all changes.
 func every(v1alpha1.CallChange) bool { return true }
-
-func not(is func(v1alpha1.CallChange) bool) func(v1alpha1.CallChange) bool {
-	return func(change v1alpha1.CallChange) bool { return !is(change) }
-}
 
 func callsNewlyProven() Check {
 	return planned(Check{

@@ -239,7 +239,9 @@ func unenforced(subject Subject, policy targeting, field, without string) Findin
 func withoutWaypoint(subject Subject, target mesh.Target) string {
 	snapshot, namespace := subject.Snapshot, subject.Namespace
 	behind := func(labels map[string]string) string {
-		if _, found := snapshot.WaypointOf(labels, namespace); found {
+		object := v1alpha1.ObjectReference{Kind: target.Kind, Namespace: namespace.Name, Name: target.Name}
+		// Where it was ambient before, the plan mends what was taken away.
+		if _, found := snapshot.WaypointOf(labels, namespace); found || subject.ambient() && subject.fronted(object) {
 			return ""
 		}
 		return target.Kind + " " + target.Name + " has no waypoint"

@@ -23,16 +23,20 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 		migration.Access = &v1alpha1.AccessReport{}
 		return migration, nil
 	}
-	final, err := stagesOf(e.snapshot, e.atHand(), planned.Steps, true)
+	mended := e.mended(planned.Steps)
+	final, err := stagesOf(e.snapshot, e.atHand(), planned.Steps, mended == "")
 	if err != nil {
 		return nil, err
+	}
+	if mended != "" {
+		final = []compare.Stage{final[stageAfter(final, mended)], final[len(final)-1]}
 	}
 	waits := compare.New(final, comparing(e.snapshot, e.atHand())).Waits()
 	held := orderRestarts(planned.Steps, waits)
 	if e.mixedCallers() == translate.MixedCallersBlock {
 		migration.Held = held
 	}
-	if migration.Access, err = report(e.snapshot, e.atHand(), planned.Steps, comparing(e.snapshot, e.atHand())); err != nil {
+	if migration.Access, err = e.report(planned.Steps, mended); err != nil {
 		return nil, err
 	}
 	migration.Access.MixedCallers = string(e.mixedCallers())
@@ -48,10 +52,15 @@ func report(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step,
 	if err != nil {
 		return nil, err
 	}
+	return reportOf(stages, options), nil
+}
+
+// reportOf compares stages with the first of them.
+func reportOf(stages []compare.Stage, options compare.Options) *v1alpha1.AccessReport {
 	comparison := compare.New(stages, options)
 	made := &v1alpha1.AccessReport{Changes: comparison.Changes()}
 	made.Compared, made.Incomplete = comparison.Compared(), comparison.Incomplete()
-	return made, nil
+	return made
 }
 
 func (e enrolment) mixedCallers() translate.MixedCallers {

@@ -95,6 +95,9 @@ func (e enrolment) deployWaypoints(h handover) ([]v1alpha1.Step, error) {
 		Notes:   []string{"nothing goes through it yet"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsReady, Objects: []v1alpha1.ObjectReference{reference}},
 	}
+	if e.snapshot.WaypointUsed(waypoint.Namespace, waypoint.Name) {
+		step.Notes = []string{"what names it already goes through it as soon as it is ready"}
+	}
 	if err := e.create(&step, waypoint.Objects); err != nil {
 		return nil, err
 	}

@@ -41,7 +41,10 @@ type CallChange struct {
 	// Port is the Service's, or the pod's where no Service was dialled.
 	Port uint32 `json:"port"`
 	// Direct is true where the call, after the step, goes through no waypoint.
-	Direct  bool        `json:"direct"`
+	Direct bool `json:"direct"`
+	// Repairs is true where the call is decided differently today because what runs
+	// before have handed over was taken away since, and the plan makes it again.
+	Repairs bool        `json:"repairs,omitempty"`
 	Request CallRequest `json:"request"`
 	Before  CallVerdict `json:"before"`
 	After   CallVerdict `json:"after"`
