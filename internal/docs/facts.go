@@ -89,7 +89,7 @@ func Facts() []Section {
 			{"8.7", "A CNI plugin that istio-cni does not work with, or no istio-cni.", []string{"cni-compatibility", "cni-ambient"}, ""},
 			{"8.8", "Sidecars older than 1.29.2 have a flaw in their configuration.", []string{"proxy-skew"}, ""},
 			{"8.9", "Sidecars cannot send HBONE to headless Services; under STRICT they no longer reach them.", []string{"headless-strict"}, ""},
-			{"8.10", "Traffic to headless Services skips the waypoints of services.", []string{"headless-services"}, ""},
+			{"8.10", "Traffic to headless Services skips the waypoints of services.", []string{"headless-services", "ztunnel-waypoints"}, ""},
 		}},
 		{"9. What breaks applications", []Fact{
 			{"9.1", "NetworkPolicies have to allow port 15008.", []string{"network-policies"}, ""},

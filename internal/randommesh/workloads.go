@@ -154,7 +154,7 @@ func (d *drawing) services() {
 		if d.in(15) {
 			d.service(of.name+"-too", map[string]any{"selector": selector, "ports": d.ports()})
 		}
-		if of.set || d.in(6) {
+		if of.set || d.in(15) {
 			name, number := "http", int64(8080)
 			if d.in(40) {
 				name, number = "tcp", 7000

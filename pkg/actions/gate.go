@@ -211,7 +211,7 @@ func (r *Runner) lookCaptured(ctx context.Context, snapshot *mesh.Snapshot, gate
 	pods := slices.DeleteFunc(snapshot.Pods(namespace.Name), func(pod mesh.Pod) bool {
 		return pod.HasSidecar() || !pod.Ready || !rule.Captures(pod, namespace.Labels)
 	})
-	return r.captured(ctx, pods)
+	return r.captured(ctx, snapshot, namespace, pods)
 }
 
 func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, workloads []v1alpha1.ObjectReference) (verdict, error) {
@@ -228,12 +228,12 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 			return verdict{missing: []string{pod.String() + " is not to be captured by its labels"}, failed: true}, nil
 		}
 	}
-	return r.captured(ctx, pods)
+	return r.captured(ctx, snapshot, namespace, pods)
 }
 
 // captured asks ztunnel only when everything that the API server knows says
 // yes: its answer has to be fetched from each node.
-func (r *Runner) captured(ctx context.Context, pods []mesh.Pod) (verdict, error) {
+func (r *Runner) captured(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, pods []mesh.Pod) (verdict, error) {
 	var missing []string
 	nodes := map[string]bool{}
 	for _, pod := range pods {
@@ -255,7 +255,7 @@ func (r *Runner) captured(ctx context.Context, pods []mesh.Pod) (verdict, error)
 	if err != nil {
 		return verdict{}, err
 	}
-	for _, finding := range checks.Captured(pods, evidence) {
+	for _, finding := range append(checks.Captured(pods, evidence), checks.ThroughWaypoints(snapshot, namespace, pods, evidence)...) {
 		missing = append(missing, finding.Object.String()+": "+finding.Message)
 	}
 	return verdict{missing: missing, retry: retryEvidence}, nil

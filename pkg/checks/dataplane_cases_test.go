@@ -27,6 +27,16 @@ func verifyCases() []testCase {
 		return []any{objects, fixture.PodsOf(cart, edits...)[1]}
 	}
 	const redirection = "metadata.annotations[ambient.istio.io/redirection]"
+	const useWaypoint = "metadata.labels[istio.io/use-waypoint]"
+	behindOwn := func() []any {
+		named := fixture.Labelled("istio.io/use-waypoint", "own")
+		return append(bare(fixture.Ambient, named), fixture.YAML(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: own, namespace: shop, labels: {istio.io/waypoint-for: workload}}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`))
+	}
 	pending := fixture.Annotated("ambient.istio.io/redirection", "pending")
 	unscheduled := func(pod *corev1.Pod) { pod.Spec.NodeName = "" }
 	return []testCase{
@@ -98,6 +108,18 @@ func verifyCases() []testCase {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a", "shop/b"}}}
 			n.Policies = map[string]bool{"shop/a": true}
 		}), want: []finding{{fail, pod, "", "has not received the policies that hold for the pod: shop/b"}}},
+
+		{name: "none is named", check: "ztunnel-waypoints", objects: enrolled(), evidence: evidence()},
+		{name: "nobody was asked", check: "ztunnel-waypoints", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "it is gone through", check: "ztunnel-waypoints", objects: behindOwn(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Waypoint: "shop/own.shop.svc.cluster.local"}}
+		})},
+		{name: "it is passed by", check: "ztunnel-waypoints", objects: behindOwn(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE"}}
+		}), want: []finding{{fail, pod, useWaypoint, "does not send calls to the pod through waypoint shop/own, but through none"}}},
+		{name: "it is another one", check: "ztunnel-waypoints", objects: behindOwn(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Waypoint: "shop/own-2.shop.svc.cluster.local"}}
+		}), want: []finding{{fail, pod, useWaypoint, "but through shop/own-2.shop.svc.cluster.local"}}},
 
 		{name: "none is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none")))},
 		{name: "one is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Ambient)), want: []finding{{fail, "Pod shop/quiet", redirection, "redirected to ztunnel all the same"}}},

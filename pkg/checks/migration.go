@@ -18,6 +18,8 @@ type Migration struct {
 	Carried []v1alpha1.ObjectReference
 	// Fronted are the services that have a waypoint when the plan is carried out.
 	Fronted []v1alpha1.ObjectReference
+	// Direct are the headless Services whose pods have one.
+	Direct []v1alpha1.ObjectReference
 	// Deployed are the Gateways that the plan makes, or waits for.
 	Deployed []v1alpha1.ObjectReference
 	// Lost are effects that end, Unsolved what cannot be carried over as it should.
@@ -74,6 +76,12 @@ func (s Subject) planned(labels map[string]string) bool {
 // fronted says whether a service has a waypoint when the plan is carried out.
 func (s Subject) fronted(service v1alpha1.ObjectReference) bool {
 	return s.Migration != nil && lists(s.Migration.Fronted, service)
+}
+
+// direct says whether calls to the addresses of a headless Service's pods go through
+// a waypoint: when the plan is carried out, or now.
+func (s Subject) direct(service v1alpha1.ObjectReference) bool {
+	return s.Migration != nil && lists(s.Migration.Direct, service) || s.Snapshot.PodsNameWaypoint(service, s.Namespace)
 }
 
 // deployed says whether the plan makes a Gateway, or waits for it.

@@ -101,7 +101,7 @@ func headlessServices() Check {
 		ID: "headless-services", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
 		About: "Headless Services whose pods lose their sidecars, besides those that headless-strict refuses.",
 		Why: "Callers of a headless Service address its pods. ztunnel takes such a call for one to the pod, so a waypoint for services never sees it: that needs a waypoint of the " +
-			"workloads (istio documentation, Configure waypoint proxies, waypoint traffic types). Sidecars pass it on to the address that was resolved, in plaintext " +
+			"workloads (istio documentation, Configure waypoint proxies, waypoint traffic types), which the plan makes where policies need it. Sidecars pass it on to the address that was resolved, in plaintext " +
 			"where the pod is ambient (istio pilot/pkg/networking/core/cluster.go): their identity is lost on the way, and policies that name callers refuse them.",
 		Needs:  append(rootNamespaces(mesh.KindService, mesh.KindPeerAuthentication), moveNeeds()...),
 		Passed: "no headless Service has pods that are moved",
@@ -119,11 +119,17 @@ func headlessServices() Check {
 				if len(names) == 0 || strict {
 					continue
 				}
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusWarn, Object: reference(mesh.ServiceReference(service.Namespace, service.Name)), Field: "spec.clusterIP",
+				object := reference(mesh.ServiceReference(service.Namespace, service.Name))
+				finding := Finding{
+					Status: v1alpha1.StatusWarn, Object: object, Field: "spec.clusterIP",
 					Message: fmt.Sprintf("calls by this headless Service reach %s directly: past a waypoint for services, and in plaintext from callers with sidecars", some(names)),
-					Remedy:  "move its callers first, and give it a waypoint for workloads if its policies are layer 7",
-				})
+					Remedy:  "move its callers first; " + giveWaypoint(*object) + " of its pods' own",
+				}
+				if subject.direct(*object) {
+					finding.Message = fmt.Sprintf("callers with sidecars reach %s directly by this headless Service: past the waypoint of its pods, and in plaintext", some(names))
+					finding.Remedy = "move its callers first"
+				}
+				findings = append(findings, finding)
 			}
 			return findings
 		},

@@ -273,7 +273,7 @@ func waypointNeeds() Check {
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, need := range subject.Snapshot.WaypointNeeds(subject.Namespace) {
-				if _, has := subject.Snapshot.WaypointOf(need.Labels, subject.Namespace); has || subject.fronted(need.Service) {
+				if _, has := subject.Snapshot.WaypointOf(need.Labels, subject.Namespace); has || subject.fronted(need.Service) || subject.direct(need.Service) {
 					continue
 				}
 				findings = append(findings, Finding{

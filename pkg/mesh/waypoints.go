@@ -9,6 +9,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -343,6 +344,47 @@ func (s *Snapshot) WaypointOf(labels map[string]string, namespace Namespace) (ga
 // fetchWaypointForWorkload).
 func (s *Snapshot) WorkloadWaypointOf(labels map[string]string, namespace Namespace) (gatewayv1.Gateway, bool) {
 	return s.waypointFor(labels, namespace, TrafficWorkload)
+}
+
+// PodsNameWaypoint says whether all that makes pods behind a headless Service names a
+// waypoint that takes calls to their own addresses.
+func (s *Snapshot) PodsNameWaypoint(service v1alpha1.ObjectReference, namespace Namespace) bool {
+	if service.Kind != KindService {
+		return false
+	}
+	named := false
+	for _, of := range s.Services(namespace.Name) {
+		if of.Name != service.Name || of.Spec.ClusterIP != corev1.ClusterIPNone || len(of.Spec.Selector) == 0 {
+			continue
+		}
+		for _, set := range s.lastingLabels(namespace.Name) {
+			if !subset(of.Spec.Selector, set) {
+				continue
+			}
+			if _, found := s.WorkloadWaypointOf(set, namespace); !found {
+				return false
+			}
+			named = true
+		}
+	}
+	return named
+}
+
+// lastingLabels are the labels of a namespace's pod templates and bare pods, gateways
+// left out.
+func (s *Snapshot) lastingLabels(namespace string) []map[string]string {
+	var sets []map[string]string
+	for _, workload := range s.workloads[namespace] {
+		if !workload.IsGateway() {
+			sets = append(sets, workload.Template.Labels)
+		}
+	}
+	for _, pod := range s.BarePods(namespace) {
+		if !pod.IsGateway() {
+			sets = append(sets, pod.Labels)
+		}
+	}
+	return sets
 }
 
 func (s *Snapshot) waypointFor(labels map[string]string, namespace Namespace, traffic string) (gatewayv1.Gateway, bool) {

@@ -86,9 +86,11 @@ func (e enrolment) summary() *checks.Migration {
 			}
 		}
 		if waypoint := one.translation.Waypoint; waypoint != nil {
-			migration.Deployed = append(migration.Deployed, v1alpha1.ObjectReference{
-				APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: waypoint.Namespace, Name: waypoint.Name,
-			})
+			migration.Deployed = append(migration.Deployed, waypoint.Reference())
+		}
+		for _, direct := range one.translation.Direct {
+			migration.Direct = append(migration.Direct, direct.Services...)
+			migration.Deployed = append(migration.Deployed, direct.Reference())
 		}
 		for _, problem := range one.translation.Problems {
 			migration.Unsolved = append(migration.Unsolved, checks.Unsolved{

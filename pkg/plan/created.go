@@ -168,6 +168,9 @@ func (r *rollback) remainingUsers(gateway v1alpha1.ObjectReference) []string {
 // released says whether the labels of a waypoint's user are put back by this
 // rollback, so that they name it no more.
 func (r *rollback) released(user, gateway v1alpha1.ObjectReference) bool {
+	if r.releasedByTemplate(user, gateway) {
+		return true
+	}
 	for _, reference := range append(r.objects(v1alpha1.PhaseActivateWaypoints), r.namespace.Reference()) {
 		if unversioned(reference) != unversioned(user) {
 			continue
@@ -177,6 +180,22 @@ func (r *rollback) released(user, gateway v1alpha1.ObjectReference) bool {
 			return true
 		}
 		labels := r.labelsAfter(reference, object)
+		in, name, named := mesh.NamedWaypoint(labels, mesh.Namespace{Name: namespaceOf(user)})
+		return !named || in != gateway.Namespace || name != gateway.Name
+	}
+	return false
+}
+
+// releasedByTemplate says whether a user is a workload that gets a template back by
+// which its pods do not name the waypoint, or a pod of it.
+func (r *rollback) releasedByTemplate(user, gateway v1alpha1.ObjectReference) bool {
+	for _, reference := range r.objects(v1alpha1.PhaseRestartWorkloads) {
+		workload, found := r.snapshot.Workload(reference)
+		if !found || unversioned(reference) != unversioned(user) &&
+			!slices.ContainsFunc(r.snapshot.PodsOf(workload), func(pod mesh.Pod) bool { return pod.Reference() == user }) {
+			continue
+		}
+		labels := r.former(v1alpha1.PhaseRestartWorkloads, workload).Template.Labels
 		in, name, named := mesh.NamedWaypoint(labels, mesh.Namespace{Name: namespaceOf(user)})
 		return !named || in != gateway.Namespace || name != gateway.Name
 	}

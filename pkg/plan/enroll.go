@@ -9,6 +9,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 )
@@ -188,7 +189,8 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 			// replaces no pod; those with sidecars block the plan (restartable).
 			continue
 		}
-		if e.unfinished(workload) {
+		waypoint, joins := e.joins(workload)
+		if e.unfinished(workload) && !joins {
 			steps = append(steps, v1alpha1.Step{
 				ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 				Summary: "wait for " + shortName(workload.Reference) + " to be in ambient mode",
@@ -197,7 +199,8 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 			})
 			continue
 		}
-		if e.snapshot.RoleOf(workload, e.namespace) != mesh.RoleMove {
+		moves := e.snapshot.RoleOf(workload, e.namespace) == mesh.RoleMove
+		if !moves && !joins {
 			continue
 		}
 		step := v1alpha1.Step{
@@ -209,18 +212,46 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 			step.Summary = "let " + shortName(workload.Reference) + " start its next pods without sidecars"
 			step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
 		}
+		var edits []edit
 		labels, annotations := Pointer(workload.TemplatePath, "metadata", "labels"), Pointer(workload.TemplatePath, "metadata", "annotations")
-		err := e.state.changes(&step, workload.Reference, []edit{
-			{Pointer(labels, label.SidecarInject.Name), "false"},
-			{Pointer(labels, label.IoIstioRev.Name), nil},
-			{Pointer(annotations, annotation.SidecarInject.Name), nil},
-		})
-		if err != nil {
+		if moves {
+			edits = []edit{
+				{Pointer(labels, label.SidecarInject.Name), "false"},
+				{Pointer(labels, label.IoIstioRev.Name), nil},
+				{Pointer(annotations, annotation.SidecarInject.Name), nil},
+			}
+		} else {
+			step.Summary = strings.Replace(step.Summary, "without sidecars", "behind its waypoint", 1)
+		}
+		if joins {
+			step.Notes = append(step.Notes, "calls to its pods' own addresses go through waypoint "+waypoint.Namespace+"/"+waypoint.Name+" from then on, of callers in ambient mode")
+			for _, name := range slices.Sorted(maps.Keys(waypoint.Labels)) {
+				edits = append(edits, edit{Pointer(labels, name), waypoint.Labels[name]})
+			}
+		}
+		if err := e.state.changes(&step, workload.Reference, edits); err != nil {
 			return nil, err
 		}
 		steps = appendStep(steps, step)
 	}
 	return steps, nil
+}
+
+// joins is the waypoint that the pods of a workload have to name, and do not yet.
+// Only the template names it, so that no pod with a sidecar ever does: ztunnel would
+// send calls to such a pod through the waypoint, too.
+func (e enrolment) joins(workload mesh.Workload) (translate.WorkloadWaypoint, bool) {
+	for _, direct := range e.translation.Direct {
+		if !slices.Contains(direct.Workloads, workload.Reference) {
+			continue
+		}
+		for name, value := range direct.Labels {
+			if workload.Template.Labels[name] != value {
+				return direct, true
+			}
+		}
+	}
+	return translate.WorkloadWaypoint{}, false
 }
 
 // unfinished says whether a workload was moved, by an earlier run perhaps, and

@@ -73,6 +73,15 @@ func (h handover) name(object v1alpha1.ObjectReference) string {
 	return shortName(object) + h.elsewhere()
 }
 
+// names names some objects in summaries.
+func (h handover) names(objects []v1alpha1.ObjectReference) string {
+	var names []string
+	for _, object := range objects {
+		names = append(names, h.name(object))
+	}
+	return some(names)
+}
+
 // elsewhere says which namespace, where that is another one.
 func (h handover) elsewhere() string {
 	if h.prefix == "" {
@@ -84,17 +93,33 @@ func (h handover) elsewhere() string {
 // deployWaypoints makes the waypoint before anything names it: one that was never
 // ready is passed by, policies and all.
 func (e enrolment) deployWaypoints(h handover) ([]v1alpha1.Step, error) {
-	waypoint := h.translation.Waypoint
-	if waypoint == nil {
-		return nil, nil
+	var steps []v1alpha1.Step
+	if waypoint := h.translation.Waypoint; waypoint != nil {
+		added, err := e.deployWaypoint(*waypoint, v1alpha1.Step{
+			ID: h.id(v1alpha1.PhaseDeployWaypoints), Notes: []string{"nothing goes through it yet"},
+		})
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, added...)
 	}
-	reference := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: waypoint.Namespace, Name: waypoint.Name}
-	step := v1alpha1.Step{
-		ID: h.id(v1alpha1.PhaseDeployWaypoints), Phase: v1alpha1.PhaseDeployWaypoints,
-		Summary: "deploy waypoint " + waypoint.Namespace + "/" + waypoint.Name,
-		Notes:   []string{"nothing goes through it yet"},
-		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsReady, Objects: []v1alpha1.ObjectReference{reference}},
+	for _, direct := range h.translation.Direct {
+		added, err := e.deployWaypoint(direct.Waypoint, v1alpha1.Step{
+			ID:    h.id(v1alpha1.PhaseDeployWaypoints, direct.Name),
+			Notes: []string{"for calls to the addresses of the pods of " + h.names(direct.Services) + "; nothing goes through it until they name it"},
+		})
+		if err != nil {
+			return nil, err
+		}
+		steps = append(steps, added...)
 	}
+	return steps, nil
+}
+
+// deployWaypoint makes a waypoint in a step, or waits for it.
+func (e enrolment) deployWaypoint(waypoint translate.Waypoint, step v1alpha1.Step) ([]v1alpha1.Step, error) {
+	step.Phase, step.Summary = v1alpha1.PhaseDeployWaypoints, "deploy waypoint "+waypoint.Namespace+"/"+waypoint.Name
+	step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateWaypointsReady, Objects: []v1alpha1.ObjectReference{waypoint.Reference()}}
 	if e.snapshot.WaypointUsed(waypoint.Namespace, waypoint.Name) {
 		step.Notes = []string{"what names it already goes through it as soon as it is ready"}
 	}
@@ -138,6 +163,17 @@ func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
 			Summary: "attach the policies of " + h.name(service.Need.Service) + " to its waypoint",
 		}
 		if err := e.create(&step, attachedTo(objects, service.Need.Service)); err != nil {
+			return nil, err
+		}
+		step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
+		steps = appendStep(steps, step)
+	}
+	for _, direct := range h.translation.Direct {
+		step := v1alpha1.Step{
+			ID: h.id(v1alpha1.PhaseMigratePolicies, shortName(direct.Reference())), Phase: v1alpha1.PhaseMigratePolicies,
+			Summary: "attach the policies of the pods of " + h.names(direct.Services) + " to their waypoint",
+		}
+		if err := e.create(&step, attachedTo(objects, direct.Reference())); err != nil {
 			return nil, err
 		}
 		step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}

@@ -6,7 +6,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 )
 
 // overview sums up what a plan changes, restarts and announces.
@@ -88,24 +87,27 @@ func risky(category string) bool {
 // waypointUses are the waypoints in front of services once a plan is carried out.
 func waypointUses(handovers []handover, planned v1alpha1.MigrationPlan) []v1alpha1.WaypointUse {
 	objects := written(planned)
-	var services []translate.ServiceWaypoint
-	for _, one := range handovers {
-		services = append(services, one.translation.Services...)
-	}
 	var uses []v1alpha1.WaypointUse
-	for _, service := range services {
-		if service.WaypointName == "" {
-			continue
-		}
-		i := slices.IndexFunc(uses, func(use v1alpha1.WaypointUse) bool {
-			return use.Namespace == service.WaypointNamespace && use.Name == service.WaypointName
-		})
+	use := func(namespace, name string, services int) {
+		i := slices.IndexFunc(uses, func(use v1alpha1.WaypointUse) bool { return use.Namespace == namespace && use.Name == name })
 		if i < 0 {
-			gateway := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: service.WaypointNamespace, Name: service.WaypointName}
 			i = len(uses)
-			uses = append(uses, v1alpha1.WaypointUse{Namespace: gateway.Namespace, Name: gateway.Name, Created: objects[gateway].creates})
+			gateway := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: namespace, Name: name}
+			uses = append(uses, v1alpha1.WaypointUse{Namespace: namespace, Name: name, Created: objects[gateway].creates})
 		}
-		uses[i].Services++
+		uses[i].Services += services
+	}
+	for _, one := range handovers {
+		for _, service := range one.translation.Services {
+			if service.WaypointName != "" {
+				use(service.WaypointNamespace, service.WaypointName, 1)
+			}
+		}
+	}
+	for _, one := range handovers {
+		for _, direct := range one.translation.Direct {
+			use(direct.Namespace, direct.Name, len(direct.Services))
+		}
 	}
 	return uses
 }

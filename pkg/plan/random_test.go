@@ -281,7 +281,19 @@ type excuses struct {
 // any says whether one of them holds for a change.
 func (e excuses) any(change v1alpha1.CallChange) bool {
 	return e.unsolved(change) || e.lost(change) || e.awaited(change) || e.readOtherwise(change) || e.namedOtherwise(change) || e.askedTwice(change) || e.outside(change) ||
-		e.plaintext(change) || e.unspoken(change)
+		e.plaintext(change) || e.unspoken(change) || e.tokenSeen(change)
+}
+
+// tokenSeen: a waypoint reads tokens at ports of headless Services that are declared
+// to carry no HTTP, where sidecars do not look for any.
+func (e excuses) tokenSeen(change v1alpha1.CallChange) bool {
+	return change.Effect == v1alpha1.CallNewlyDenied && change.After.Point == string(access.AtWaypoint) && change.Request.Token != "" &&
+		slices.ContainsFunc(e.state.Services, func(service *access.Service) bool {
+			return change.Service != nil && service.Reference == *change.Service && service.Headless &&
+				slices.ContainsFunc(service.Ports, func(port access.ServicePort) bool {
+					return port.Port == change.Port && port.Protocol == access.ProtocolTCP
+				})
+		})
 }
 
 // namedOtherwise: a policy asks for the name that a TLS client asks for, which
@@ -330,9 +342,11 @@ func (e excuses) unspoken(change v1alpha1.CallChange) bool {
 
 // fronted says whether ambient callers of a Service go through a waypoint.
 func (e excuses) fronted(service *v1alpha1.ObjectReference) bool {
-	return service != nil && slices.ContainsFunc(e.translation.Services, func(one translate.ServiceWaypoint) bool {
+	return service != nil && (slices.ContainsFunc(e.translation.Services, func(one translate.ServiceWaypoint) bool {
 		return one.WaypointName != "" && one.Need.Service == *service
-	})
+	}) || slices.ContainsFunc(e.translation.Direct, func(one translate.WorkloadWaypoint) bool {
+		return slices.Contains(one.Services, *service)
+	}))
 }
 
 // lost: what refused the call is a policy of which a part ends, as waypoint-losses

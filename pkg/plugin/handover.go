@@ -40,10 +40,10 @@ func (h *handover) addFlags(command *cobra.Command) {
 	flags.StringVar(&h.scope, flagScope, string(translate.ScopeService),
 		"Who uses the waypoint: service, each Service that needs it, or namespace, all Services of the namespace as soon as one needs it")
 	flags.StringSliceVar(&h.skip, flagSkip, nil, "Give this `SERVICE` no waypoint although it needs one; what ends with that has to be accepted")
-	flags.StringSliceVar(&h.add, flagAdd, nil, "Give this `SERVICE` a waypoint although it needs none")
-	flags.StringVar(&h.waypoint, flagWaypoint, translate.DefaultWaypoint, "`NAME` of the waypoint; it is created where it does not exist")
-	flags.StringVar(&h.waypointNamespace, flagWaypointNamespace, "", "`NAMESPACE` of the waypoint, where it is not the one that is enrolled")
-	flags.Int32Var(&h.replicas, flagReplicas, 0, "How many pods a new waypoint has; from 2 on they get a PodDisruptionBudget. 0 leaves it to Istio, which runs one")
+	flags.StringSliceVar(&h.add, flagAdd, nil, "Give this `SERVICE` a waypoint although it needs none; a headless one's pods get one of their own")
+	flags.StringVar(&h.waypoint, flagWaypoint, translate.DefaultWaypoint, "`NAME` of the waypoint; it is created where it does not exist. The names of waypoints for the pods of headless Services begin with it")
+	flags.StringVar(&h.waypointNamespace, flagWaypointNamespace, "", "`NAMESPACE` of the waypoints, where it is not the one that is enrolled")
+	flags.Int32Var(&h.replicas, flagReplicas, 0, "How many pods each new waypoint has; from 2 on they get a PodDisruptionBudget. 0 leaves it to Istio, which runs one")
 	flags.StringVar(&h.mixedCallers, flagMixedCallers, string(translate.MixedCallersBlock),
 		"What becomes of calls that pass by the waypoint, as those of sidecars do, where policies need HTTP to decide them: "+
 			"block, do not enroll; deny, refuse them; l4, go by identities, addresses and ports, which lets in what HTTP rules would have refused")

@@ -59,9 +59,10 @@ func (t *translator) copyAuthentication(extension mesh.Extension, spec *security
 		copied, _ := proto.Clone(spec).(*securityv1beta1.RequestAuthentication)
 		copied.Selector, copied.TargetRef = nil, nil
 		copied.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
+		reference := t.attached(mesh.KindRequestAuthentication, name, service)
 		object := Object{
-			Reference: t.reference(mesh.KindRequestAuthentication, name), Origin: extension.Reference, Service: service.reference,
-			Content: t.object(mesh.KindRequestAuthentication, name, extension.Reference, copied),
+			Reference: reference, Origin: extension.Reference, Service: service.reference,
+			Content: t.object(reference, extension.Reference, copied),
 			Why:     "checks tokens at the waypoint as " + extension.Reference.String() + " does in sidecars",
 		}
 		final := object
@@ -70,7 +71,7 @@ func (t *translator) copyAuthentication(extension mesh.Extension, spec *security
 			for _, rule := range copied.GetJwtRules() {
 				rule.ForwardOriginalToken = true
 			}
-			object.Content = t.object(mesh.KindRequestAuthentication, name, extension.Reference, copied)
+			object.Content = t.object(reference, extension.Reference, copied)
 			object.Why += ", and passes them on to those"
 			final.Why = "no longer passes tokens on, which no sidecar checks any more"
 			t.translation.After = append(t.translation.After, final)
@@ -102,14 +103,10 @@ func (t *translator) guardTokens(extension mesh.Extension) {
 // carry no HTTP there, and no others.
 func (t *translator) plainPorts(selector map[string]string) []string {
 	var plainPorts []string
-	first := true
-	for _, one := range t.pods {
-		if !mesh.SelectsLabels(selector, one.labels) {
-			continue
-		}
+	for i, one := range selectedBy(selector, t.pods) {
 		of := t.plainPortsOf(one)
-		if first {
-			plainPorts, first = of, false
+		if i == 0 {
+			plainPorts = of
 		}
 		plainPorts = slices.DeleteFunc(plainPorts, func(port string) bool { return !slices.Contains(of, port) })
 	}

@@ -101,12 +101,11 @@ func (t *translator) attachCopies(extension mesh.Extension, services []*fronted)
 		}
 		target := service.target()
 		copied["targetRefs"] = []any{map[string]any{"group": target.GetGroup(), "kind": target.GetKind(), "name": target.GetName()}}
-		content := t.object(kind, name, extension.Reference, copied)
+		reference := t.attached(kind, name, service)
 		if version, _ := extension.Object["apiVersion"].(string); version != "" {
-			content["apiVersion"] = version
+			reference.APIVersion = version
 		}
-		reference := t.reference(kind, name)
-		reference.APIVersion, _ = content["apiVersion"].(string)
+		content := t.object(reference, extension.Reference, copied)
 		t.translation.Before = append(t.translation.Before, Object{
 			Reference: reference, Content: content, Origin: extension.Reference, Service: service.reference,
 			Why: "does at the waypoint what " + extension.Reference.String() + " does in sidecars",

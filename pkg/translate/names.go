@@ -17,8 +17,13 @@ const hashLength = 8
 // parts, and a hash of all of them that keeps apart what they alone would name
 // alike. Parts that are too long are cut.
 func generatedName(parts ...string) string {
+	return boundedName(validation.DNS1123SubdomainMaxLength, parts...)
+}
+
+// boundedName is such a name of so many characters at most.
+func boundedName(most int, parts ...string) string {
 	name := strings.Join(parts[:2], "-")
-	if most := validation.DNS1123SubdomainMaxLength - hashLength - 1; len(name) > most {
+	if most -= hashLength + 1; len(name) > most {
 		name = strings.TrimRight(name[:most], "-.")
 	}
 	return name + "-" + hash(strings.Join(parts, "\x00"))

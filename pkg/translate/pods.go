@@ -3,6 +3,7 @@ package translate
 import (
 	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
@@ -11,8 +12,12 @@ import (
 // pods are pods, or a template of pods, that are alike.
 type pods struct {
 	// name is what messages call them.
-	name   string
-	labels map[string]string
+	name string
+	// workload is the one whose template or pods they are; the zero reference for pods
+	// that nothing known controls. Template is true for its template.
+	workload v1alpha1.ObjectReference
+	template bool
+	labels   map[string]string
 	// ports are the named ports of the containers.
 	ports map[string]uint32
 	// proxy is true for gateways, which are proxies themselves.
@@ -49,7 +54,7 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 			one = ofBarePod(pod)
 		}
 		one.name = "Pod " + pod.Name
-		one.labels, one.proxy = pod.Labels, one.proxy || pod.IsGateway()
+		one.labels, one.proxy, one.template = pod.Labels, one.proxy || pod.IsGateway(), false
 		all = append(all, one)
 	}
 	return all
@@ -62,7 +67,8 @@ func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh
 	optedOut := mesh.OptedOut(labels, workload.Template.Annotations)
 	left := optedOut && !none && namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
 	return pods{
-		name: workload.Reference.Kind + " " + workload.Reference.Name, labels: labels, ports: namedPorts(workload.Template.Spec), proxy: workload.IsGateway(),
+		name: workload.Reference.Kind + " " + workload.Reference.Name, workload: workload.Reference, template: true,
+		labels: labels, ports: namedPorts(workload.Template.Spec), proxy: workload.IsGateway(),
 		moves: role == mesh.RoleMove || left && !workload.IsGateway(),
 		stays: role == mesh.RolePin || none || workload.Template.Spec.HostNetwork || workload.CarriesProxy() || workload.IsAgent(),
 	}

@@ -101,14 +101,21 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 		return
 	}
 	t.translation.Carried[origin] = true
-	if field := destinationAddress(&policy.Spec); field != "" {
+	for _, pods := range services {
+		if pods.direct {
+			t.copyDirect(policy, origin, pods)
+		}
+	}
+	services = slices.DeleteFunc(services, func(service *fronted) bool { return service.direct })
+	if field := destinationAddress(&policy.Spec); field != "" && len(services) > 0 {
 		t.problem(origin, field, "the address of a pod means nothing at a waypoint, where the destination is the Service's address",
 			"name ports or select pods by labels instead")
 	}
 	if policy.Spec.GetSelector() == nil && t.wholeWaypoint(services) && !namesPorts(&policy.Spec) {
 		spec := t.copied(policy, nil)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{{Group: gatewayGroup, Kind: mesh.KindGateway, Name: t.options.Waypoint}}
-		t.addCopy(policy, origin, spec, v1alpha1.ObjectReference{}, generatedName(policy.Name, t.options.Waypoint, policy.Namespace))
+		name := t.reference(mesh.KindAuthorizationPolicy, generatedName(policy.Name, t.options.Waypoint, policy.Namespace))
+		t.addCopy(policy, origin, spec, v1alpha1.ObjectReference{}, name)
 		return
 	}
 	for _, service := range services {
@@ -117,13 +124,24 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 		}
 		spec := t.copied(policy, service.ports)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
-		t.addCopy(policy, origin, spec, service.reference, generatedName(policy.Name, service.reference.Name, policy.Namespace))
+		t.addCopy(policy, origin, spec, service.reference, t.attachedTo(policy, service))
 	}
+}
+
+// attachedTo names the copy of a policy for a service, or for pods.
+func (t *translator) attachedTo(policy *clientsecurityv1.AuthorizationPolicy, to *fronted) v1alpha1.ObjectReference {
+	return t.attached(mesh.KindAuthorizationPolicy, generatedName(policy.Name, to.reference.Name, policy.Namespace), to)
 }
 
 // wholeService wants a selector to select all pods of a service.
 func (t *translator) wholeService(origin v1alpha1.ObjectReference, selector map[string]string, service *fronted) {
-	if other := unselected(selector, service.pods); other != "" {
+	other := unselected(selector, service.pods)
+	if other != "" && service.direct {
+		t.problem(origin, "spec.selector", "it selects some pods that waypoint "+service.waypoint+" would decide for and not others ("+other+"): the waypoint decides for all of them alike",
+			"let it select all pods of the headless Service, or give those that it selects a Service of their own")
+		return
+	}
+	if other != "" {
 		t.problem(origin, "spec.selector", "it selects some pods of Service "+service.reference.Name+" and not others ("+other+"): the waypoint decides for the Service as a whole",
 			"let it select all pods of the Service, or give those that it selects a Service of their own")
 	}
@@ -163,11 +181,11 @@ func (t *translator) unfronted(policy *clientsecurityv1.AuthorizationPolicy) {
 
 // addCopy adds a copy, unless it would say nothing: only an ALLOW policy without
 // rules does, it allows nothing.
-func (t *translator) addCopy(policy *clientsecurityv1.AuthorizationPolicy, origin v1alpha1.ObjectReference, spec *securityv1beta1.AuthorizationPolicy, service v1alpha1.ObjectReference, name string) {
+func (t *translator) addCopy(policy *clientsecurityv1.AuthorizationPolicy, origin v1alpha1.ObjectReference, spec *securityv1beta1.AuthorizationPolicy, service, reference v1alpha1.ObjectReference) {
 	if spec.GetAction() != securityv1beta1.AuthorizationPolicy_ALLOW && len(spec.GetRules()) == 0 {
 		return
 	}
-	content := t.policy(name, origin, spec)
+	content := t.policyAt(reference, origin, spec)
 	if value, set := policy.Annotations[annotation.IoIstioDryRun.Name]; set {
 		annotate(content, annotation.IoIstioDryRun.Name, value)
 	}
@@ -175,15 +193,20 @@ func (t *translator) addCopy(policy *clientsecurityv1.AuthorizationPolicy, origi
 		labelled(content, label.IoIstioRev.Name, value)
 	}
 	t.translation.Before = append(t.translation.Before, Object{
-		Reference: t.reference(mesh.KindAuthorizationPolicy, name), Content: content, Origin: origin, Service: service,
+		Reference: reference, Content: content, Origin: origin, Service: service,
 		Why: "does at the waypoint what " + origin.String() + " does in sidecars",
 	})
 }
 
-// policy writes an AuthorizationPolicy, its action even where it is the default: what
-// is read in a hurry should say what it does.
+// policy writes an AuthorizationPolicy of the namespace.
 func (t *translator) policy(name string, origin v1alpha1.ObjectReference, spec *securityv1beta1.AuthorizationPolicy) map[string]any {
-	content := t.object(mesh.KindAuthorizationPolicy, name, origin, spec)
+	return t.policyAt(t.reference(mesh.KindAuthorizationPolicy, name), origin, spec)
+}
+
+// policyAt writes an AuthorizationPolicy, its action even where it is the default:
+// what is read in a hurry should say what it does.
+func (t *translator) policyAt(reference, origin v1alpha1.ObjectReference, spec *securityv1beta1.AuthorizationPolicy) map[string]any {
+	content := t.object(reference, origin, spec)
 	if fields, is := content["spec"].(map[string]any); is {
 		fields["action"] = spec.GetAction().String()
 	}
@@ -191,7 +214,7 @@ func (t *translator) policy(name string, origin v1alpha1.ObjectReference, spec *
 }
 
 // copied is a policy's spec without what it selects, for calls to a Service with
-// these ports; nil ports are not translated.
+// these ports.
 func (t *translator) copied(policy *clientsecurityv1.AuthorizationPolicy, ports portMap) *securityv1beta1.AuthorizationPolicy {
 	copied := &securityv1beta1.AuthorizationPolicy{Action: policy.Spec.GetAction(), ActionDetail: policy.Spec.GetActionDetail()}
 	for _, rule := range policy.Spec.GetRules() {
@@ -211,7 +234,13 @@ func (t *translator) wholeWaypoint(services []*fronted) bool {
 	shared := slices.ContainsFunc(t.snapshot.WaypointUsedBy(t.options.WaypointNamespace, t.options.Waypoint), func(user v1alpha1.ObjectReference) bool {
 		return user.Namespace != t.namespace.Name && user != t.namespace.Reference()
 	})
-	return !shared && t.options.WaypointNamespace == t.namespace.Name && len(services) == len(t.fronted) &&
+	all := 0
+	for _, one := range t.fronted {
+		if !one.direct {
+			all++
+		}
+	}
+	return !shared && t.options.WaypointNamespace == t.namespace.Name && len(services) > 0 && len(services) == all &&
 		!slices.ContainsFunc(services, func(service *fronted) bool {
 			return service.waypoint != t.options.WaypointNamespace+"/"+t.options.Waypoint || service.reference.Kind != mesh.KindService
 		})

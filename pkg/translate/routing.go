@@ -57,7 +57,7 @@ func (t *translator) routing() {
 func (t *translator) heeded(namespace string) bool {
 	return namespace == t.namespace.Name || slices.ContainsFunc(t.fronted, func(service *fronted) bool {
 		in, _, _ := strings.Cut(service.waypoint, "/")
-		return in == namespace
+		return in == namespace && !service.direct
 	})
 }
 

@@ -22,9 +22,11 @@ type translator struct {
 	// pods are those of the namespace, moving those of them that lose their
 	// sidecar, or have lost it.
 	pods, moving []pods
-	// fronted are the services that a waypoint stands in front of in the end,
-	// skipped those that need one and get none.
+	// fronted are the services that a waypoint stands in front of in the end, and the
+	// pods that name one; skipped are the services that need one and get none.
 	fronted, skipped []*fronted
+	// headless are the headless Services whose pods are to have a waypoint.
+	headless []headlessService
 	// principals are the identities of the waypoints in front of them.
 	principals  []string
 	translation *Translation
@@ -32,11 +34,14 @@ type translator struct {
 	err error
 }
 
-// fronted is a service with a waypoint in front of it.
+// fronted is a service with a waypoint in front of it, or pods with one.
 type fronted struct {
+	// reference is what policies are attached to: the service, or the Gateway of pods.
 	reference v1alpha1.ObjectReference
-	pods      []pods
-	ports     portMap
+	// direct is true for pods that are called by their own address.
+	direct bool
+	pods   []pods
+	ports  portMap
 	// plain are the ports of the pods that carry no HTTP to the service, read those
 	// that may.
 	plain, read []string
@@ -76,6 +81,15 @@ func (t *translator) problem(object v1alpha1.ObjectReference, field, message, re
 	t.translation.Problems = append(t.translation.Problems, Problem{Object: object, Field: field, Message: message, Remedy: remedy})
 }
 
+// attached names an object that is to be attached to a service of the namespace, or to
+// a waypoint: a policy is in the namespace of what it is attached to (istio
+// pilot/pkg/model/policyattachment.go).
+func (t *translator) attached(kind, name string, to *fronted) v1alpha1.ObjectReference {
+	reference := t.reference(kind, name)
+	reference.Namespace = to.reference.Namespace
+	return reference
+}
+
 // reference names an object of the namespace that is to be.
 func (t *translator) reference(kind, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: apiVersions[kind], Kind: kind, Namespace: t.namespace.Name, Name: name}
@@ -89,12 +103,12 @@ var apiVersions = map[string]string{
 	mesh.KindGateway: gatewayVersion, "ConfigMap": "v1",
 }
 
-// object writes an object of the namespace that carries another one over.
-func (t *translator) object(kind, name string, origin v1alpha1.ObjectReference, spec any) map[string]any {
+// object writes an object that carries another one over.
+func (t *translator) object(reference, origin v1alpha1.ObjectReference, spec any) map[string]any {
 	return map[string]any{
-		"apiVersion": apiVersions[kind], "kind": kind,
+		"apiVersion": reference.APIVersion, "kind": reference.Kind,
 		"metadata": map[string]any{
-			"name": name, "namespace": t.namespace.Name,
+			"name": reference.Name, "namespace": reference.Namespace,
 			"labels":      map[string]any{v1alpha1.OriginLabel: originLabel(origin)},
 			"annotations": map[string]any{v1alpha1.OriginLabel: origin.String()},
 		},

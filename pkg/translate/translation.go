@@ -13,6 +13,9 @@ type Translation struct {
 	// Services are those that a waypoint stands in front of once the namespace is
 	// moved, by kind and name: those that use one already included.
 	Services []ServiceWaypoint
+	// Direct are the waypoints for calls to the own addresses of pods behind headless
+	// Services, by name.
+	Direct []WorkloadWaypoint
 	// NamespaceLabels are those that the namespace gets where it names the
 	// waypoint.
 	NamespaceLabels map[string]string
@@ -48,6 +51,19 @@ type ServiceWaypoint struct {
 	Labels map[string]string
 }
 
+// WorkloadWaypoint is a waypoint that pods name themselves.
+type WorkloadWaypoint struct {
+	Waypoint
+	// Services are the headless Services whose pods they are.
+	Services []v1alpha1.ObjectReference
+	// Workloads are those whose template gets Labels, which name the waypoint.
+	Workloads []v1alpha1.ObjectReference
+	Labels    map[string]string
+}
+
+// Reference names the waypoint's Gateway.
+func (w Waypoint) Reference() v1alpha1.ObjectReference { return gatewayReference(w.Namespace, w.Name) }
+
 // Object is an object that is to be.
 type Object struct {
 	Reference v1alpha1.ObjectReference
@@ -55,8 +71,8 @@ type Object struct {
 	// Origin is the object whose effect it carries over; the zero reference where
 	// there is no single one.
 	Origin v1alpha1.ObjectReference
-	// Service is what it is attached to; the zero reference where it is not for a
-	// single one.
+	// Service is what it is attached to, a Service or a waypoint for pods; the zero
+	// reference where it is not for a single one.
 	Service v1alpha1.ObjectReference
 	// Why says it in a few words.
 	Why string

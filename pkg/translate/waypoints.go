@@ -35,7 +35,11 @@ func (t *translator) waypoints() error {
 		}
 	}
 	for _, service := range t.snapshot.Services(t.namespace.Name) {
-		t.place(t.needOf(needs, service), &service)
+		if isHeadless(&service) {
+			t.placeHeadless(t.needOf(needs, service), &service)
+		} else {
+			t.place(t.needOf(needs, service), &service)
+		}
 	}
 	for _, need := range needs {
 		if need.Service.Kind != mesh.KindService {
@@ -46,15 +50,16 @@ func (t *translator) waypoints() error {
 		t.useExisting()
 	}
 	for _, service := range t.translation.Services {
-		if service.WaypointName == "" {
-			continue
-		}
-		principal := t.principalOf(service.WaypointNamespace, service.WaypointName)
-		if !slices.Contains(t.principals, principal) {
-			t.principals = append(t.principals, principal)
+		if service.WaypointName != "" {
+			t.principals = append(t.principals, t.principalOf(service.WaypointNamespace, service.WaypointName))
 		}
 	}
+	t.directWaypoints()
+	for _, direct := range t.translation.Direct {
+		t.principals = append(t.principals, t.principalOf(direct.Namespace, direct.Name))
+	}
 	slices.Sort(t.principals)
+	t.principals = slices.Compact(t.principals)
 	return nil
 }
 
@@ -127,22 +132,27 @@ func routed(need mesh.ServiceNeed) bool {
 	})
 }
 
-// anyNeed says whether any service of the namespace needs a waypoint, or is to have
-// one.
+// anyNeed says whether any service of the namespace needs a waypoint for services, or
+// is to have one.
 func (t *translator) anyNeed() bool {
-	return len(t.options.Add) > 0 || slices.ContainsFunc(t.snapshot.WaypointNeeds(t.namespace), func(need mesh.ServiceNeed) bool {
-		return !need.OnlyHints() && !slices.Contains(t.options.Skip, need.Service.Name)
-	})
+	headless := func(name string) bool {
+		service, found := t.service(name)
+		return found && isHeadless(&service)
+	}
+	return slices.ContainsFunc(t.options.Add, func(name string) bool { return !headless(name) }) ||
+		slices.ContainsFunc(t.snapshot.WaypointNeeds(t.namespace), func(need mesh.ServiceNeed) bool {
+			return !need.OnlyHints() && !slices.Contains(t.options.Skip, need.Service.Name) &&
+				(need.Service.Kind != mesh.KindService || !headless(need.Service.Name))
+		})
 }
 
 // usable says whether ztunnel sends traffic for a service through a waypoint.
-// Headless Services have no address of their own by which it could tell (istio
-// pilot/pkg/serviceregistry/ambient/services.go), gateways are proxies themselves.
+// Gateways are proxies themselves.
 func (t *translator) usable(need mesh.ServiceNeed, service *corev1.Service) bool {
 	if service == nil {
 		return true
 	}
-	if service.Spec.Type == corev1.ServiceTypeExternalName || service.Spec.ClusterIP == corev1.ClusterIPNone || need.Labels[label.GatewayManaged.Name] != "" {
+	if service.Spec.Type == corev1.ServiceTypeExternalName || need.Labels[label.GatewayManaged.Name] != "" {
 		return false
 	}
 	behind := t.selected(service)
@@ -151,8 +161,6 @@ func (t *translator) usable(need mesh.ServiceNeed, service *corev1.Service) bool
 
 func whyUnusable(service *corev1.Service) string {
 	switch {
-	case service.Spec.ClusterIP == corev1.ClusterIPNone:
-		return "it is headless"
 	case service.Spec.Type == corev1.ServiceTypeExternalName:
 		return "it is the name of something outside"
 	default:
@@ -215,20 +223,20 @@ func (t *translator) use(need mesh.ServiceNeed, front *fronted, byNamespace bool
 	placed.Labels = t.ingressLabels(need)
 	_, own := need.Labels[label.IoIstioUseWaypoint.Name]
 	if byNamespace {
-		t.translation.NamespaceLabels = t.useLabels()
+		t.translation.NamespaceLabels = t.useLabels(t.options.WaypointNamespace, t.options.Waypoint)
 	}
 	if !byNamespace || own {
 		// Its own label comes before the namespace's.
-		maps.Copy(placed.Labels, t.useLabels())
+		maps.Copy(placed.Labels, t.useLabels(t.options.WaypointNamespace, t.options.Waypoint))
 	}
 	t.translation.Services = append(t.translation.Services, placed)
 }
 
-// useLabels name the waypoint.
-func (t *translator) useLabels() map[string]string {
-	labels := map[string]string{label.IoIstioUseWaypoint.Name: t.options.Waypoint}
-	if t.options.WaypointNamespace != t.namespace.Name {
-		labels[label.IoIstioUseWaypointNamespace.Name] = t.options.WaypointNamespace
+// useLabels name a waypoint.
+func (t *translator) useLabels(namespace, waypoint string) map[string]string {
+	labels := map[string]string{label.IoIstioUseWaypoint.Name: waypoint}
+	if namespace != t.namespace.Name {
+		labels[label.IoIstioUseWaypointNamespace.Name] = namespace
 	}
 	return labels
 }
@@ -297,20 +305,24 @@ func (t *translator) wantWaypoint() {
 	}
 	waypoint := &Waypoint{Namespace: t.options.WaypointNamespace, Name: t.options.Waypoint}
 	gateway, found := t.snapshot.Gateway(waypoint.Namespace, waypoint.Name)
-	// One that another namespace's run has made is used as it is, or not at all: its
-	// owner relies on how it is.
-	own := found && ours(gateway.Labels) && gateway.Annotations[v1alpha1.OriginLabel] == t.namespace.Reference().String()
-	if !found || own && t.options.Replicas > 0 {
-		waypoint.Objects = t.waypointObjects()
+	if !found || t.own(gateway) && t.options.Replicas > 0 {
+		waypoint.Objects = t.waypointObjects(waypoint.Name, mesh.TrafficService, "is the waypoint")
 	}
 	t.translation.Waypoint = waypoint
+}
+
+// own says whether a run for the namespace has made a Gateway. One that another
+// namespace's run has made is used as it is, or not at all: its owner relies on how
+// it is.
+func (t *translator) own(gateway gatewayv1.Gateway) bool {
+	return ours(gateway.Labels) && gateway.Annotations[v1alpha1.OriginLabel] == t.namespace.Reference().String()
 }
 
 // useExisting looks at whether a Gateway that is there already is a waypoint that
 // takes what it is to take.
 func (t *translator) useExisting() {
 	gateway, _ := t.snapshot.Gateway(t.translation.Waypoint.Namespace, t.translation.Waypoint.Name)
-	reference := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: gateway.Namespace, Name: gateway.Name}
+	reference := gatewayReference(gateway.Namespace, gateway.Name)
 	switch {
 	case !t.snapshot.IsWaypoint(gateway):
 		t.problem(reference, "spec.gatewayClassName", "it is no waypoint", "choose another name by --waypoint")
@@ -322,12 +334,17 @@ func (t *translator) useExisting() {
 	}
 }
 
-// waypointObjects are what istiod makes a waypoint from.
-func (t *translator) waypointObjects() []Object {
-	name, namespace := t.options.Waypoint, t.options.WaypointNamespace
+// gatewayReference names a Gateway.
+func gatewayReference(namespace, name string) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: namespace, Name: name}
+}
+
+// waypointObjects are what istiod makes a waypoint for some traffic from.
+func (t *translator) waypointObjects(name, traffic, why string) []Object {
+	namespace := t.options.WaypointNamespace
 	origin := t.namespace.Reference()
-	labels := map[string]any{v1alpha1.OriginLabel: originLabel(origin), label.IoIstioWaypointFor.Name: mesh.TrafficService}
-	if revision := t.revision(); revision != "" {
+	labels := map[string]any{v1alpha1.OriginLabel: originLabel(origin), label.IoIstioWaypointFor.Name: traffic}
+	if revision := t.revision(name); revision != "" {
 		// Without it nobody looks after the waypoint once the namespace's own
 		// label is gone.
 		labels[label.IoIstioRev.Name] = revision
@@ -345,8 +362,7 @@ func (t *translator) waypointObjects() []Object {
 		spec["infrastructure"] = map[string]any{"parametersRef": map[string]any{"group": "", "kind": "ConfigMap", "name": parametersName(name)}}
 	}
 	return append(objects, Object{
-		Reference: v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: namespace, Name: name},
-		Origin:    origin, Why: "is the waypoint",
+		Reference: gatewayReference(namespace, name), Origin: origin, Why: why,
 		Content: map[string]any{
 			"apiVersion": gatewayVersion, "kind": mesh.KindGateway,
 			"metadata": map[string]any{
@@ -383,12 +399,13 @@ func (t *translator) waypointParameters(waypoint, namespace string) Object {
 	}
 }
 
-// revision is the one that the namespace's sidecars are of, where it is named.
-func (t *translator) revision() string {
+// revision is the one that the namespace's sidecars are of, where it is named, or
+// that of a waypoint that is there.
+func (t *translator) revision(waypoint string) string {
 	if t.options.WaypointNamespace != t.namespace.Name {
 		return ""
 	}
-	if gateway, found := t.snapshot.Gateway(t.options.WaypointNamespace, t.options.Waypoint); found {
+	if gateway, found := t.snapshot.Gateway(t.options.WaypointNamespace, waypoint); found {
 		return gateway.Labels[label.IoIstioRev.Name]
 	}
 	return t.namespace.Labels[label.IoIstioRev.Name]
