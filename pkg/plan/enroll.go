@@ -9,7 +9,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 )
@@ -235,23 +234,6 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 		steps = appendStep(steps, step)
 	}
 	return steps, nil
-}
-
-// joins is the waypoint that the pods of a workload have to name, and do not yet.
-// Only the template names it, so that no pod with a sidecar ever does: ztunnel would
-// send calls to such a pod through the waypoint, too.
-func (e enrolment) joins(workload mesh.Workload) (translate.WorkloadWaypoint, bool) {
-	for _, direct := range e.translation.Direct {
-		if !slices.Contains(direct.Workloads, workload.Reference) {
-			continue
-		}
-		for name, value := range direct.Labels {
-			if workload.Template.Labels[name] != value {
-				return direct, true
-			}
-		}
-	}
-	return translate.WorkloadWaypoint{}, false
 }
 
 // unfinished says whether a workload was moved, by an earlier run perhaps, and

@@ -73,7 +73,7 @@ func (h handover) name(object v1alpha1.ObjectReference) string {
 	return shortName(object) + h.elsewhere()
 }
 
-// names names some objects in summaries.
+// names is some objects as summaries have them.
 func (h handover) names(objects []v1alpha1.ObjectReference) string {
 	var names []string
 	for _, object := range objects {
@@ -155,7 +155,7 @@ func (e enrolment) create(step *v1alpha1.Step, objects []translate.Object) error
 // then lets the waypoint through where policies of pods would refuse it. Nothing of
 // it has any effect while nothing goes through the waypoint.
 func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
-	objects := e.policies(h)
+	objects, _ := e.untilJoined(h, e.policies(h))
 	var steps []v1alpha1.Step
 	for _, service := range h.translation.Services {
 		step := v1alpha1.Step{
@@ -300,15 +300,19 @@ func labelEdits(labels map[string]string) []edit {
 // settlePolicies leaves no policy that depends on how a run has marked the pods that
 // it moved.
 func (e enrolment) settlePolicies() ([]v1alpha1.Step, error) {
-	if !e.moving() {
-		return nil, nil
+	_, settled := e.untilJoined(e.handover, e.policies(e.handover))
+	if e.moving() {
+		settled = slices.DeleteFunc(settled, func(object translate.Object) bool {
+			return slices.ContainsFunc(e.translation.After, func(after translate.Object) bool { return after.Reference == object.Reference })
+		})
+		settled = append(settled, e.translation.After...)
 	}
 	step := v1alpha1.Step{
 		ID: string(v1alpha1.PhaseSettlePolicies), Phase: v1alpha1.PhaseSettlePolicies,
 		Summary: "let the policies hold without sidecars",
-		Notes:   reasonsOf(e.translation.After),
+		Notes:   reasonsOf(settled),
 	}
-	if err := e.create(&step, e.translation.After); err != nil {
+	if err := e.create(&step, settled); err != nil {
 		return nil, err
 	}
 	step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}

@@ -52,6 +52,10 @@ func text(translation translate.Translation) string {
 	for _, service := range translation.Services {
 		fmt.Fprintf(&out, "# service %s: %s/%s, labels %v\n", service.Need.Service, service.WaypointNamespace, service.WaypointName, service.Labels)
 	}
+	for _, direct := range translation.Direct {
+		section("waypoint of pods", direct.Objects)
+		fmt.Fprintf(&out, "# pods of %v: %s/%s, workloads %v, labels %v\n", direct.Services, direct.Namespace, direct.Name, direct.Workloads, direct.Labels)
+	}
 	if len(translation.NamespaceLabels) > 0 {
 		fmt.Fprintf(&out, "# namespace labels %v\n", translation.NamespaceLabels)
 	}

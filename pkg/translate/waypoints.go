@@ -160,12 +160,10 @@ func (t *translator) usable(need mesh.ServiceNeed, service *corev1.Service) bool
 }
 
 func whyUnusable(service *corev1.Service) string {
-	switch {
-	case service.Spec.Type == corev1.ServiceTypeExternalName:
+	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return "it is the name of something outside"
-	default:
-		return "its pods are gateways"
 	}
+	return "its pods are gateways"
 }
 
 // front gathers what policies need to know of a service.

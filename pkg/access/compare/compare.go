@@ -312,6 +312,8 @@ func (c *Comparison) isWaypoint(identity access.Identity) bool {
 	return slices.ContainsFunc(c.stages, func(stage Stage) bool {
 		return slices.ContainsFunc(stage.State.Services, func(service *access.Service) bool {
 			return service.Waypoint != nil && service.Waypoint.Identity == identity
+		}) || slices.ContainsFunc(stage.State.Servers, func(server *access.Server) bool {
+			return server.UseWaypoint != nil && server.UseWaypoint.Identity == identity
 		})
 	})
 }
