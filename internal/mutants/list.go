@@ -368,11 +368,6 @@ func (o outcomes) narrowest`,
 		new: "if len(plain) >= 0 || proto.Equal(connection, rule) {",
 	},
 	{
-		what: "a rollback keeps the waypoint of pods", file: "pkg/plan/created.go",
-		old: "	if r.releasedByTemplate(user, gateway) {",
-		new: "	if false && r.releasedByTemplate(user, gateway) {",
-	},
-	{
 		what: "guards cut off pods that do not name their waypoint yet", file: "pkg/plan/joining.go",
 		old: "		if e.onlyJoining(object) {",
 		new: "		if false && e.onlyJoining(object) {",

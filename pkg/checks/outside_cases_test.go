@@ -78,6 +78,7 @@ func outsideCases() []testCase {
 
 		{name: "none", check: "headless-services", objects: shop()},
 		{name: "one", check: "headless-services", objects: shop(headless), want: []finding{{warn, "Service shop/cart-pods", "spec.clusterIP", "reach Deployment cart directly"}}},
+		{name: "one whose pods name a waypoint", check: "headless-services", objects: namingOwn(headless), want: []finding{{warn, "Service shop/cart-pods", "spec.clusterIP", "callers with sidecars reach Deployment cart directly"}}},
 		{name: "one that headless-strict names", check: "headless-services", objects: shop(headless, peer("shop", "{mtls: {mode: STRICT}}"))},
 		{name: "one for pods that do not move", check: "headless-services", objects: shop(serving("x", "{clusterIP: None, selector: {app: other}}"))},
 		{name: "one without selector", check: "headless-services", objects: shop(serving("x", "{clusterIP: None}"))},
@@ -93,4 +94,14 @@ func outsideCases() []testCase {
 		{name: "a Service of what does not move", check: "udp-ports", objects: shop(serving("dns", "{selector: {app: other}, ports: [{port: 53, protocol: UDP}]}"))},
 		{name: "a Service without selector", check: "udp-ports", objects: shop(serving("dns", "{ports: [{port: 53, protocol: UDP}]}"))},
 	}
+}
+
+// namingOwn is the mesh of shop with pods that name a waypoint for pods.
+func namingOwn(more ...any) []any {
+	gateway := `apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: own, namespace: shop, labels: {istio.io/waypoint-for: workload}}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}`
+	cart := fixture.Deployment("shop", "cart", fixture.TemplateLabel("istio.io/use-waypoint", "own"))
+	return append([]any{fixture.Without("Deployment", shop()...), fixture.Istiod(""), cart, gateway}, more...)
 }

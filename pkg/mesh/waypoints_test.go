@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
 func waypointFor(namespace, name, of string) string {
@@ -75,5 +76,34 @@ func TestWaypointUsers(t *testing.T) {
 		if got := snapshot.WaypointUsed(in, of); got != used {
 			t.Errorf("%s is used: %t", name, got)
 		}
+	}
+}
+
+func TestPodsNameWaypoint(t *testing.T) {
+	naming := func(name, waypoint string) any {
+		return fixture.Deployment("shop", name, fixture.TemplateLabel("team", "a"), fixture.TemplateLabel("istio.io/use-waypoint", waypoint))
+	}
+	tests := []struct {
+		name    string
+		service string
+		objects []any
+		want    bool
+	}{
+		{"all do", "{clusterIP: None, selector: {team: a}}", []any{naming("cart", "w"), naming("web", "w"), fixture.Deployment("shop", "other")}, true},
+		{"one does not", "{clusterIP: None, selector: {team: a}}", []any{naming("cart", "w"), fixture.Deployment("shop", "web", fixture.TemplateLabel("team", "a"))}, false},
+		{"one names another that is for Services", "{clusterIP: None, selector: {team: a}}", []any{naming("cart", "w"), naming("web", "s")}, false},
+		{"a bare pod does not", "{clusterIP: None, selector: {team: a}}", []any{naming("cart", "w"), fixture.Pod("shop", "bare", fixture.Labelled("team", "a"))}, false},
+		{"it has an address", "{clusterIP: 10.0.0.1, selector: {team: a}}", []any{naming("cart", "w")}, false},
+		{"it has no selector", "{clusterIP: None}", []any{naming("cart", "w")}, false},
+		{"it has no pods", "{clusterIP: None, selector: {team: b}}", []any{naming("cart", "w")}, false},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(append(test.objects, fixture.Namespace("shop", nil), waypointFor("shop", "w", "istio.io/waypoint-for: workload"),
+				waypointFor("shop", "s", ""), "apiVersion: v1\nkind: Service\nmetadata: {name: pods, namespace: shop}\nspec: "+test.service)...)
+			if got := snapshot.PodsNameWaypoint(mesh.ServiceReference("shop", "pods"), fixture.Find(snapshot, "shop")); got != test.want {
+				t.Errorf("it says %t", got)
+			}
+		})
 	}
 }

@@ -194,7 +194,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 				ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 				Summary: "wait for " + shortName(workload.Reference) + " to be in ambient mode",
 				Notes:   []string{"its template was written before"},
-				Gate:    v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: []v1alpha1.ObjectReference{workload.Reference}},
+				Gate:    e.captured(workload),
 			})
 			continue
 		}
@@ -205,7 +205,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 			Summary: "restart " + shortName(workload.Reference) + " without sidecars",
-			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: []v1alpha1.ObjectReference{workload.Reference}},
+			Gate:    e.captured(workload),
 		}
 		if workload.Reference.Kind == mesh.KindCronJob {
 			step.Summary = "let " + shortName(workload.Reference) + " start its next pods without sidecars"

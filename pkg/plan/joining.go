@@ -3,6 +3,7 @@ package plan
 import (
 	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 )
@@ -11,17 +12,34 @@ import (
 // Only the template names it, so that no pod with a sidecar ever does: ztunnel would
 // send calls to such a pod through the waypoint, too.
 func (e enrolment) joins(workload mesh.Workload) (translate.WorkloadWaypoint, bool) {
-	for _, direct := range e.translation.Direct {
-		if !slices.Contains(direct.Workloads, workload.Reference) {
-			continue
-		}
-		for name, value := range direct.Labels {
-			if workload.Template.Labels[name] != value {
-				return direct, true
-			}
+	direct, has := e.direct(workload)
+	for name, value := range direct.Labels {
+		if workload.Template.Labels[name] != value {
+			return direct, has
 		}
 	}
-	return translate.WorkloadWaypoint{}, false
+	return direct, false
+}
+
+// direct is the waypoint for calls to the addresses of a workload's pods.
+func (e enrolment) direct(workload mesh.Workload) (translate.WorkloadWaypoint, bool) {
+	i := slices.IndexFunc(e.translation.Direct, func(direct translate.WorkloadWaypoint) bool {
+		return slices.Contains(direct.Workloads, workload.Reference)
+	})
+	if i < 0 {
+		return translate.WorkloadWaypoint{}, false
+	}
+	return e.translation.Direct[i], true
+}
+
+// captured waits for a workload's pods to be in ambient mode, and for ztunnel to go
+// through the waypoint that they name, if any.
+func (e enrolment) captured(workload mesh.Workload) v1alpha1.Gate {
+	gate := v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: []v1alpha1.ObjectReference{workload.Reference}}
+	if direct, has := e.direct(workload); has {
+		gate.Objects = []v1alpha1.ObjectReference{direct.Reference()}
+	}
+	return gate
 }
 
 // untilJoined parts what refuses direct calls to pods that have been in ambient mode

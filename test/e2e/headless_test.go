@@ -86,21 +86,40 @@ var gateways = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", V
 // name and ztunnel goes through, every copy to be bound there, and at the end what
 // there was.
 func TestHeadlessThereAndBack(t *testing.T) {
-	t.Parallel()
-	const namespace = "headless"
-	c := shared
+	for _, test := range []struct {
+		namespace, waypoints string
+		options              []string
+	}{
+		{"headless", "headless", nil},
+		{"headless-too", "headless-waypoints", []string{"--waypoint-namespace=headless-waypoints", "--waypoint-replicas=2"}},
+	} {
+		t.Run(test.namespace, func(t *testing.T) {
+			t.Parallel()
+			shared.headlessThereAndBack(t, test.namespace, test.waypoints, test.options)
+		})
+	}
+}
+
+func (c *cluster) headlessThereAndBack(t *testing.T, namespace, waypoints string, options []string) {
+	t.Helper()
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	if waypoints != namespace {
+		c.namespace(t, waypoints, nil)
+	}
 	c.applyText(t, namespace, strings.ReplaceAll(headless, "NAMESPACE", namespace))
 	c.settled(t, namespace)
-	before := c.state(t, namespace)
+	before, elsewhere := c.state(t, namespace), c.state(t, waypoints)
 
-	arguments := []string{"-n", namespace, "--mixed-callers=deny"}
+	arguments := append([]string{"-n", namespace, "--mixed-callers=deny"}, options...)
 	planned := c.ambient(t, append([]string{"plan"}, arguments...)...).want(t, 0)
 	says(t, planned.stdout, "waypoint-store-pods-")
 	c.ambient(t, append([]string{"enroll", "--yes"}, arguments...)...).want(t, 0)
 	c.wantNoSidecars(t, namespace)
 	c.wantBound(t, namespace)
-	c.wantBehindOwnWaypoint(t, namespace, "store")
+	if waypoints != namespace {
+		c.wantBound(t, waypoints)
+	}
+	c.wantBehindOwnWaypoint(t, namespace, waypoints, "store")
 	c.ambient(t, "verify", "-n", namespace).want(t, 0)
 	says(t, c.ambient(t, append([]string{"enroll", "--yes"}, arguments...)...).want(t, 0).stdout, "nothing to do")
 
@@ -108,11 +127,12 @@ func TestHeadlessThereAndBack(t *testing.T) {
 	c.settled(t, namespace)
 	c.wantSidecars(t, namespace)
 	c.wantState(t, namespace, before)
+	c.wantState(t, waypoints, elsewhere)
 }
 
 // wantBehindOwnWaypoint wants the pods of an application, and no others, to name a
 // waypoint that is for pods.
-func (c *cluster) wantBehindOwnWaypoint(t *testing.T, namespace, app string) {
+func (c *cluster) wantBehindOwnWaypoint(t *testing.T, namespace, waypoints, app string) {
 	t.Helper()
 	for _, pod := range c.pods(t, namespace) {
 		name, names := pod.Labels["istio.io/use-waypoint"]
@@ -122,7 +142,7 @@ func (c *cluster) wantBehindOwnWaypoint(t *testing.T, namespace, app string) {
 		if !names {
 			continue
 		}
-		gateway, err := c.dynamic.Resource(gateways).Namespace(namespace).Get(t.Context(), name, metav1.GetOptions{})
+		gateway, err := c.dynamic.Resource(gateways).Namespace(waypoints).Get(t.Context(), name, metav1.GetOptions{})
 		if err != nil {
 			t.Fatal(fmt.Errorf("the waypoint of pod %s: %w", pod.Name, err))
 		}

@@ -248,7 +248,8 @@ type Gate struct {
 	// the namespace that the gate can be about.
 	Workloads []ObjectReference `json:"workloads,omitempty"`
 	// Objects are what the other gates are about: Gateways, Services,
-	// ServiceEntries and policies.
+	// ServiceEntries and policies. GateCaptured names the Gateway of a waypoint that
+	// the pods name.
 	Objects []ObjectReference `json:"objects,omitempty"`
 	// Since bounds GateInjected: pods created before it lacked their sidecar
 	// before the migration, and keep lacking it.
