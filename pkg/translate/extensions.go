@@ -2,6 +2,7 @@ package translate
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -53,9 +54,13 @@ func (t *translator) proxyExtension(extension mesh.Extension) {
 		return
 	}
 	t.translation.Carried[extension.Reference] = true
+	passing := "of callers with sidecars or to a pod's own address"
+	if !slices.ContainsFunc(services, func(service *fronted) bool { return !service.direct }) {
+		passing = "of callers with sidecars"
+	}
 	t.translation.Losses = append(t.translation.Losses, Loss{
 		Object: extension.Reference, Field: extension.EffectiveField(), Security: true,
-		Message: "it runs at the waypoint only: calls that pass by it, of callers with sidecars or to a pod's own address, are no longer seen by it",
+		Message: "it runs at the waypoint only: calls that pass by it, " + passing + ", are no longer seen by it",
 	})
 	spec, _ := extension.Object["spec"].(map[string]any)
 	matches, _ := spec["match"].([]any)
