@@ -44,21 +44,35 @@ func (t *translator) placeHeadless(need mesh.ServiceNeed, service *corev1.Servic
 	front := t.front(need, service)
 	front.pods = slices.DeleteFunc(front.pods, func(one pods) bool { return one.proxy || one.stays })
 	carried, lost := t.atPods(need)
-	added := slices.Contains(t.options.Add, service.Name)
+	added, skipped := slices.Contains(t.options.Add, service.Name), slices.Contains(t.options.Skip, service.Name)
+	own := t.ownNamed(front.pods)
 	switch {
-	case slices.Contains(t.options.Skip, service.Name):
+	case skipped && own != "":
+		t.err = errors.Join(t.err, &OptionError{Text: "the pods of Service " + service.Name + " name waypoint " + own + " already and it cannot be skipped: take the label out of their template first"})
+	case skipped:
 		t.giveUp(need, front, "it is skipped")
 	case len(front.pods) == 0 && added:
 		t.err = errors.Join(t.err, &OptionError{Text: "Service " + service.Name + " is headless and leads to no pods that ztunnel captures: nothing of it can have a waypoint"})
 	case len(front.pods) == 0:
 		t.giveUp(need, front, "no waypoint can stand in front of it: it is headless, and no pods are behind it that ztunnel captures")
-	case len(carried.Reasons) > 0 || added:
+	case len(carried.Reasons) > 0 || added || own != "":
 		t.loseNeed(lost, "it is headless: calls to the addresses of pods follow no routes")
 		t.headless = append(t.headless, headlessService{need: carried, front: front})
 	default:
 		t.giveUp(need, front, "it is headless: calls to the addresses of pods follow no routes")
 	}
 	t.optOut(need, t.options.Scope == ScopeNamespace && t.anyNeed())
+}
+
+// ownNamed is a waypoint that a run has made for the namespace and that pods name:
+// calls go through it, needed or not.
+func (t *translator) ownNamed(behind []pods) string {
+	for _, name := range t.waypointsNamed(behind) {
+		if gateway, found := t.snapshot.Gateway(name.Namespace, name.Name); found && t.own(gateway) {
+			return name.String()
+		}
+	}
+	return ""
 }
 
 // atPods parts what a waypoint of the pods can do for a headless Service from what

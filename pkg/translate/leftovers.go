@@ -1,6 +1,8 @@
 package translate
 
 import (
+	"slices"
+
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
@@ -17,15 +19,24 @@ func (t *translator) leftovers() {
 		wanted[unversioned(object.Reference)] = true
 	}
 	for _, policy := range t.snapshot.AuthorizationPolicies() {
-		if reference := authorizationReference(policy); policy.Namespace == t.namespace.Name && ours(policy.Labels) && !wanted[unversioned(reference)] {
+		if reference := authorizationReference(policy); ours(policy.Labels) && t.mine(policy.Namespace, mesh.TargetsOf(&policy.Spec)) && !wanted[unversioned(reference)] {
 			t.leftover(reference, policy.Annotations[v1alpha1.OriginLabel])
 		}
 	}
 	for _, extension := range t.snapshot.Extensions() {
-		if extension.Reference.Namespace == t.namespace.Name && isOurs(extension) && !wanted[unversioned(extension.Reference)] {
+		if isOurs(extension) && t.mine(extension.Reference.Namespace, extension.Targets) && !wanted[unversioned(extension.Reference)] {
 			t.leftover(extension.Reference, extension.Annotations()[v1alpha1.OriginLabel])
 		}
 	}
+}
+
+// mine says whether a policy that a run has made is for the namespace: it is in it, or
+// is attached to a waypoint elsewhere that was made for it.
+func (t *translator) mine(in string, targets []mesh.Target) bool {
+	return in == t.namespace.Name || slices.ContainsFunc(targets, func(target mesh.Target) bool {
+		gateway, found := t.snapshot.Gateway(in, target.Name)
+		return target.Kind == mesh.KindGateway && found && t.own(gateway)
+	})
 }
 
 func (t *translator) leftover(object v1alpha1.ObjectReference, origin string) {

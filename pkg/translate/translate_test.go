@@ -1,6 +1,7 @@
 package translate_test
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -98,5 +99,50 @@ func TestTranslations(t *testing.T) {
 			}
 			golden.AssertFile(t, filepath.Join("testdata", name+".golden"), text(translation))
 		})
+	}
+}
+
+// Pods go on to be called through a waypoint of theirs that nothing needs any more,
+// which has to be let through to them, and cannot be skipped.
+func TestPodsThatNameTheirWaypointStayBehindIt(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart", fixture.TemplateLabel("istio.io/use-waypoint", "own"), fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
+	snapshot := fixture.Snapshot(fixture.Installation(), fixture.Namespace("shop", map[string]string{"istio.io/dataplane-mode": "ambient"}),
+		cart, fixture.PodsOf(cart, fixture.Ambient), fixture.YAML(`
+apiVersion: v1
+kind: Service
+metadata: {name: cart-pods, namespace: shop}
+spec: {clusterIP: None, selector: {app: cart}, ports: [{name: http, port: 8080}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata:
+  name: own
+  namespace: shop
+  labels: {istio.io/waypoint-for: workload, ambient.kubectl-ambient.dev/origin: shop}
+  annotations: {ambient.kubectl-ambient.dev/origin: Namespace shop}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: callers, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}]}`))
+	translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := text(translation); !strings.Contains(got, "shop/own, workloads [Deployment shop/cart]") || !strings.Contains(got, "- cluster.local/ns/shop/sa/own") {
+		t.Errorf("the waypoint is not let through to its pods:\n%s", got)
+	}
+	var option *translate.OptionError
+	if _, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{Skip: []string{"cart-pods"}}); !errors.As(err, &option) {
+		t.Errorf("it can be skipped: %v", err)
+	}
+}
+
+func TestAHeadlessServiceWithoutPodsCannotBeGivenAWaypoint(t *testing.T) {
+	snapshot := fixture.Snapshot(shop(fixture.YAML("apiVersion: v1\nkind: Service\nmetadata: {name: nobody, namespace: shop}\nspec: {clusterIP: None, selector: {app: nobody}}"))...)
+	var option *translate.OptionError
+	if _, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{Add: []string{"nobody"}}); !errors.As(err, &option) {
+		t.Errorf("it is taken: %v", err)
 	}
 }
