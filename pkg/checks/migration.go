@@ -28,7 +28,7 @@ type Migration struct {
 	// Access is how the plan's steps decide calls; nil where that was not looked at.
 	Access *v1alpha1.AccessReport
 	// Held are workloads that cannot move, since callers of theirs cannot move
-	// before them.
+	// before them, or that have moved and would come to refuse theirs.
 	Held []Held
 }
 
@@ -54,6 +54,9 @@ type Held struct {
 	Callers []string
 	// Cycle is true where they wait for it in turn.
 	Cycle bool
+	// Step is the one that would refuse their calls, where none restarts the
+	// workload; it is empty where one does.
+	Step string
 }
 
 // carries says whether the plan takes an object's effect over, or has its loss
@@ -324,28 +327,40 @@ func mixedCallers() Check {
 		About: "Looks for workloads that protect themselves by HTTP and have callers that cannot move before them.",
 		Why: "Callers with a sidecar pass by waypoints (istio#51445). Once the pod they call has lost its own sidecar, nothing reads their " +
 			"requests. They have to move first; gateways, workloads of other namespaces and callers that nobody has seen do not move with this " +
-			"namespace, and callers that call each other, or themselves, have no first.",
+			"namespace, and callers that call each other, or themselves, have no first. A workload that has moved cannot wait: it is named where a step " +
+			"would refuse calls of such callers that succeed today.",
 		Needs: []string{"AuthorizationPolicy", "Service", "Pod"}, Passed: "every workload can wait until its callers have moved",
 	}, func(subject Subject) []Finding {
 		var findings []Finding
 		for _, held := range subject.Migration.Held {
-			reason := "these callers still have sidecars when it moves: " + some(held.Callers)
-			if held.Cycle {
-				reason = "it waits for callers that wait for it: " + some(held.Callers)
-			}
 			i := slices.IndexFunc(findings, func(finding Finding) bool { return *finding.Object == held.Workload })
 			if i >= 0 {
-				findings[i].Message += "; " + reason
+				findings[i].Message += "; " + whyHeld(held)
 				continue
 			}
+			message := whyHeld(held)
+			if held.Step == "" {
+				message = "calls that pass by the waypoint are decided differently once it has moved; " + message
+			}
 			findings = append(findings, Finding{
-				Status: v1alpha1.StatusFail, Object: reference(held.Workload), Message: "calls that pass by the waypoint are decided differently once it has moved; " + reason,
+				Status: v1alpha1.StatusFail, Object: reference(held.Workload), Message: message,
 				Remedy: "move the callers first, or choose what becomes of their calls meanwhile: --mixed-callers=deny refuses what cannot be decided, " +
 					"--mixed-callers=l4 lets in what identities and ports allow",
 			})
 		}
 		return findings
 	})
+}
+
+func whyHeld(held Held) string {
+	switch {
+	case held.Step != "":
+		return "no step has to move it, and step " + held.Step + " refuses calls that succeed today, of callers that pass by the waypoint: " + some(held.Callers)
+	case held.Cycle:
+		return "it waits for callers that wait for it: " + some(held.Callers)
+	default:
+		return "these callers still have sidecars when it moves: " + some(held.Callers)
+	}
 }
 
 // DescribeChange says in a line what becomes of which call.

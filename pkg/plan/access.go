@@ -33,13 +33,13 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 	}
 	waits := compare.New(final, comparing(e.snapshot, e.atHand())).Waits()
 	held := orderRestarts(planned.Steps, waits)
-	if e.mixedCallers() == translate.MixedCallersBlock {
-		migration.Held = held
-	}
 	if migration.Access, err = e.report(planned.Steps, mended); err != nil {
 		return nil, err
 	}
 	migration.Access.MixedCallers = string(e.mixedCallers())
+	if e.mixedCallers() == translate.MixedCallersBlock {
+		migration.Held = append(held, heldInPlace(e.snapshot, planned.Steps, migration.Access.Changes)...)
+	}
 	if migration.Access.Compared > 0 {
 		planned.Access = migration.Access
 	}

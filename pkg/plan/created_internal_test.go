@@ -181,9 +181,9 @@ func TestRollbackOfWhatWasCreated(t *testing.T) {
 	want := []string{
 		"unsettle-policies (policies-accepted old): old",
 		"deactivate-waypoints (waypoints-unbound db cart): db cart",
+		"remove-waypoints (gone waypoint): -waypoint",
 		"restore-policies (policies-accepted old): old",
 		"restore-policies/created (gone for-waypoint for-cart): -for-waypoint -for-cart",
-		"remove-waypoints (gone waypoint): -waypoint",
 	}
 	if diff := cmp.Diff(want, outline(planned)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -240,7 +240,7 @@ func TestRollbackKeepsWhatOthersNeed(t *testing.T) {
 		{"a waypoint that another namespace uses, and the policies on it", func(objects []unstructured.Unstructured) {
 			labelled(objects, "other", "web", map[string]string{"istio.io/use-waypoint": "waypoint", "istio.io/use-waypoint-namespace": "shop"})
 		}, []string{
-			"AuthorizationPolicy shop/for-waypoint: it is for Gateway shop/waypoint, which is kept", "Gateway shop/waypoint: " + used,
+			"Gateway shop/waypoint: " + used, "AuthorizationPolicy shop/for-waypoint: it is for Gateway shop/waypoint, which is kept",
 		}, nil},
 		{"a waypoint of the same name elsewhere", func(objects []unstructured.Unstructured) {
 			labelled(objects, "other", "web", map[string]string{"istio.io/use-waypoint": "waypoint"})
@@ -256,8 +256,8 @@ func TestRollbackKeepsWhatOthersNeed(t *testing.T) {
 		{"what somebody has made anew", func(objects []unstructured.Unstructured) {
 			spec(objects, "waypoint", without("metadata", "labels"))
 		}, []string{
-			"AuthorizationPolicy shop/for-waypoint: it is for Gateway shop/waypoint, which is kept",
 			"Gateway shop/waypoint: it is not what the run created: somebody has changed it, or made it anew",
+			"AuthorizationPolicy shop/for-waypoint: it is for Gateway shop/waypoint, which is kept",
 		}, nil},
 		{"not what is gone", func(objects []unstructured.Unstructured) {
 			spec(objects, "for-cart", with("another", "metadata", "name"), without("metadata", "labels"))

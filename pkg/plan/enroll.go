@@ -78,7 +78,8 @@ type enrolment struct {
 func (e enrolment) steps() ([]v1alpha1.Step, error) {
 	steps := []v1alpha1.Step{}
 	for _, part := range []func() ([]v1alpha1.Step, error){
-		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.enableAmbient, e.restartWorkloads, e.settlePolicies, e.disableInjection,
+		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
+		e.enableAmbient, e.restartWorkloads, e.settlePolicies, e.disableInjection,
 	} {
 		added, err := part()
 		if err != nil {

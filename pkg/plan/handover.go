@@ -155,7 +155,7 @@ func (e enrolment) create(step *v1alpha1.Step, objects []translate.Object) error
 // then lets the waypoint through where policies of pods would refuse it. Nothing of
 // it has any effect while nothing goes through the waypoint.
 func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
-	objects, _ := e.untilJoined(h, e.policies(h))
+	objects := e.policies(h)
 	var steps []v1alpha1.Step
 	for _, service := range h.translation.Services {
 		step := v1alpha1.Step{
@@ -179,12 +179,13 @@ func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
 		step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
 		steps = appendStep(steps, step)
 	}
+	objects = slices.DeleteFunc(attachedTo(objects, v1alpha1.ObjectReference{}), isGuard)
 	rest := v1alpha1.Step{
 		ID: h.id(v1alpha1.PhaseMigratePolicies, "waypoint"), Phase: v1alpha1.PhaseMigratePolicies,
-		Summary: "let the waypoint through, and nothing past it" + h.elsewhere(),
-		Notes:   reasonsOf(slices.Concat(attachedTo(objects, v1alpha1.ObjectReference{}), h.translation.Amended)),
+		Summary: "let the waypoint through" + h.elsewhere(),
+		Notes:   reasonsOf(slices.Concat(objects, h.translation.Amended)),
 	}
-	if err := e.create(&rest, attachedTo(objects, v1alpha1.ObjectReference{})); err != nil {
+	if err := e.create(&rest, objects); err != nil {
 		return nil, err
 	}
 	for _, object := range h.translation.Amended {
@@ -277,6 +278,28 @@ func (e enrolment) activateWaypoints(h handover) ([]v1alpha1.Step, error) {
 	}
 	return appendStep(steps, step), nil
 }
+
+// guardDirectCalls comes when calls go through the waypoint, and before any pod is
+// captured or loses its sidecar. In a namespace that is ambient already, pods are
+// guarded from this step on: before it, calls that are to go through the waypoint
+// are direct, and a guard that refuses direct calls would refuse them, one that
+// allows by layer 4 would let them in.
+func (e enrolment) guardDirectCalls() ([]v1alpha1.Step, error) {
+	guards, _ := e.untilJoined(e.handover, e.policies(e.handover))
+	guards = slices.DeleteFunc(guards, func(object translate.Object) bool { return !isGuard(object) })
+	step := v1alpha1.Step{
+		ID: e.id(v1alpha1.PhaseActivateWaypoints, "guards"), Phase: v1alpha1.PhaseActivateWaypoints,
+		Summary: "decide direct calls by what ztunnel can tell",
+		Notes:   reasonsOf(guards),
+	}
+	if err := e.create(&step, guards); err != nil {
+		return nil, err
+	}
+	step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
+	return appendStep(nil, step), nil
+}
+
+func isGuard(object translate.Object) bool { return object.Guard }
 
 // judged are the objects of which istiod says whether they hold at a waypoint.
 func judged(objects []translate.Object) []v1alpha1.ObjectReference {

@@ -3,9 +3,12 @@ package plan
 import (
 	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // orderRestarts puts the restarts among steps into an order in which callers come
@@ -107,6 +110,42 @@ func heldByOthers(waits []compare.Waits, pending map[v1alpha1.ObjectReference]bo
 		}
 	}
 	return held
+}
+
+// heldInPlace are workloads that no step restarts, as those that have moved already,
+// where a step would refuse calls to their Services that pass by the waypoint: they
+// cannot wait for the callers, only the step can. What is dialled past Services is not
+// waited for, nor are headless Services, whose callers pass by waypoints for ever.
+func heldInPlace(snapshot *mesh.Snapshot, steps []v1alpha1.Step, changes []v1alpha1.CallChange) []checks.Held {
+	var held []checks.Held
+	for _, change := range changes {
+		passing := change.Direct && (change.Caller.Mode == string(access.ModeSidecar) || change.Caller.Mode == string(access.ModeGateway))
+		if change.Effect != v1alpha1.CallNewlyDenied || !passing || change.Service == nil || isHeadless(snapshot, *change.Service) ||
+			slices.ContainsFunc(steps, func(step v1alpha1.Step) bool { return restarts(step) && restarted(step) == change.Server }) {
+			continue
+		}
+		callers := change.Caller.Names
+		if len(callers) == 0 {
+			callers = []string{change.Caller.Name}
+		}
+		i := slices.IndexFunc(held, func(one checks.Held) bool { return one.Workload == change.Server && one.Step == change.From })
+		if i < 0 {
+			i = len(held)
+			held = append(held, checks.Held{Workload: change.Server, Step: change.From})
+		}
+		for _, caller := range callers {
+			if !slices.Contains(held[i].Callers, caller) {
+				held[i].Callers = append(held[i].Callers, caller)
+			}
+		}
+	}
+	return held
+}
+
+func isHeadless(snapshot *mesh.Snapshot, service v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(snapshot.Services(service.Namespace), func(one corev1.Service) bool {
+		return one.Name == service.Name && one.Spec.ClusterIP == corev1.ClusterIPNone
+	})
 }
 
 // heldByEachOther are pending workloads of which none can be the first.

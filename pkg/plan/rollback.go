@@ -36,7 +36,7 @@ func Rollback(
 	planner.restored = planner.restoredNamespace()
 	for _, part := range []func() error{
 		planner.unsettlePolicies, planner.restoreInjection, planner.restoreWorkloads, planner.replacePods, planner.disableAmbient,
-		planner.deactivateWaypoints, planner.restorePolicies, planner.removeWaypoints, planner.unpin,
+		planner.unguardDirectCalls, planner.deactivateWaypoints, planner.removeWaypoints, planner.restorePolicies, planner.unpin,
 	} {
 		if err := part(); err != nil {
 			return planned, err
@@ -262,6 +262,16 @@ func (r *rollback) disableAmbient() error {
 	})
 }
 
+// unguardDirectCalls comes while calls still go through the waypoint: pods that were
+// in ambient mode before are called directly as soon as it is deactivated, and what
+// refuses direct calls would refuse those.
+func (r *rollback) unguardDirectCalls() error {
+	return r.deleteCreated(v1alpha1.PhaseActivateWaypoints, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseDeactivateWaypoints) + "/guards", Phase: v1alpha1.PhaseDeactivateWaypoints,
+		Summary: "decide direct calls as before", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
+	})
+}
+
 // deactivateWaypoints takes the Services off the waypoints in one step: none of
 // them is to be called through a waypoint by some and past it by others for
 // longer than it takes.
@@ -292,7 +302,9 @@ func (r *rollback) restorePolicies() error {
 	return r.undoPolicies(v1alpha1.PhaseMigratePolicies, v1alpha1.PhaseRestorePolicies, "put policies back as they were")
 }
 
-// removeWaypoints comes when nothing goes through them any more.
+// removeWaypoints comes before the policies at them go: connections that were open
+// when the Services were taken off a waypoint still end there, and without policies
+// it would pass on whatever is asked on them.
 func (r *rollback) removeWaypoints() error {
 	step := v1alpha1.Step{
 		ID: string(v1alpha1.PhaseRemoveWaypoints), Phase: v1alpha1.PhaseRemoveWaypoints,

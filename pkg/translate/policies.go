@@ -415,7 +415,7 @@ func (t *translator) addGuard(origin v1alpha1.ObjectReference, selector map[stri
 		kind = "layer4"
 	}
 	name := generatedName(origin.Name, kind, origin.Kind, origin.Namespace)
-	object := Object{Reference: t.reference(mesh.KindAuthorizationPolicy, name), Origin: origin, Why: why}
+	object := Object{Reference: t.reference(mesh.KindAuthorizationPolicy, name), Origin: origin, Guard: true, Why: why}
 	before, _ := proto.Clone(spec).(*securityv1beta1.AuthorizationPolicy)
 	before.Selector = workloadSelector(moved(selector))
 	object.Content = t.policy(name, origin, before)

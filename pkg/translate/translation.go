@@ -74,6 +74,10 @@ type Object struct {
 	// Service is what it is attached to, a Service or a waypoint for pods; the zero
 	// reference where it is not for a single one.
 	Service v1alpha1.ObjectReference
+	// Guard is true where it is about calls past the waypoint. It must not be there
+	// before calls go through the waypoint: those of callers in ambient mode would be
+	// direct until then.
+	Guard bool
 	// Why says it in a few words.
 	Why string
 }
