@@ -239,31 +239,41 @@ func (o outcomes) narrowest`,
 `,
 	},
 	{
-		what: "guards are missing", file: "pkg/translate/policies.go",
+		what: "guards are missing", file: "pkg/translate/guards.go",
 		old: `	if len(spec.GetRules()) > 0 {
 		t.addGuard`,
 		new: `	if len(spec.GetRules()) > 99 {
 		t.addGuard`,
 	},
 	{
-		what: "guards refuse the waypoint", file: "pkg/translate/policies.go",
+		what: "guards refuse the waypoint", file: "pkg/translate/guards.go",
 		old: "if spec.GetAction() == securityv1beta1.AuthorizationPolicy_DENY && len(t.principals) > 0 {",
 		new: "if spec.GetAction() == securityv1beta1.AuthorizationPolicy_DENY && len(t.principals) > 99 {",
 	},
 	{
-		what: "guards select pods with sidecars", file: "pkg/translate/policies.go",
+		what: "guards select pods with sidecars", file: "pkg/translate/guards.go",
 		old: `narrowed := map[string]string{label.SidecarInject.Name: "false"}`,
 		new: "narrowed := map[string]string{}",
 	},
 	{
-		what: "guards select all that moved", file: "pkg/translate/policies.go",
+		what: "guards select all that moved", file: "pkg/translate/guards.go",
 		old: `		narrowed[key] = value`,
 		new: `		_, _ = key, value`,
 	},
 	{
-		what: "settled guards select everything", file: "pkg/translate/policies.go",
-		old: `	spec.Selector = workloadSelector(selector)`,
-		new: `	spec.Selector = workloadSelector(nil)`,
+		what: "settled guards select everything", file: "pkg/translate/guards.go",
+		old: `		spec.Selector = workloadSelector(reach.selector)`,
+		new: `		spec.Selector = workloadSelector(nil)`,
+	},
+	{
+		what: "guards reach gateways", file: "pkg/translate/guards.go",
+		old: `	if t.enforcing(selector) == "" {`,
+		new: `	if t.enforcing(selector) == "" || selectsAny(selector, t.moving) {`,
+	},
+	{
+		what: "settled guards of one workload select those of others", file: "pkg/translate/guards.go",
+		old: `		maps.Copy(narrowed, one.matchLabels)`,
+		new: `		_ = one.matchLabels`,
 	},
 	{
 		what: "policies are not exempted", file: "pkg/translate/policies.go",

@@ -13,20 +13,25 @@ import (
 type pods struct {
 	// name is what messages call them.
 	name string
-	// workload is the one whose template or pods they are; the zero reference for pods
-	// that nothing known controls. Template is true for its template.
-	workload v1alpha1.ObjectReference
-	template bool
-	labels   map[string]string
+	// workload is the one whose template or pods they are, which selects them by these
+	// labels for good; both are empty for pods that nothing known controls. Template is
+	// true for its template.
+	workload    v1alpha1.ObjectReference
+	matchLabels map[string]string
+	template    bool
+	labels      map[string]string
 	// ports are the named ports of the containers.
 	ports map[string]uint32
 	// proxy is true for gateways, which are proxies themselves.
 	proxy bool
-	// stays is true for pods that ztunnel will not capture, and that may keep a
-	// proxy of their own.
-	stays bool
+	// enforces is true for pods that have a proxy which enforces what selects them
+	// when all others have moved: gateways, agents and pods that keep a sidecar. Those
+	// that opted out of both modes enforce nothing.
+	enforces bool
 	// moves is true for pods that lose their sidecar, or have lost it.
 	moves bool
+	// stays is true for pods that ztunnel will not capture.
+	stays bool
 }
 
 // podsOf are the pods of a namespace and the templates that make them.
@@ -55,6 +60,7 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 		}
 		one.name = "Pod " + pod.Name
 		one.labels, one.proxy, one.template = pod.Labels, one.proxy || pod.IsGateway(), false
+		one.enforces = one.enforces || one.proxy || pod.HasSidecar() && !one.moves
 		all = append(all, one)
 	}
 	return all
@@ -66,12 +72,17 @@ func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh
 	none := labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone
 	optedOut := mesh.OptedOut(labels, workload.Template.Annotations)
 	left := optedOut && !none && namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
-	return pods{
+	one := pods{
 		name: workload.Reference.Kind + " " + workload.Reference.Name, workload: workload.Reference, template: true,
 		labels: labels, ports: namedPorts(workload.Template.Spec), proxy: workload.IsGateway(),
-		moves: role == mesh.RoleMove || left && !workload.IsGateway(),
-		stays: role == mesh.RolePin || none || workload.Template.Spec.HostNetwork || workload.CarriesProxy() || workload.IsAgent(),
+		moves:    role == mesh.RoleMove || left && !workload.IsGateway(),
+		stays:    role == mesh.RolePin || none || workload.Template.Spec.HostNetwork || workload.CarriesProxy() || workload.IsAgent(),
+		enforces: workload.IsGateway() || workload.CarriesProxy() || workload.IsAgent() || none && role == mesh.RoleMove,
 	}
+	if workload.Selector != nil {
+		one.matchLabels = workload.Selector.MatchLabels
+	}
+	return one
 }
 
 func ofBarePod(pod mesh.Pod) pods {
