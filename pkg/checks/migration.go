@@ -27,6 +27,9 @@ type Migration struct {
 	Unsolved []Unsolved
 	// Access is how the plan's steps decide calls; nil where that was not looked at.
 	Access *v1alpha1.AccessReport
+	// Unguarded are workloads for whose direct calls a policy is missing that a run
+	// had created and somebody has deleted.
+	Unguarded []v1alpha1.ObjectReference
 	// Held are workloads that cannot move, since callers of theirs cannot move
 	// before them, or that have moved and would come to refuse theirs.
 	Held []Held
@@ -212,25 +215,36 @@ func callsNewlyAllowed() Check {
 		chosen := func(change v1alpha1.CallChange) bool {
 			return subject.Migration.Access.MixedCallers == layer4Meanwhile && change.Direct
 		}
-		repaired := func(change v1alpha1.CallChange) bool { return change.Repairs && !chosen(change) }
-		unasked := func(change v1alpha1.CallChange) bool { return !change.Repairs && !chosen(change) }
-		findings := subject.changed(v1alpha1.CallNewlyAllowed, unasked, func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+		unguarded := func(change v1alpha1.CallChange) bool {
+			return change.Direct && !chosen(change) && lists(subject.Migration.Unguarded, change.Server)
+		}
+		repaired := func(change v1alpha1.CallChange) bool { return change.Repairs && !chosen(change) && !unguarded(change) }
+		expected := func(change v1alpha1.CallChange) bool { return chosen(change) || unguarded(change) || repaired(change) }
+		findings := subject.changed(v1alpha1.CallNewlyAllowed, not(expected), func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusFail, Message: describeChanges(changes, "that is refused today is let in", "that are refused today are let in"),
 				Remedy: joined(changes[0].Remedy, "accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
 			}
 		})
-		// What the choice means was chosen with it.
-		announced := subject.changed(v1alpha1.CallNewlyAllowed, chosen, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
-			const one, several = "that is refused today is let in past the waypoint, as was chosen", "that are refused today are let in past the waypoint, as was chosen"
-			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
-		})
-		announced = append(announced, subject.changed(v1alpha1.CallNewlyAllowed, repaired, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
-			const one, several = "is let in again, as it was before somebody took away what was handed over", "are let in again, as they were before somebody took away what was handed over"
-			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
-		})...)
-		return append(findings, slices.DeleteFunc(announced, func(finding Finding) bool { return finding.Status == v1alpha1.StatusSkip })...)
+		// What the choice means was chosen with it. What a policy refused that somebody
+		// has deleted is let in already of whoever passes by the waypoint.
+		findings = append(findings, subject.letIn(chosen, "let in past the waypoint, as was chosen")...)
+		findings = append(findings, subject.letIn(unguarded, "let in past the waypoint, as it is already for others: somebody has deleted the policy that refused it there")...)
+		return append(findings, subject.letIn(repaired, "let in again, as before somebody took away what was handed over")...)
 	})
+}
+
+func not(counts func(v1alpha1.CallChange) bool) func(v1alpha1.CallChange) bool {
+	return func(change v1alpha1.CallChange) bool { return !counts(change) }
+}
+
+// letIn announces calls that are let in for a reason.
+func (s Subject) letIn(counts func(v1alpha1.CallChange) bool, why string) []Finding {
+	announced := s.changed(v1alpha1.CallNewlyAllowed, counts, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
+		one, several := "that is refused today is "+why, "that are refused today are "+why
+		return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
+	})
+	return slices.DeleteFunc(announced, func(finding Finding) bool { return finding.Status == v1alpha1.StatusSkip })
 }
 
 // layer4Meanwhile is the choice that lets direct calls in as far as ztunnel can tell

@@ -8,6 +8,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // createdObject is an object that the runs may have created.
@@ -16,16 +17,19 @@ type createdObject struct {
 	object v1alpha1.ObjectReference
 	// contents are what each write left, oldest first.
 	contents []map[string]any
+	// done is true where a step that created it was carried out to its end.
+	done bool
 }
 
-func noteCreated(created []createdObject, phase v1alpha1.Phase, change v1alpha1.Change) []createdObject {
+func noteCreated(created []createdObject, phase v1alpha1.Phase, change v1alpha1.Change, done bool) []createdObject {
 	for i := range created {
 		if created[i].object == change.Object {
 			created[i].contents = append(created[i].contents, change.Create)
+			created[i].done = created[i].done || done
 			return created
 		}
 	}
-	return append(created, createdObject{phase: phase, object: change.Object, contents: []map[string]any{change.Create}})
+	return append(created, createdObject{phase: phase, object: change.Object, contents: []map[string]any{change.Create}, done: done})
 }
 
 // rewrite notes a later change of the object.
@@ -78,13 +82,16 @@ func (r *rollback) createdRemain() bool {
 	})
 }
 
-// deleteCreated plans one step that deletes what the runs created in a phase,
-// last created first. What is not any more what a run wrote, or what somebody
+// whatever is any object that the runs created.
+func whatever(createdObject) bool { return true }
+
+// deleteCreated plans one step that deletes what the runs created in a phase, as far
+// as it is meant, last created first. What is not any more what a run wrote, or what somebody
 // else has come to need, is kept.
-func (r *rollback) deleteCreated(phase v1alpha1.Phase, step v1alpha1.Step) error {
+func (r *rollback) deleteCreated(phase v1alpha1.Phase, meant func(createdObject) bool, step v1alpha1.Step) error {
 	for _, created := range slices.Backward(r.created) {
 		live, found := r.snapshot.Object(created.object)
-		if created.phase != phase || !found {
+		if created.phase != phase || !found || !meant(created) {
 			continue
 		}
 		if kept, keep := r.keeps(created, live); keep {
@@ -119,6 +126,16 @@ func (r *rollback) keeps(created createdObject, live mesh.Object) (v1alpha1.Kept
 		}
 		return kept, false
 	}
+	for _, gateway := range r.created {
+		if gateway.object.Kind != mesh.KindGateway || !parametrizedBy(gateway, created.object) {
+			continue
+		}
+		// A waypoint without its parameters would be one without its replicas.
+		if by := r.stillTargeted(mesh.Target{Kind: mesh.KindGateway, Namespace: gateway.object.Namespace, Name: gateway.object.Name}); by != "" {
+			kept.Reason = "it is for " + by
+			return kept, true
+		}
+	}
 	for _, target := range mesh.TargetsIn(live) {
 		if by := r.stillTargeted(target); by != "" {
 			kept.Reason = "it is for " + by
@@ -126,6 +143,63 @@ func (r *rollback) keeps(created createdObject, live mesh.Object) (v1alpha1.Kept
 		}
 	}
 	return kept, false
+}
+
+// parametrizedBy says whether a Gateway that the runs created takes its parameters
+// from a ConfigMap.
+func parametrizedBy(gateway createdObject, object v1alpha1.ObjectReference) bool {
+	content := gateway.contents[len(gateway.contents)-1]
+	return object.Kind == mesh.KindConfigMap && object.Namespace == gateway.object.Namespace &&
+		Lookup(content, "/spec/infrastructure/parametersRef/kind") == mesh.KindConfigMap &&
+		Lookup(content, "/spec/infrastructure/parametersRef/name") == object.Name
+}
+
+// stayingWaypoints says of each waypoint that a step takes objects off, and that the
+// rollback does not delete, that connections through it go on.
+func (r *rollback) stayingWaypoints(step v1alpha1.Step) []string {
+	var notes []string
+	for _, change := range step.Changes {
+		object, found := r.snapshot.Object(change.Object)
+		if !found {
+			continue
+		}
+		labels, _, _ := unstructured.NestedStringMap(object, "metadata", "labels")
+		in, name, named := mesh.NamedWaypoint(labels, mesh.Namespace{Name: namespaceOf(change.Object)})
+		if !named || r.removes(in, name) {
+			continue
+		}
+		note := "waypoint " + in + "/" + name + " stays" + r.whyStays(in, name) + ": connections that are open through it go on until they end"
+		if !slices.Contains(notes, note) {
+			notes = append(notes, note)
+		}
+	}
+	return notes
+}
+
+// removes says whether the rollback deletes a waypoint.
+func (r *rollback) removes(namespace, name string) bool {
+	for _, created := range r.created {
+		if created.object.Kind != mesh.KindGateway || created.object.Namespace != namespace || created.object.Name != name {
+			continue
+		}
+		live, found := r.snapshot.Object(created.object)
+		if !found {
+			return true
+		}
+		_, keep := r.keeps(created, live)
+		return !keep
+	}
+	_, found := r.snapshot.Gateway(namespace, name)
+	return !found
+}
+
+// whyStays names those that keep a waypoint, where there are any.
+func (r *rollback) whyStays(namespace, name string) string {
+	gateway := v1alpha1.ObjectReference{Kind: mesh.KindGateway, Namespace: namespace, Name: name}
+	if users := r.remainingUsers(gateway); len(users) > 0 {
+		return " for " + some(users)
+	}
+	return ""
 }
 
 // reliedOn says whether an object is in another namespace that has come to be in

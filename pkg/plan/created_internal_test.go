@@ -183,7 +183,7 @@ func TestRollbackOfWhatWasCreated(t *testing.T) {
 		"deactivate-waypoints (waypoints-unbound db cart): db cart",
 		"remove-waypoints (gone waypoint): -waypoint",
 		"restore-policies (policies-accepted old): old",
-		"restore-policies/created (gone for-waypoint for-cart): -for-waypoint -for-cart",
+		"restore-policies/attached (gone for-waypoint for-cart): -for-waypoint -for-cart",
 	}
 	if diff := cmp.Diff(want, outline(planned)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -35,7 +35,7 @@ func Rollback(
 	}
 	planner.restored = planner.restoredNamespace()
 	for _, part := range []func() error{
-		planner.unsettlePolicies, planner.restoreInjection, planner.restoreWorkloads, planner.replacePods, planner.disableAmbient,
+		planner.unsettlePolicies, planner.restoreInjection, planner.restoreWorkloads, planner.nameMissing, planner.replacePods, planner.disableAmbient,
 		planner.unguardDirectCalls, planner.deactivateWaypoints, planner.removeWaypoints, planner.restorePolicies, planner.unpin,
 	} {
 		if err := part(); err != nil {
@@ -50,10 +50,12 @@ func Rollback(
 	if err != nil {
 		return planned, err
 	}
+	access.MixedCallers = mixedCallersOf(records)
 	if access.Compared > 0 {
 		planned.Access = access
 	}
-	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored, Migration: &checks.Migration{Access: access}, Accepts: Options{Accept: accepted}.accepts}
+	migration := &checks.Migration{Access: access, Unguarded: planner.unguarded()}
+	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored, Migration: migration, Accepts: Options{Accept: accepted}.accepts}
 	planned.Gates = checks.Run(checks.RollbackGates(planner.formerWorkloads()), subject)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
@@ -102,9 +104,9 @@ func oldest(records []v1alpha1.MigrationRecord) time.Time {
 // running may have.
 func writtenBy(records []v1alpha1.MigrationRecord) (written []writtenField, created []createdObject, err error) {
 	for _, record := range slices.Backward(records) {
-		started := map[string]bool{}
+		started, done := map[string]bool{}, map[string]bool{}
 		for _, step := range record.Steps {
-			started[step.ID] = step.State != v1alpha1.StepPending
+			started[step.ID], done[step.ID] = step.State != v1alpha1.StepPending, step.State == v1alpha1.StepDone
 		}
 		for _, step := range record.Plan.Steps {
 			if !started[step.ID] {
@@ -112,7 +114,7 @@ func writtenBy(records []v1alpha1.MigrationRecord) (written []writtenField, crea
 			}
 			for _, change := range step.Changes {
 				if change.Create != nil {
-					created = noteCreated(created, step.Phase, change)
+					created = noteCreated(created, step.Phase, change, done[step.ID])
 					continue
 				}
 				if i := slices.IndexFunc(created, func(of createdObject) bool { return of.object == change.Object }); i >= 0 {
@@ -206,7 +208,10 @@ func (r *rollback) restoredNamespace() mesh.Namespace {
 // unsettlePolicies comes first: a pod that gets its sidecar back must find the
 // policies that its sidecar enforced.
 func (r *rollback) unsettlePolicies() error {
-	return r.undoPolicies(v1alpha1.PhaseSettlePolicies, v1alpha1.PhaseUnsettlePolicies, "put policies back as they were before the last sidecar left")
+	return r.restoreObjects(v1alpha1.PhaseSettlePolicies, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseUnsettlePolicies), Phase: v1alpha1.PhaseUnsettlePolicies,
+		Summary: "put policies back as they were before the last sidecar left", Gate: v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted},
+	})
 }
 
 func (r *rollback) restoreInjection() error {
@@ -266,7 +271,7 @@ func (r *rollback) disableAmbient() error {
 // in ambient mode before are called directly as soon as it is deactivated, and what
 // refuses direct calls would refuse those.
 func (r *rollback) unguardDirectCalls() error {
-	return r.deleteCreated(v1alpha1.PhaseActivateWaypoints, v1alpha1.Step{
+	return r.deleteCreated(v1alpha1.PhaseActivateWaypoints, whatever, v1alpha1.Step{
 		ID: string(v1alpha1.PhaseDeactivateWaypoints) + "/guards", Phase: v1alpha1.PhaseDeactivateWaypoints,
 		Summary: "decide direct calls as before", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
 	})
@@ -279,12 +284,13 @@ func (r *rollback) deactivateWaypoints() error {
 	step := v1alpha1.Step{
 		ID: string(v1alpha1.PhaseDeactivateWaypoints), Phase: v1alpha1.PhaseDeactivateWaypoints,
 		Summary: "send traffic past the waypoints again",
-		Notes:   []string{"connections that are open stay where they are until they end"},
+		Notes:   []string{"connections that are open stay on their waypoint until they end, or it is deleted"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateWaypointsUnbound},
 	}
 	if err := r.restoring(v1alpha1.PhaseActivateWaypoints, &step); err != nil {
 		return err
 	}
+	step.Notes = append(step.Notes, r.stayingWaypoints(step)...)
 	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseActivateWaypoints)) {
 		if _, found := r.snapshot.Object(reference); found && reference.Kind != mesh.KindNamespace {
 			step.Gate.Objects = append(step.Gate.Objects, reference)
@@ -298,8 +304,31 @@ func (r *rollback) deactivateWaypoints() error {
 	return nil
 }
 
+// restorePolicies comes when the waypoints that go are gone. Of one that stays, what
+// lets it through goes before what it enforces: requests on connections that are open
+// are refused behind it before they are unchecked at it.
 func (r *rollback) restorePolicies() error {
-	return r.undoPolicies(v1alpha1.PhaseMigratePolicies, v1alpha1.PhaseRestorePolicies, "put policies back as they were")
+	err := r.restoreObjects(v1alpha1.PhaseMigratePolicies, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseRestorePolicies), Phase: v1alpha1.PhaseRestorePolicies,
+		Summary: "put policies back as they were", Gate: v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted},
+	})
+	if err != nil {
+		return err
+	}
+	attached := func(created createdObject) bool {
+		return len(mesh.TargetsIn(created.contents[len(created.contents)-1])) > 0
+	}
+	err = r.deleteCreated(v1alpha1.PhaseMigratePolicies, func(created createdObject) bool { return !attached(created) }, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseRestorePolicies) + "/passage", Phase: v1alpha1.PhaseRestorePolicies,
+		Summary: "delete the policies that let the waypoint through", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
+	})
+	if err != nil {
+		return err
+	}
+	return r.deleteCreated(v1alpha1.PhaseMigratePolicies, attached, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseRestorePolicies) + "/attached", Phase: v1alpha1.PhaseRestorePolicies,
+		Summary: "delete the policies that the waypoint enforced", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
+	})
 }
 
 // removeWaypoints comes before the policies at them go: connections that were open
@@ -317,7 +346,7 @@ func (r *rollback) removeWaypoints() error {
 	}); err != nil {
 		return err
 	}
-	return r.deleteCreated(v1alpha1.PhaseDeployWaypoints, step)
+	return r.deleteCreated(v1alpha1.PhaseDeployWaypoints, whatever, step)
 }
 
 func (r *rollback) unpin() error {
@@ -354,21 +383,6 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 	}
 	r.plan.Steps = appendStep(r.plan.Steps, step)
 	return nil
-}
-
-// undoPolicies restores the policies that a phase changed, and only then deletes
-// those that it created: at no instant is there less policy than before or after.
-func (r *rollback) undoPolicies(done, undoing v1alpha1.Phase, summary string) error {
-	err := r.restoreObjects(done, v1alpha1.Step{
-		ID: string(undoing), Phase: undoing, Summary: summary, Gate: v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted},
-	})
-	if err != nil {
-		return err
-	}
-	return r.deleteCreated(done, v1alpha1.Step{
-		ID: string(undoing) + "/created", Phase: undoing,
-		Summary: "delete the policies that the enrolment created", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
-	})
 }
 
 // restoreObjects plans one step that restores all objects that the runs changed
