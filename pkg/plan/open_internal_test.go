@@ -31,6 +31,11 @@ apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: no-web, namespace: shop, generation: 1}
 spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-debug, namespace: shop, generation: 1}
+spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{source: {namespaces: [shop]}}], to: [{operation: {ports: ["9090"]}}]}]}
 `
 
 // throughWaypoint is a mesh that was ambient before its enrolment sent cart's calls

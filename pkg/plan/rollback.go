@@ -161,10 +161,13 @@ func (r *rollback) edits(phase v1alpha1.Phase, reference v1alpha1.ObjectReferenc
 		case Equal(found, field.before):
 		case slices.ContainsFunc(field.after, func(after any) bool { return Equal(found, after) }):
 			edits = append(edits, edit{field.path, field.before})
-		case keep:
-			r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{
-				Object: reference, Path: field.path, Expected: field.after[len(field.after)-1], Found: found, Wanted: field.before,
-			})
+		default:
+			back, possible := field.takenBack(found)
+			if possible && !Equal(back, found) {
+				edits = append(edits, edit{field.path, back})
+			} else if keep && !possible {
+				r.plan.Kept = append(r.plan.Kept, field.keptField(found))
+			}
 		}
 	}
 	return edits
@@ -415,11 +418,23 @@ func (r *rollback) restoring(phase v1alpha1.Phase, step *v1alpha1.Step) error {
 			r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reasonReliedOn(reference)})
 			continue
 		}
-		if err := r.state.changes(step, reference, r.edits(phase, reference, object, true)); err != nil {
+		edits := r.edits(phase, reference, object, true)
+		if slices.ContainsFunc(edits, func(one edit) bool { return r.inPart(reference, one) }) {
+			step.Notes = append(step.Notes, reference.String()+" has been changed since: what the run had made of it is taken back, the rest stays")
+		}
+		if err := r.state.changes(step, reference, edits); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// inPart says whether an edit takes back a part of a field, and leaves the rest as
+// somebody else has made it.
+func (r *rollback) inPart(reference v1alpha1.ObjectReference, one edit) bool {
+	return slices.ContainsFunc(r.written, func(field writtenField) bool {
+		return field.object == reference && field.path == one.path && !Equal(one.after, field.before)
+	})
 }
 
 // changedBy are the objects that a step changes. A namespace's label is about
