@@ -23,19 +23,24 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 		migration.Access = &v1alpha1.AccessReport{}
 		return migration, nil
 	}
+	about, err := concernedBy(e.snapshot, e.atHand(), planned.Steps)
+	if err != nil {
+		return nil, err
+	}
 	mended := e.mended(planned.Steps)
-	final, err := stagesOf(e.snapshot, e.atHand(), planned.Steps, mended == "")
+	final, err := stagesOf(e.snapshot, about.all(), planned.Steps, mended == "")
 	if err != nil {
 		return nil, err
 	}
 	if mended != "" {
 		final = []compare.Stage{final[stageAfter(final, mended)], final[len(final)-1]}
 	}
-	waits := compare.New(final, comparing(e.snapshot, e.atHand())).Waits()
+	waits := compare.New(final, comparing(e.snapshot, about.all())).Waits()
 	held := orderRestarts(planned.Steps, waits)
-	if migration.Access, err = e.report(planned.Steps, mended); err != nil {
+	if migration.Access, err = e.report(about.all(), planned.Steps, mended); err != nil {
 		return nil, err
 	}
+	migration.Access.Incomplete = append(migration.Access.Incomplete, about.unknown...)
 	migration.Access.MixedCallers = string(e.mixedCallers())
 	if e.mixedCallers() == translate.MixedCallersBlock {
 		migration.Held = append(held, heldInPlace(e.snapshot, planned.Steps, migration.Access.Changes)...)
@@ -46,12 +51,15 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 	return migration, nil
 }
 
-// report compares how the steps of a plan decide calls.
-func report(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, options compare.Options) (*v1alpha1.AccessReport, error) {
+// report compares how the steps of a plan decide calls in some namespaces. With both
+// ends, what is decided as in the end is expected, too.
+func report(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, bothEnds bool) (*v1alpha1.AccessReport, error) {
 	stages, err := stagesOf(snapshot, namespaces, steps, false)
 	if err != nil {
 		return nil, err
 	}
+	options := comparing(snapshot, namespaces)
+	options.BothEnds = bothEnds
 	return reportOf(stages, options), nil
 }
 
@@ -61,6 +69,27 @@ func reportOf(stages []compare.Stage, options compare.Options) *v1alpha1.AccessR
 	made := &v1alpha1.AccessReport{Changes: comparison.Changes()}
 	made.Compared, made.Incomplete = comparison.Compared(), comparison.Incomplete()
 	return made
+}
+
+// reportBack does so for a rollback: between now and what was before the runs, a call
+// that is let in at neither end must not be let in on the way. Namespaces that only
+// share a waypoint have nothing put back: for them, what holds now is to hold.
+func reportBack(snapshot *mesh.Snapshot, about concerned, steps []v1alpha1.Step) (*v1alpha1.AccessReport, error) {
+	made, err := report(snapshot, about.own, steps, true)
+	if err != nil {
+		return nil, err
+	}
+	if len(about.beside) > 0 {
+		beside, err := report(snapshot, about.beside, steps, false)
+		if err != nil {
+			return nil, err
+		}
+		made.Compared += beside.Compared
+		made.Changes = append(made.Changes, beside.Changes...)
+		made.Incomplete = append(made.Incomplete, beside.Incomplete...)
+	}
+	made.Incomplete = append(made.Incomplete, about.unknown...)
+	return made, nil
 }
 
 func (e enrolment) mixedCallers() translate.MixedCallers {
@@ -160,11 +189,7 @@ func Stages(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) ([]compare.
 // stagesOf is the mesh before the first step and after each, and during those that
 // restart something; or only the first and the last of them.
 func stagesOf(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
-	var builder access.Builder
-	at := &stageMaker{
-		snapshot: snapshot, state: NewProjection(snapshot), builder: &builder, namespaces: namespaces,
-		overlay: access.Overlay{Moved: map[v1alpha1.ObjectReference]access.Progress{}, Ready: map[types.NamespacedName]bool{}},
-	}
+	at := newStageMaker(snapshot, namespaces)
 	stages := []compare.Stage{at.stage("")}
 	for i, step := range steps {
 		restarted, err := at.apply(step)
@@ -194,6 +219,13 @@ type stageMaker struct {
 	builder    *access.Builder
 	namespaces []string
 	overlay    access.Overlay
+}
+
+func newStageMaker(snapshot *mesh.Snapshot, namespaces []string) *stageMaker {
+	return &stageMaker{
+		snapshot: snapshot, state: NewProjection(snapshot), builder: new(access.Builder), namespaces: namespaces,
+		overlay: access.Overlay{Moved: map[v1alpha1.ObjectReference]access.Progress{}, Ready: map[types.NamespacedName]bool{}},
+	}
 }
 
 func (m *stageMaker) stage(step string) compare.Stage {

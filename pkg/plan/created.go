@@ -120,7 +120,7 @@ func (r *rollback) keeps(created createdObject, live mesh.Object) (v1alpha1.Kept
 		return kept, true
 	}
 	if created.object.Kind == mesh.KindGateway {
-		if users := r.remainingUsers(created.object); len(users) > 0 {
+		if users := r.remainingUsers(created.object, anyUser); len(users) > 0 {
 			kept.Reason = "it is used by " + some(users) + ", which the rollback does not change"
 			return kept, true
 		}
@@ -196,7 +196,7 @@ func (r *rollback) removes(namespace, name string) bool {
 // whyStays names those that keep a waypoint, where there are any.
 func (r *rollback) whyStays(namespace, name string) string {
 	gateway := v1alpha1.ObjectReference{Kind: mesh.KindGateway, Namespace: namespace, Name: name}
-	if users := r.remainingUsers(gateway); len(users) > 0 {
+	if users := r.remainingUsers(gateway, anyUser); len(users) > 0 {
 		return " for " + some(users)
 	}
 	return ""
@@ -227,12 +227,15 @@ func differing(written, live map[string]any) (expected, found any) {
 	return written["spec"], live["spec"]
 }
 
-// remainingUsers are the objects that name a waypoint and are not changed by the
-// steps planned so far.
-func (r *rollback) remainingUsers(gateway v1alpha1.ObjectReference) []string {
+// anyUser is any user of a waypoint.
+func anyUser(v1alpha1.ObjectReference) bool { return true }
+
+// remainingUsers are the objects that name a waypoint and count, and that are not
+// changed by the steps planned so far.
+func (r *rollback) remainingUsers(gateway v1alpha1.ObjectReference, counts func(v1alpha1.ObjectReference) bool) []string {
 	var users []string
 	for _, user := range r.snapshot.WaypointUsedBy(gateway.Namespace, gateway.Name) {
-		if !r.released(user, gateway) {
+		if counts(user) && !r.released(user, gateway) {
 			users = append(users, user.String())
 		}
 	}
@@ -305,6 +308,15 @@ func (r *rollback) stillTargeted(target mesh.Target) string {
 		}
 		if _, keep := r.keeps(created, live); keep {
 			return created.object.String() + ", which is kept"
+		}
+	}
+	if target.Kind == mesh.KindGateway && !r.removes(target.Namespace, target.Name) {
+		// While it was attached nobody else used the waypoint (translate, wholeWaypoint):
+		// whoever does now has come to rely on it.
+		gateway := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: target.Namespace, Name: target.Name}
+		elsewhere := func(user v1alpha1.ObjectReference) bool { return namespaceOf(user) != r.namespace.Name }
+		if users := r.remainingUsers(gateway, elsewhere); len(users) > 0 {
+			return gateway.String() + ", which is used by " + some(users)
 		}
 	}
 	for _, kept := range r.plan.Kept {

@@ -45,9 +45,9 @@ func stageAfter(stages []compare.Stage, step string) int {
 // nothing to go by: the steps after them are compared with how calls are decided once
 // that is done; on the way there, what is decided as at either end is expected; and
 // what differs for good is told apart.
-func (e enrolment) report(steps []v1alpha1.Step, mended string) (*v1alpha1.AccessReport, error) {
-	options := comparing(e.snapshot, e.atHand())
-	stages, err := stagesOf(e.snapshot, e.atHand(), steps, false)
+func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended string) (*v1alpha1.AccessReport, error) {
+	options := comparing(e.snapshot, namespaces)
+	stages, err := stagesOf(e.snapshot, namespaces, steps, false)
 	if err != nil {
 		return nil, err
 	}

@@ -42,11 +42,11 @@ func Rollback(
 			return planned, err
 		}
 	}
-	// Between now and what was before the runs: a call that is let in at neither end
-	// must not be let in on the way.
-	options := comparing(snapshot, []string{namespace.Name})
-	options.BothEnds = true
-	access, err := report(snapshot, []string{namespace.Name}, planned.Steps, options)
+	about, err := concernedBy(snapshot, []string{namespace.Name}, planned.Steps)
+	if err != nil {
+		return planned, err
+	}
+	access, err := reportBack(snapshot, about, planned.Steps)
 	if err != nil {
 		return planned, err
 	}

@@ -92,7 +92,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	if err := emptyDirectory(o.outputDir); err != nil {
 		return err
 	}
-	snapshot, err := o.take(ctx, o.source, mesh.Scope{Namespace: o.name, Also: o.handover.include})
+	snapshot, err := o.readMesh(ctx)
 	if err != nil {
 		return err
 	}
@@ -124,6 +124,15 @@ func (o *planOptions) run(ctx context.Context) error {
 		return err
 	}
 	return o.verdict(whole, shown)
+}
+
+// readMesh reads the mesh from wherever it is to be read.
+func (o *planOptions) readMesh(ctx context.Context) (*mesh.Snapshot, error) {
+	if o.source.fromFiles() {
+		return o.take(ctx, o.source, mesh.Scope{})
+	}
+	_, snapshot, err := o.readSharing(ctx, o.name, o.handover.include...)
+	return snapshot, err
 }
 
 // shape leaves out of a plan what it was not asked for.

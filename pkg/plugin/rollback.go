@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
@@ -37,15 +38,15 @@ alone and named.`,
 // prepareRollback reads the mesh and the namespace's records, and plans to
 // undo those that were not undone yet.
 func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
-	content, snapshot, err := o.read(ctx, o.name)
+	records, err := o.store.List(ctx)
+	if err != nil {
+		return nil, o.explain(err)
+	}
+	content, snapshot, err := o.readSharing(ctx, o.name, writtenBeside(o.name, record.Open(records))...)
 	if err != nil {
 		return nil, err
 	}
 	namespace, err := o.find(snapshot, o.name)
-	if err != nil {
-		return nil, err
-	}
-	records, err := o.store.List(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -64,4 +65,18 @@ func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
 		return nil, err
 	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: open}, nil
+}
+
+// writtenBeside are the namespaces besides one that recorded runs have written in.
+func writtenBeside(name string, records []v1alpha1.MigrationRecord) []string {
+	var beside []string
+	for _, one := range records {
+		for _, namespace := range plan.Namespaces(one.Plan) {
+			if namespace != name && !slices.Contains(beside, namespace) {
+				beside = append(beside, namespace)
+			}
+		}
+	}
+	slices.Sort(beside)
+	return beside
 }

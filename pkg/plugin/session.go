@@ -7,10 +7,12 @@ import (
 	"fmt"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/ztunnel"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
@@ -105,6 +107,30 @@ func (s *session) contextName() string {
 // read reads the mesh with the details of one namespace, or of some more.
 func (s *session) read(ctx context.Context, namespace string, also ...string) (mesh.Content, *mesh.Snapshot, error) {
 	return s.readCluster(ctx, mesh.Scope{Namespace: namespace, Also: also})
+}
+
+// readSharing reads it with the details of the namespaces that share a waypoint with
+// those, too, so that calls in them can be compared. Where those may not be read, the
+// plan says what was not compared.
+func (s *session) readSharing(ctx context.Context, namespace string, also ...string) (mesh.Content, *mesh.Snapshot, error) {
+	content, snapshot, err := s.read(ctx, namespace, also...)
+	if err != nil {
+		return content, snapshot, err
+	}
+	sharing := plan.Sharing(snapshot, append([]string{namespace}, also...))
+	if len(sharing) == 0 {
+		return content, snapshot, nil
+	}
+	wider, whole, err := s.read(ctx, namespace, slices.Concat(also, sharing)...)
+	if err != nil {
+		return content, snapshot, err
+	}
+	for key, coverage := range content.Coverage {
+		if coverage.Known() && !wider.Coverage[key].Known() {
+			return content, snapshot, nil
+		}
+	}
+	return wider, whole, nil
 }
 
 // find returns a namespace of a snapshot, or why it is not there.
