@@ -21,7 +21,7 @@ import (
 func policyChecks() []Check {
 	return []Check{
 		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), peerAuthenticationModes(), dryRunPolicies(),
-		policyTargets(), policyWaypoints(),
+		policyTargets(), policyWaypoints(), orphanedPolicies(),
 	}
 }
 

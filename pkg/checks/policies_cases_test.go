@@ -43,7 +43,7 @@ func policyCases() []testCase {
 		return append(control(image("pilot:1.28.9")), objects...)
 	}
 	const dryRunField = "metadata.annotations[istio.io/dry-run]"
-	return append(slices.Concat(modeCases(), targetCases(), policyWaypointCases()), []testCase{
+	return append(slices.Concat(modeCases(), targetCases(), policyWaypointCases(), orphanCases()), []testCase{
 		{name: "none", check: "layer7-policies", objects: shop()},
 		{name: "layer 4 alone", check: "layer7-policies", objects: shop(policy("shop", layer4))},
 		{name: "allow nothing", check: "layer7-policies", objects: shop(policy("shop", "{}"))},
@@ -95,4 +95,39 @@ func policyCases() []testCase {
 		{name: "one, and the version cannot be told", check: "dry-run-policies", objects: append(control(image("pilot:latest")), dryRun("true", layer4)), want: []finding{{fail, name, dryRunField, "enforces the policy"}}},
 		{name: "one at a waypoint", check: "dry-run-policies", objects: older(dryRun("true", `{targetRefs: [{kind: Gateway, name: way}], rules: [{}]}`))},
 	}...)
+}
+
+// madeFrom is a policy that an enrolment has made.
+func madeFrom(kind, name, origin, spec string) string {
+	const made = "ambient.kubectl-ambient.dev/origin"
+	return "apiVersion: security.istio.io/v1\nkind: " + kind + "\nmetadata: {name: " + name + ", namespace: shop, labels: {" + made + ": x}, annotations: {" +
+		made + ": " + origin + "}}\nspec: " + spec
+}
+
+func orphanCases() []testCase {
+	const (
+		check, field = "orphaned-policies", "metadata.annotations[ambient.kubectl-ambient.dev/origin]"
+		guard        = "{action: DENY, selector: {matchLabels: {app: cart}}, rules: [{}]}"
+		admits       = "{selector: {matchLabels: {app: cart}}, rules: [{}]}"
+		there        = "AuthorizationPolicy shop/p"
+	)
+	gone := func(kind, name, origin string) finding {
+		return finding{warn, kind + " shop/" + name, field, "an enrolment made it from " + origin + ", which is gone: it goes on to hold"}
+	}
+	another := istio("security.istio.io/v1", "AuthorizationPolicy", "shop", "another", admits)
+	return []testCase{
+		{name: "none", check: check, objects: shop()},
+		{name: "what it was made from is there", check: check, objects: shop(policy("shop", admits), madeFrom("AuthorizationPolicy", "p-guard", there, guard))},
+		{name: "what it was made from is gone", check: check, objects: shop(madeFrom("AuthorizationPolicy", "p-guard", there, guard)), want: []finding{gone("AuthorizationPolicy", "p-guard", there)}},
+		{name: "the root namespace's is there", check: check, objects: shop(policy("istio-system", "{}"), madeFrom("AuthorizationPolicy", "p-guard", "AuthorizationPolicy istio-system/p", guard))},
+		{
+			name: "tokens", check: check,
+			objects: shop(madeFrom("RequestAuthentication", "j-cart", "RequestAuthentication shop/j", "{targetRefs: [{kind: Service, name: cart}]}"), madeFrom("AuthorizationPolicy", "j-guard", "RequestAuthentication shop/j", guard)),
+			want:    []finding{gone("AuthorizationPolicy", "j-guard", "RequestAuthentication shop/j"), gone("RequestAuthentication", "j-cart", "RequestAuthentication shop/j")},
+		},
+		{name: "what lets a waypoint through", check: check, objects: shop(madeFrom("AuthorizationPolicy", "from-waypoint-1", there, admits)), want: []finding{gone("AuthorizationPolicy", "from-waypoint-1", there)}},
+		{name: "what lets a waypoint through for another policy, too", check: check, objects: shop(another, madeFrom("AuthorizationPolicy", "from-waypoint-1", there, admits))},
+		{name: "a policy that says nothing of what it was made from", check: check, objects: shop(madeFrom("AuthorizationPolicy", "p-guard", `""`, guard))},
+		{name: "one of a kind that is not read", check: check, objects: shop(madeFrom("AuthorizationPolicy", "p-guard", "Unheard shop/p", guard))},
+	}
 }

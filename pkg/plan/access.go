@@ -43,7 +43,7 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 	migration.Access.Incomplete = append(migration.Access.Incomplete, about.unknown...)
 	migration.Access.MixedCallers = string(e.mixedCallers())
 	if e.mixedCallers() == translate.MixedCallersBlock {
-		migration.Held = append(held, heldInPlace(e.snapshot, planned.Steps, migration.Access.Changes)...)
+		migration.Held = slices.Concat(held, heldInPlace(e.snapshot, planned.Steps, migration.Access.Changes))
 	}
 	if migration.Access.Compared > 0 {
 		planned.Access = migration.Access

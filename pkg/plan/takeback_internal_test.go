@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -76,7 +77,7 @@ func TestRollbackOfAPolicyThatSomebodyHasEdited(t *testing.T) {
 	objects, record := throughWaypoint(t)
 	const waypoint = "cluster.local/ns/shop/sa/waypoint"
 	edited := func(rules string) v1alpha1.MigrationPlan {
-		after := append(objects[:0:0], objects...)
+		after := slices.Clone(objects)
 		for i := range after {
 			if after[i].GetName() == "no-debug" {
 				after[i] = *after[i].DeepCopy()

@@ -174,6 +174,28 @@ func TestStatusGoesByTheSameOptions(t *testing.T) {
 	}
 }
 
+// Whoever looks at the status sees what outlives what it was made from, and how to be
+// rid of it.
+func TestStatusNamesDrift(t *testing.T) {
+	path := dump(t, `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  name: gone-guard-12345678
+  namespace: shop
+  labels: {ambient.kubectl-ambient.dev/origin: gone}
+  annotations: {ambient.kubectl-ambient.dev/origin: AuthorizationPolicy shop/gone}
+spec: {action: DENY, selector: {matchLabels: {app: cart}}, rules: [{from: [{source: {principals: [nobody]}}]}]}
+`)
+	const remedy = "kubectl delete authorizationpolicy.security.istio.io gone-guard-12345678 -n shop\n"
+	if out := run(t.Context(), "status", "-n", "shop", "-f", path).want(t, 0).out; !strings.Contains(out, "DRIFT") || !strings.Contains(out, remedy) {
+		t.Errorf("the status is\n%s", out)
+	}
+	if out := run(t.Context(), "status", "-n", "shop", "-f", path, "--skip=orphaned-policies").want(t, 0).out; strings.Contains(out, "DRIFT") {
+		t.Errorf("although it is to be passed over, the status is\n%s", out)
+	}
+}
+
 func TestABlockedPlan(t *testing.T) {
 	path := dump(t, layer7)
 	withheld := run(t.Context(), "plan", "-n", "shop", "-f", path).want(t, 3)

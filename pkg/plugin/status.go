@@ -200,6 +200,9 @@ func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snap
 	}
 	row.Phase = plan.Reached(planned, row.DataplaneMode)
 	for _, result := range o.shaping.Apply(planned.Gates, snapshot, namespace) {
+		if result.ID == checks.IDOrphanedPolicies && result.Status == v1alpha1.StatusWarn {
+			row.Drift = append(row.Drift, result)
+		}
 		switch {
 		case result.Blocks():
 			row.Blockers++
@@ -244,6 +247,7 @@ func (o *statusOptions) print(out io.Writer, status v1alpha1.MeshStatus) error {
 			return err
 		}
 	}
+	render.Drift(out, status)
 	for _, unknown := range status.Unknown {
 		fmt.Fprintf(o.Streams.ErrOut, "unknown: %s\n", unknown)
 	}

@@ -304,6 +304,20 @@ func TestAWithheldPlan(t *testing.T) {
 	fits(t, out.String())
 }
 
+func TestDrift(t *testing.T) {
+	var out bytes.Buffer
+	render.Drift(&out, v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{{Name: "pay"}}})
+	if out.Len() > 0 {
+		t.Errorf("where there is none it says %q", out.String())
+	}
+	guard := v1alpha1.ObjectReference{Kind: "AuthorizationPolicy", Namespace: "shop", Name: "p-guard-1"}
+	render.Drift(&out, v1alpha1.MeshStatus{Namespaces: []v1alpha1.NamespaceStatus{{Name: "pay"}, {Name: "shop", Drift: []v1alpha1.CheckResult{
+		{Object: &guard, Message: "an enrolment made it from AuthorizationPolicy shop/p, which is gone: it goes on to hold", Remedy: "kubectl delete it"},
+	}}}})
+	golden.Assert(t, "drift.txt", out.String())
+	fits(t, out.String())
+}
+
 func TestNamespaceDetails(t *testing.T) {
 	namespace := v1alpha1.NamespaceStatus{
 		Workloads: []v1alpha1.WorkloadStatus{

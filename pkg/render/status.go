@@ -69,6 +69,20 @@ func Status(out io.Writer, status v1alpha1.MeshStatus, style StatusStyle) error 
 	}, style)
 }
 
+// Drift writes what earlier enrolments left behind, of all namespaces.
+func Drift(out io.Writer, status v1alpha1.MeshStatus) {
+	heading := "\nDRIFT (left by earlier enrolments)"
+	for _, namespace := range status.Namespaces {
+		for _, finding := range namespace.Drift {
+			if heading != "" {
+				fmt.Fprintln(out, heading)
+				heading = ""
+			}
+			fmt.Fprintf(out, "  %s\n    %s\n    -> %s\n", finding.Object, wrapped(finding.Message, 4), finding.Remedy)
+		}
+	}
+}
+
 // phase is how far a migration has come. The last phase that leaves a trace of
 // itself is the end.
 func phase(namespace v1alpha1.NamespaceStatus) string {

@@ -8,23 +8,26 @@ import (
 )
 
 // leftovers are policies that earlier runs have made and that nothing asks for any
-// more: what they were made from is gone, or other options were chosen. They go on
-// to hold, and whoever deleted the original does not expect that.
+// more, since other options were chosen, or other policies are there. They go on to
+// hold. Those whose original is gone a check of its own names.
 func (t *translator) leftovers() {
 	if t.options.RoutingOnly {
 		return
 	}
-	wanted := map[v1alpha1.ObjectReference]bool{}
+	accounted := map[v1alpha1.ObjectReference]bool{}
 	for _, object := range t.translation.Before {
-		wanted[unversioned(object.Reference)] = true
+		accounted[unversioned(object.Reference)] = true
+	}
+	for _, orphan := range t.snapshot.Orphans(t.namespace.Name) {
+		accounted[unversioned(orphan.Object)] = true
 	}
 	for _, policy := range t.snapshot.AuthorizationPolicies() {
-		if reference := authorizationReference(policy); ours(policy.Labels) && t.mine(policy.Namespace, mesh.TargetsOf(&policy.Spec)) && !wanted[unversioned(reference)] {
+		if reference := authorizationReference(policy); ours(policy.Labels) && t.mine(policy.Namespace, mesh.TargetsOf(&policy.Spec)) && !accounted[unversioned(reference)] {
 			t.leftover(reference, policy.Annotations[v1alpha1.OriginLabel])
 		}
 	}
 	for _, extension := range t.snapshot.Extensions() {
-		if isOurs(extension) && t.mine(extension.Reference.Namespace, extension.Targets) && !wanted[unversioned(extension.Reference)] {
+		if isOurs(extension) && t.mine(extension.Reference.Namespace, extension.Targets) && !accounted[unversioned(extension.Reference)] {
 			t.leftover(extension.Reference, extension.Annotations()[v1alpha1.OriginLabel])
 		}
 	}

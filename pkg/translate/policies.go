@@ -285,7 +285,7 @@ func (t *translator) admitWaypoints(policies []*clientsecurityv1.AuthorizationPo
 			continue
 		}
 		done[key] = true
-		name := "from-waypoint-" + hash(key)
+		name := mesh.FromWaypointPrefix + hash(key)
 		origin := authorizationReference(policy)
 		spec := &securityv1beta1.AuthorizationPolicy{
 			Action: securityv1beta1.AuthorizationPolicy_ALLOW, Selector: workloadSelector(selector),

@@ -73,6 +73,9 @@ type NamespaceStatus struct {
 	// Hidden counts findings that --skip or their owners' annotations took out
 	// of the other two.
 	Hidden int `json:"hidden,omitempty"`
+	// Drift are findings about what earlier enrolments left here, of which nobody
+	// knows who does not look at the gates: they count among Warnings, too.
+	Drift []CheckResult `json:"drift,omitempty"`
 	// Workloads and Services are given for a single namespace.
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
 	Services  []ServiceStatus  `json:"services,omitempty"`
