@@ -46,14 +46,17 @@ func (t *translator) telemetry(extension mesh.Extension) {
 }
 
 // proxyExtension: at a waypoint only what has targetRefs runs (istio
-// pilot/pkg/model/policyattachment.go). While sidecars behind it run the same, it
-// runs twice.
+// pilot/pkg/model/policyattachment.go), and it runs for all that is sent to the
+// target. While sidecars behind it run the same, it runs twice.
 func (t *translator) proxyExtension(extension mesh.Extension) {
 	services := t.behind(extension.Selector)
 	if len(services) == 0 {
 		return
 	}
 	t.translation.Carried[extension.Reference] = true
+	for _, service := range services {
+		t.wholeService(extension.Reference, extension.Selector, service)
+	}
 	passing := "of callers with sidecars or to a pod's own address"
 	if !slices.ContainsFunc(services, func(service *fronted) bool { return !service.direct }) {
 		passing = "of callers with sidecars"
