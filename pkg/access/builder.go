@@ -133,6 +133,7 @@ func (b *Builder) understand(building *building) {
 		}
 		building.authentications = append(building.authentications, compiled)
 	}
+	slices.SortStableFunc(building.authentications, (*authentication).compareAge)
 }
 
 // enforce finds out which policies hold where.
@@ -198,6 +199,7 @@ func (b *building) proxyOf(point Point, reaches func(*attachment) bool) proxy {
 			made.tokens.add(authentication)
 		}
 	}
+	made.tokens.sort()
 	return made
 }
 

@@ -54,8 +54,12 @@ func (s *State) Decide(call Call) Decision {
 	way := wayOf(&call)
 	decision := allowed
 	if way.waypoint != nil {
-		if decision = atWaypoint(&call, &way); decision.Outcome == Denied {
+		var taken bool
+		if decision, taken = atWaypoint(&call, &way); decision.Outcome == Denied {
 			return decision
+		}
+		if taken {
+			call.Request.Token = Token{}
 		}
 	}
 	if last := atServer(&call, &way); last.Outcome == Denied || decision.Outcome == Allowed {
@@ -164,8 +168,9 @@ func firstOf(addresses []netip.Addr) netip.Addr {
 
 // atWaypoint decides what reaches the waypoint: with the caller's identity and
 // address, as ztunnel keeps both (istio pilot/pkg/xds/filters/filters.go,
-// ConnectAuthorityFilter), and the port that was dialled.
-func atWaypoint(call *Call, way *way) Decision {
+// ConnectAuthorityFilter), and the port that was dialled. Taken says that the
+// request goes on without its token.
+func atWaypoint(call *Call, way *way) (decision Decision, taken bool) {
 	enforced, destinations, protocol, asked := &call.Server.direct, call.Server.Addresses, ProtocolUndeclared, serverName{}
 	if !way.direct {
 		enforced, destinations = &call.Service.proxy, call.Service.Addresses
@@ -177,10 +182,12 @@ func atWaypoint(call *Call, way *way) Decision {
 		}
 	}
 	form := call.Request.on(protocol)
-	return enforced.decide(&facts{
+	known := facts{
 		identity: call.Caller.Identity, source: call.Caller.Address, remote: call.Request.client(call.Caller.Address, form),
 		destinations: destinations, port: call.Port, serverName: asked, request: &call.Request,
-	}, form, false)
+	}
+	decision = enforced.decide(&known, form, false)
+	return decision, known.taken
 }
 
 // on says in which form policies are enforced on a port of some protocol.

@@ -175,6 +175,49 @@ func TestTokens(t *testing.T) {
 	})
 }
 
+// A waypoint takes the token that it accepts, unless it is told to forward it, and
+// what is behind it asks in vain. The rule that accepts a token first decides.
+func TestTokensBehindWaypoints(t *testing.T) {
+	authentication := func(name, created, target, rule string) string {
+		return "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {namespace: shop, name: " + name + created + "}\nspec: {" + target + "jwtRules: [" + rule + "]}"
+	}
+	const (
+		atService = `targetRefs: [{kind: Service, group: "", name: cart}], `
+		takes     = `{issuer: b}`
+		forwards  = `{issuer: b, forwardOriginalToken: true}`
+		old       = `, creationTimestamp: "2026-08-01T12:00:00Z"`
+		young     = `, creationTimestamp: "2026-08-02T12:00:00Z"`
+	)
+	behind := []any{
+		server(fixture.Sidecar, fixture.Labelled("networking.istio.io/tunnel", "http")), waypoint, authentication("sidecar", "", "", takes),
+		policy(`{rules: [{from: [{source: {requestPrincipals: ["b/me"]}}]}]}`),
+	}
+	request := get
+	request.Token = access.Token{Issuer: "b", Subject: "me", Valid: true}
+	const refused = "denied at sidecar policy " + noAllow
+	for _, test := range []struct {
+		name  string
+		parts []any
+		want  string
+	}{
+		{"nobody looks at the waypoint", nil, isAllowed},
+		{"taken", []any{authentication("own", old, atService, takes)}, refused},
+		{"forwarded", []any{authentication("own", old, atService, forwards)}, isAllowed},
+		{"the oldest takes it", []any{authentication("own", old, atService, takes), authentication("copy", young, atService, forwards)}, refused},
+		{"the oldest forwards it", []any{authentication("own", young, atService, takes), authentication("copy", old, atService, forwards)}, isAllowed},
+		{"one that is yet to be is the youngest", []any{authentication("own", young, atService, takes), authentication("copy", "", atService, forwards)}, refused},
+		{"issuers before age", []any{authentication("own", young, atService, `{audiences: [], forwardOriginalToken: true}`), authentication("copy", old, atService, takes)}, isAllowed},
+		{"for another audience", []any{authentication("own", old, atService, `{issuer: b, audiences: [x]}`), authentication("copy", young, atService, forwards)}, isAllowed},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			state := build(access.Overlay{}, with(sidecars, useWaypoint, "waypoint"), append(test.parts, behind...)...)
+			if got := told(state.Decide(call(t, state, webAmbient, "cart", 80, request))); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
+
 func TestForwardedClients(t *testing.T) {
 	request := get
 	request.ForwardedFor = netip.MustParseAddr("1.2.3.4")

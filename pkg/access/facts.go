@@ -22,6 +22,9 @@ type facts struct {
 	// accepted is true where a RequestAuthentication has accepted the request's
 	// token: no policy sees another.
 	accepted bool
+	// taken is true where it took the token, too: it does not go on with the
+	// request.
+	taken bool
 }
 
 func (f *facts) identified() bool { return !f.anonymous && !f.identity.None() }

@@ -37,7 +37,7 @@ func (m *mutualTLS) fingerprint() string {
 func (p *proxy) fingerprint(text *strings.Builder) {
 	fingerprint(text, p.custom, p.deny, p.allow)
 	for _, rule := range p.tokens.rules {
-		fmt.Fprintf(text, "%q%q", rule.issuer, rule.audiences)
+		fmt.Fprintf(text, "%q%q%v", rule.issuer, rule.audiences, rule.forwards)
 	}
 	fmt.Fprintf(text, "%v", p.tokens.references)
 }

@@ -71,11 +71,11 @@ func (p *proxy) decide(f *facts, form form, tunnelled bool) Decision {
 		return decision
 	}
 	if form == formHTTP {
-		passes, accepted := p.tokens.check(f.request)
+		passes, by := p.tokens.check(f.request)
 		if !passes {
 			return Decision{Outcome: Denied, Point: p.point, Policies: p.tokens.references, Reason: reasonToken}
 		}
-		f.accepted = accepted
+		f.accepted, f.taken = by != nil, by != nil && !by.forwards
 	}
 	if matching := matching(p.deny, f, form); matching != nil {
 		return Decision{Outcome: Denied, Point: p.point, Policies: matching, Reason: reasonDeny}
