@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	typev1beta1 "istio.io/api/type/v1beta1"
@@ -20,6 +21,7 @@ const (
 	kindGateway      = "Gateway"
 	kindGatewayClass = "GatewayClass"
 	gatewayAPI       = "gateway.networking.k8s.io"
+	istioNetworking  = "networking.istio.io"
 )
 
 // targetsOf returns what a policy is attached to by name, the older field
@@ -83,7 +85,7 @@ func (a *attachment) reachesAmbientPod(namespace string, labels map[string]strin
 // Service, or, where that is nil, to the address of a pod.
 func (a *attachment) reachesWaypoint(waypoint *Waypoint, service *Service, roots []string) bool {
 	return slices.ContainsFunc(a.targets, func(target target) bool {
-		return service != nil && target.is("", kindService) && target.name == service.Reference.Name && a.namespace == service.Reference.Namespace ||
+		return service != nil && target.isService(service) && a.namespace == service.Reference.Namespace ||
 			target.is(gatewayAPI, kindGatewayClass) && target.name == "istio-waypoint" && slices.Contains(roots, a.namespace)
 	}) || a.namesGateway(waypoint.Namespace, waypoint.Name)
 }
@@ -92,6 +94,16 @@ func (a *attachment) namesGateway(namespace, name string) bool {
 	return a.namespace == namespace && slices.ContainsFunc(a.targets, func(target target) bool {
 		return target.is(gatewayAPI, kindGateway) && target.name == name && (target.namespace == "" || target.namespace == namespace)
 	})
+}
+
+func (t target) isService(service *Service) bool {
+	if t.name != service.Reference.Name {
+		return false
+	}
+	if service.Reference.Kind == mesh.KindServiceEntry {
+		return t.is(istioNetworking, mesh.KindServiceEntry)
+	}
+	return t.is("", kindService)
 }
 
 // is takes no group for that of Kubernetes' own kinds, which has a name, too.

@@ -52,7 +52,7 @@ func Of(snapshot *mesh.Snapshot, namespaces []string, overlay Overlay) *State {
 func (b *Builder) Of(snapshot *mesh.Snapshot, namespaces []string, overlay Overlay) *State {
 	building := &building{
 		snapshot: snapshot, overlay: overlay, roots: snapshot.RootNamespaces(), domains: trustDomains{mesh.DefaultTrustDomain},
-		waypoints: map[types.NamespacedName]*Waypoint{},
+		waypoints: map[types.NamespacedName]*Waypoint{}, workloadOf: map[types.NamespacedName]v1alpha1.ObjectReference{},
 	}
 	// Where istio-cni's rule cannot be read, what can be holds: the checks say so.
 	building.rule, _ = snapshot.EnrolmentRule()
@@ -66,6 +66,7 @@ func (b *Builder) Of(snapshot *mesh.Snapshot, namespaces []string, overlay Overl
 	for _, namespace := range namespaces {
 		building.addNamespace(namespace)
 	}
+	building.addServices(namespaces)
 	building.enforce()
 	return &building.state
 }
@@ -82,6 +83,8 @@ type building struct {
 	authentications []*authentication
 	rule            mesh.EnrolmentRule
 	waypoints       map[types.NamespacedName]*Waypoint
+	// workloadOf are the workloads of pods, by the pods' names.
+	workloadOf map[types.NamespacedName]v1alpha1.ObjectReference
 	// keys are the volatile labels that any selector looks at.
 	keys map[string]bool
 	// byAddress is true where policies ask for the address that is called.
@@ -148,6 +151,7 @@ func (b *building) enforce() {
 		server.mutual = mutualTLSOf(b.snapshot, server)
 		b.enforceOn(server)
 	}
+	b.noteUnknown()
 	for _, service := range b.state.Services {
 		service.promiseTLS = true
 		for _, server := range b.state.Servers {
@@ -239,15 +243,20 @@ func selectorKeys(snapshot *mesh.Snapshot, policies []*policy) map[string]bool {
 
 // setPorts takes in what Services say of the server's ports. Of several that name
 // the same the oldest counts (istio pilot/pkg/networking/core/listener_inbound.go,
-// getFilterChainsByServicePort): the Services are in that order.
+// getFilterChainsByServicePort): the Services are in that order, those that heeds
+// leaves out excepted.
 func (s *Server) setPorts() {
 	s.protocols = map[uint32]Protocol{}
 	for _, service := range s.services {
+		heeded := s.heeds(service)
 		for _, port := range service.Ports {
-			target := s.target(port)
-			if _, known := s.protocols[target]; !known && target != 0 && port.Protocol != ProtocolUDP {
+			target := s.targetOf(service, port)
+			if target == 0 || port.Protocol == ProtocolUDP {
+				continue
+			}
+			s.Ports = append(s.Ports, target)
+			if _, known := s.protocols[target]; !known && heeded {
 				s.protocols[target] = port.Protocol
-				s.Ports = append(s.Ports, target)
 			}
 		}
 	}

@@ -151,8 +151,7 @@ func (v *value) matchesServerName(name serverName) bool {
 	if name.service == nil {
 		return matchString(v.text, name.plain, false)
 	}
-	reference := name.service.Reference
-	return matchString(v.text, "outbound_."+strconv.FormatUint(uint64(name.port), 10)+"_._."+reference.Name+"."+reference.Namespace+".svc.cluster.local", false)
+	return matchString(v.text, "outbound_."+strconv.FormatUint(uint64(name.port), 10)+"_._."+name.service.Host, false)
 }
 
 // claims says whether a claim of the token, or one in its list, matches. Those

@@ -89,7 +89,7 @@ func wayOf(call *Call) way {
 		} else {
 			way.waypoint, way.direct = server.UseWaypoint, true
 		}
-		way.tunnelled = server.accepts()
+		way.tunnelled = server.accepts() && (service == nil || !service.opaque(server))
 	case ModeGateway:
 		if byService && service.IngressUsesWaypoint {
 			way.waypoint = service.Waypoint
@@ -97,7 +97,7 @@ func wayOf(call *Call) way {
 		if service != nil && service.Headless {
 			// Gateways balance the load of headless Services themselves.
 			if port, found := service.port(call.Port); found {
-				way.port = server.target(port)
+				way.port = server.targetOf(service, port)
 			}
 		}
 		way.secured, way.tunnelled = secures(server, service, way.port, false)
@@ -133,7 +133,7 @@ func secures(server *Server, service *Service, port uint32, sidecar bool) (secur
 	if service == nil {
 		return false, false
 	}
-	promises := server.promisesTLS()
+	promises := server.promisesTLS() && service.knows(server)
 	headless := service.Headless
 	secured = promises && server.mutual.takes(port) && (!headless || service.promiseTLS)
 	if headless && sidecar {

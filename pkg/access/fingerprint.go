@@ -22,6 +22,9 @@ func (s *Server) Fingerprint() string {
 	}
 	for _, service := range s.services {
 		fmt.Fprintf(&text, "|%s %v %v", service.Reference, service.IngressUsesWaypoint, service.promiseTLS)
+		if written := service.writtenFor(s); written != nil {
+			fmt.Fprintf(&text, " %v %v %v", service.knows(s), service.opaque(s), written.ports)
+		}
 		if service.Waypoint != nil {
 			fmt.Fprintf(&text, " %v", *service.Waypoint)
 			service.proxy.fingerprint(&text)

@@ -185,8 +185,7 @@ func TestTrustDomainsHaveAliases(t *testing.T) {
 }
 
 func TestSidecarsAskForServersByServiceAndPort(t *testing.T) {
-	facts := facts{serverName: serverName{service: &Service{}, port: 80}}
-	facts.serverName.service.Reference.Namespace, facts.serverName.service.Reference.Name = "shop", "cart"
+	facts := facts{serverName: serverName{service: &Service{Host: "cart.shop.svc.cluster.local"}, port: 80}}
 	rule := parsed(t, `{when: [{key: connection.sni, values: [outbound_.80_._.cart.shop.svc.cluster.local]}]}`)
 	if !(proxyCompiler{}).rules(rule).hold(&facts) {
 		t.Error("the name that a sidecar asks for does not match")

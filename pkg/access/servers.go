@@ -12,10 +12,11 @@ import (
 	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/types"
 	"sigs.k8s.io/yaml"
 )
 
-// addNamespace adds the servers of a namespace and the Services in front of them.
+// addNamespace adds the servers of a namespace.
 func (b *building) addNamespace(name string) {
 	namespace, found := b.snapshot.Namespace(name)
 	if !found {
@@ -28,6 +29,7 @@ func (b *building) addNamespace(name string) {
 		progress := b.progress(workload.Reference)
 		for _, pod := range pods {
 			counted[pod.Name] = true
+			b.workloadOf[types.NamespacedName{Namespace: name, Name: pod.Name}] = workload.Reference
 			if progress != ProgressAfter {
 				group.addPod(workload.Reference, pod)
 			}
@@ -38,11 +40,11 @@ func (b *building) addNamespace(name string) {
 	}
 	for _, pod := range b.snapshot.Pods(name) {
 		if !counted[pod.Name] {
+			b.workloadOf[types.NamespacedName{Namespace: name, Name: pod.Name}] = b.ownerOf(pod)
 			group.addPod(b.ownerOf(pod), pod)
 		}
 	}
 	b.state.Servers = append(b.state.Servers, group.servers...)
-	b.addServices(namespace, group.servers)
 }
 
 // progress finds a workload whichever version of its kind names it.

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
@@ -15,32 +14,50 @@ import (
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
-// addServices adds the Services of a namespace that select any of its servers,
+// addServices adds the Services and ServiceEntries in front of any of the servers,
 // the oldest first, and those of the same second by their host names, as istiod has
 // them (istio pilot/pkg/model/context.go, SetServiceTargets): in these a dot follows
 // the name, which comes after a hyphen.
-func (b *building) addServices(namespace mesh.Namespace, servers []*Server) {
-	objects := b.snapshot.Services(namespace.Name)
-	slices.SortStableFunc(objects, func(a, b corev1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name+".", b.Name+"."))
-	})
+func (b *building) addServices(namespaces []string) {
+	links := b.written()
+	objects := b.snapshot.AllServices()
 	for i := range objects {
-		service := serviceOf(&objects[i])
-		if !slices.ContainsFunc(servers, service.Selects) {
+		object := &objects[i]
+		written := links[mesh.ServiceReference(object.Namespace, object.Name)]
+		if !slices.Contains(namespaces, object.Namespace) && len(written) == 0 || object.Spec.Type == corev1.ServiceTypeExternalName {
 			continue
 		}
-		if gateway, found := b.snapshot.WaypointOf(service.Labels, namespace); found {
-			service.Waypoint = b.waypoint(gateway)
-		}
-		service.IngressUsesWaypoint = ingressUsesWaypoint(service.Labels, namespace.Labels)
-		b.state.Services = append(b.state.Services, service)
+		service := serviceOf(object)
+		service.written = written
+		b.addService(service)
 	}
+	for _, entry := range b.snapshot.ServiceEntries() {
+		if slices.Contains(namespaces, entry.Namespace) {
+			b.addService(entryOf(entry))
+		}
+	}
+	slices.SortStableFunc(b.state.Services, func(a, b *Service) int {
+		return cmp.Or(a.created.Compare(b.created), cmp.Compare(a.Host, b.Host), cmp.Compare(a.Reference.Name, b.Reference.Name))
+	})
+}
+
+func (b *building) addService(service *Service) {
+	namespace, found := b.snapshot.Namespace(service.Reference.Namespace)
+	if !found || !slices.ContainsFunc(b.state.Servers, service.Selects) {
+		return
+	}
+	if gateway, found := b.snapshot.WaypointOf(service.Labels, namespace); found {
+		service.Waypoint = b.waypoint(gateway)
+	}
+	service.IngressUsesWaypoint = ingressUsesWaypoint(service.Labels, namespace.Labels)
+	b.state.Services = append(b.state.Services, service)
 }
 
 func serviceOf(object *corev1.Service) *Service {
 	service := &Service{
-		Reference: v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindService, Namespace: object.Namespace, Name: object.Name},
-		Labels:    object.Labels, Selector: object.Spec.Selector, selector: selectorOf(object.Spec.Selector), Headless: object.Spec.ClusterIP == corev1.ClusterIPNone,
+		Reference: mesh.ServiceReference(object.Namespace, object.Name), Host: object.Name + "." + object.Namespace + ".svc.cluster.local",
+		created: object.CreationTimestamp.Time,
+		Labels:  object.Labels, Selector: object.Spec.Selector, selector: selectorOf(object.Spec.Selector), Headless: object.Spec.ClusterIP == corev1.ClusterIPNone,
 	}
 	if !service.Headless {
 		service.Addresses = parseAddresses(append([]string{object.Spec.ClusterIP}, object.Spec.ClusterIPs...))
@@ -55,7 +72,7 @@ func serviceOf(object *corev1.Service) *Service {
 
 func servicePortOf(port corev1.ServicePort) ServicePort {
 	protocol, tls := mesh.PortProtocol(port)
-	made := ServicePort{Port: mesh.PortNumber(port.Port), Target: mesh.PortNumber(port.Port), Protocol: protocol, TLS: tls}
+	made := ServicePort{Name: port.Name, Port: mesh.PortNumber(port.Port), Target: mesh.PortNumber(port.Port), Protocol: protocol, TLS: tls}
 	switch {
 	case port.TargetPort.StrVal != "":
 		made.Target, made.TargetName = 0, port.TargetPort.StrVal

@@ -3,6 +3,7 @@ package access
 import (
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -51,6 +52,22 @@ type Server struct {
 	ztunnel       ztunnel
 	// protocols are what Services say of the pods' ports; the others are in none.
 	protocols map[uint32]Protocol
+	// unknown is why calls to the server cannot all be told.
+	unknown []string
+}
+
+// Unknown says why calls to the server cannot all be told, if there is anything that
+// protects it.
+func (s *Server) Unknown() []string {
+	if len(s.unknown) == 0 || !s.protected() {
+		return nil
+	}
+	return slices.Clone(s.unknown)
+}
+
+// protected says whether any policy may refuse a call to the server.
+func (s *Server) protected() bool {
+	return len(s.Policies()) > 0 || len(s.Authentications()) > 0 || s.mutual.refuses.RefusesAny()
 }
 
 // Services returns those that select the server.
@@ -75,26 +92,36 @@ func (s *Server) PodPort(service *Service, port uint32) uint32 {
 	}
 	for _, of := range service.Ports {
 		if of.Port == port {
-			return s.target(of)
+			return s.targetOf(service, of)
 		}
 	}
 	return port
 }
 
+// targetOf is the server's port to which a port of a Service leads.
+func (s *Server) targetOf(service *Service, port ServicePort) uint32 {
+	if written := service.writtenFor(s); written != nil {
+		return written.ports[port.Name]
+	}
+	return s.target(port)
+}
+
 func (s *Server) target(port ServicePort) uint32 {
-	if port.TargetName != "" {
-		return s.NamedPorts[port.TargetName]
+	if number, named := s.NamedPorts[port.TargetName]; named && port.TargetName != "" {
+		return number
 	}
 	return port.Target
 }
 
-// Service is a Service in front of servers.
+// Service is a Service in front of servers, or a ServiceEntry.
 type Service struct {
 	Reference v1alpha1.ObjectReference
-	Labels    map[string]string
-	Selector  map[string]string
-	Headless  bool
-	Ports     []ServicePort
+	// Host is the name by which proxies know it, the first one of a ServiceEntry.
+	Host     string
+	Labels   map[string]string
+	Selector map[string]string
+	Headless bool
+	Ports    []ServicePort
 	// Addresses are the Service's own.
 	Addresses []netip.Addr
 	// Waypoint is the one that traffic to the Service goes through; nil where
@@ -105,6 +132,9 @@ type Service struct {
 
 	// selector is Selector, as it is compared.
 	selector selector
+	// written are the workloads to whose pods EndpointSlices lead that people write.
+	written map[v1alpha1.ObjectReference]*written
+	created time.Time
 	// proxy is what Waypoint enforces.
 	proxy proxy
 	// promiseTLS is true where all servers promise mTLS: a sidecar sends none to
@@ -112,9 +142,30 @@ type Service struct {
 	promiseTLS bool
 }
 
+// Name is what callers are likely to call it.
+func (s *Service) Name() string {
+	if s.Reference.Kind == mesh.KindServiceEntry {
+		return s.Host
+	}
+	return s.Reference.Name
+}
+
 // Selects says whether the Service is in front of a server.
 func (s *Service) Selects(server *Server) bool {
+	return s.selectsLabels(server) || s.written[server.Workload] != nil
+}
+
+func (s *Service) selectsLabels(server *Server) bool {
 	return len(s.selector) > 0 && server.Workload.Namespace == s.Reference.Namespace && s.selector.holds(server.Labels)
+}
+
+// writtenFor says how an EndpointSlice that people write leads to a server; nil
+// where the Service selects it anyway, which istiod minds first.
+func (s *Service) writtenFor(server *Server) *written {
+	if of := s.written[server.Workload]; of != nil && !s.selectsLabels(server) {
+		return of
+	}
+	return nil
 }
 
 func (s *Service) port(number uint32) (ServicePort, bool) {
@@ -139,8 +190,10 @@ const (
 
 // ServicePort is a port of a Service.
 type ServicePort struct {
+	Name string
 	Port uint32
-	// Target is the pod's port, or TargetName the name of one.
+	// TargetName is the name of the pod's port; Target is its number where there is
+	// no port of that name, and 0 where there is then none.
 	Target     uint32
 	TargetName string
 	Protocol   Protocol

@@ -48,7 +48,8 @@ func TestReadMakesAFixedNumberOfRequests(t *testing.T) {
 	}
 	for _, want := range []string{
 		"namespaces   ", "deployments  app=istiod ", "configmaps  istio.io/rev ", "pods  app=ztunnel ", "pods  k8s-app=istio-cni-node ",
-		"endpointslices  gateway.networking.k8s.io/gateway-name ", "deployments shop  ", "pods shop  ", "networkpolicies shop  ",
+		"endpointslices  gateway.networking.k8s.io/gateway-name ",
+		"endpointslices  endpointslice.kubernetes.io/managed-by!=endpointslice-controller.k8s.io,kubernetes.io/service-name ", "deployments shop  ", "pods shop  ", "networkpolicies shop  ",
 		"pods   status.phase!=Succeeded,status.phase!=Failed", "pods   status.phase!=Succeeded,status.phase!=Failed,spec.hostNetwork=true",
 	} {
 		if !slices.Contains(small, want) && !slices.Contains(small, sortedFields(want)) {

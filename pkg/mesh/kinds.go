@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
 
@@ -92,6 +93,9 @@ const (
 	// WaypointEndpoints are the EndpointSlices of what istiod runs for
 	// Gateways.
 	WaypointEndpoints = "EndpointSlices of gateways"
+	// HandWrittenEndpoints are the EndpointSlices of Services that Kubernetes does
+	// not keep itself.
+	HandWrittenEndpoints = "EndpointSlices written by hand"
 	// CustomResourceDefinitions is their metadata.
 	CustomResourceDefinitions = "CustomResourceDefinitions"
 )
@@ -172,6 +176,10 @@ func collections() []collection {
 		// EndpointSlices mirror their Service's labels; those of waypoints are
 		// told by the label that istiod puts on what it makes for a Gateway.
 		meshWide(KindEndpointSlice, "discovery.k8s.io", "v1", "endpointslices").part(WaypointEndpoints, "gateway.networking.k8s.io/gateway-name"),
+		// Kubernetes labels those that it keeps for the selectors of Services; of
+		// Endpoints that people write it makes others.
+		meshWide(KindEndpointSlice, "discovery.k8s.io", "v1", "endpointslices").part(HandWrittenEndpoints,
+			discoveryv1.LabelServiceName+","+discoveryv1.LabelManagedBy+"!="+sliceController),
 		pods.part(ZtunnelPods, "app=ztunnel"),
 		pods.part(CNIPods, "k8s-app=istio-cni-node"),
 		// The injector labels every pod that it gives a sidecar with a TLS mode

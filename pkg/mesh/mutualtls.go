@@ -24,6 +24,11 @@ func (m MutualTLS) Refuses(port uint32) bool {
 	return m.Strict
 }
 
+// RefusesAny says whether there is a port on which one is.
+func (m MutualTLS) RefusesAny() bool {
+	return m.Strict || slices.Contains(slices.Collect(maps.Values(m.Ports)), true)
+}
+
 // PeerLevels are the PeerAuthentications that decide for a pod, each the oldest
 // of its level; nil where a level has none.
 type PeerLevels struct {

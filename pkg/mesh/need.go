@@ -86,6 +86,12 @@ type candidate struct {
 
 func (s *Snapshot) candidates(namespace Namespace) []*candidate {
 	sets := s.labelSets(namespace.Name)
+	written := map[v1alpha1.ObjectReference][]map[string]string{}
+	for _, endpoint := range s.WrittenEndpoints() {
+		if endpoint.Service.Namespace == namespace.Name && endpoint.Pod.Namespace == namespace.Name && !endpoint.Pod.IsGateway() {
+			written[endpoint.Service] = append(written[endpoint.Service], endpoint.Pod.Labels)
+		}
+	}
 	var candidates []*candidate
 	add := func(c *candidate, selector map[string]string) {
 		if len(selector) > 0 {
@@ -101,7 +107,8 @@ func (s *Snapshot) candidates(namespace Namespace) []*candidate {
 		// An external name is an alias in the DNS: no traffic is for it. Gateways
 		// and waypoints need no waypoint.
 		if service.Spec.Type != corev1.ServiceTypeExternalName && service.Labels[label.GatewayManaged.Name] == "" {
-			add(&candidate{reference: ServiceReference(service.Namespace, service.Name), labels: service.Labels, service: &service}, service.Spec.Selector)
+			reference := ServiceReference(service.Namespace, service.Name)
+			add(&candidate{reference: reference, labels: service.Labels, service: &service, pods: written[reference]}, service.Spec.Selector)
 		}
 	}
 	for _, entry := range s.serviceEntries {

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -46,7 +47,24 @@ func PortProtocol(port corev1.ServicePort) (protocol Protocol, tls bool) {
 		return ProtocolHTTP, false
 	}
 	prefix, _, _ := strings.Cut(name, "-")
-	switch prefix {
+	if protocol, tls = protocolNamed(prefix); protocol == ProtocolUndeclared && slices.Contains(silentPorts, port.Port) {
+		return ProtocolTCP, false
+	}
+	return protocol, tls
+}
+
+// EntryPortProtocol tells that of a ServiceEntry's port, by the field of that name
+// (istio pkg/config/protocol/instance.go, Parse).
+func EntryPortProtocol(port *networkingv1alpha3.ServicePort) (protocol Protocol, tls bool) {
+	name := strings.ToLower(port.GetProtocol())
+	if strings.HasPrefix(name, "grpc-web") {
+		return ProtocolHTTP, false
+	}
+	return protocolNamed(name)
+}
+
+func protocolNamed(name string) (protocol Protocol, tls bool) {
+	switch name {
 	case "http", "http2", "http_proxy", "grpc":
 		return ProtocolHTTP, false
 	case "https", "tls":
@@ -55,11 +73,9 @@ func PortProtocol(port corev1.ServicePort) (protocol Protocol, tls bool) {
 		return ProtocolTCP, false
 	case "udp":
 		return ProtocolUDP, false
+	default:
+		return ProtocolUndeclared, false
 	}
-	if slices.Contains(silentPorts, port.Port) {
-		return ProtocolTCP, false
-	}
-	return ProtocolUndeclared, false
 }
 
 // PortNumber is a port as policies write it. What is no port, in a file, is 0, which

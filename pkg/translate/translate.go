@@ -30,6 +30,8 @@ type translator struct {
 	// principals are the identities of the waypoints in front of them.
 	principals  []string
 	translation *Translation
+	// written are the endpoints of Services that somebody has written.
+	written map[v1alpha1.ObjectReference][]mesh.WrittenEndpoint
 	// err is what could not be written.
 	err error
 }
@@ -45,8 +47,10 @@ type fronted struct {
 	// plain are the ports of the pods that carry no HTTP to the service, read those
 	// that may.
 	plain, read []string
-	// waypoint is the namespace and name of the waypoint.
+	// waypoint is the namespace and name of the waypoint, given true where it is new
+	// in front of the service.
 	waypoint string
+	given    bool
 }
 
 // Namespace translates what sidecars do for a namespace. Two translations of the
@@ -64,6 +68,10 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 			t.moving = append(t.moving, one)
 		}
 	}
+	t.written = map[v1alpha1.ObjectReference][]mesh.WrittenEndpoint{}
+	for _, endpoint := range snapshot.WrittenEndpoints() {
+		t.written[endpoint.Service] = append(t.written[endpoint.Service], endpoint)
+	}
 	if err := t.waypoints(); err != nil {
 		return Translation{}, err
 	}
@@ -72,6 +80,7 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	t.extensions()
 	t.routing()
 	t.bypasses()
+	t.strangers()
 	t.collisions()
 	t.leftovers()
 	return *t.translation, t.err

@@ -14,6 +14,7 @@ import (
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 	typev1beta1 "istio.io/api/type/v1beta1"
+	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -172,39 +173,91 @@ func (t *translator) front(need mesh.ServiceNeed, service *corev1.Service) *fron
 	if service == nil {
 		for _, entry := range t.snapshot.ServiceEntries() {
 			if entry.Namespace == need.Service.Namespace && entry.Name == need.Service.Name {
-				if selector := entry.Spec.GetWorkloadSelector().GetLabels(); len(selector) > 0 {
-					front.pods = selectedBy(selector, t.pods)
-				}
-				for _, port := range entry.Spec.GetPorts() {
-					front.ports = append(front.ports, portTarget{service: port.GetNumber(), targets: []uint32{cmp.Or(port.GetTargetPort(), port.GetNumber())}})
-				}
+				t.frontEntry(front, entry)
 			}
 		}
 		return front
 	}
 	front.pods = t.selected(service)
-	front.ports = portsOf(service, front.pods)
+	front.ports = t.portsOf(service, front.pods)
 	for i, port := range service.Spec.Ports {
 		protocol, _ := mesh.PortProtocol(port)
-		for _, target := range front.ports[i].targets {
-			switch number := strconv.FormatUint(uint64(target), 10); protocol {
-			case mesh.ProtocolTCP:
-				front.plain = append(front.plain, number)
-			case mesh.ProtocolUDP:
-				// It is no business of any proxy.
-			default:
-				front.read = append(front.read, number)
-			}
-		}
+		front.classify(protocol, front.ports[i].targets)
 	}
 	return front
 }
 
-func (t *translator) selected(service *corev1.Service) []pods {
-	if len(service.Spec.Selector) == 0 {
-		return nil
+// frontEntry gathers it of a ServiceEntry. A container's port with the name of one of
+// its ports comes before the numbers (istio
+// pilot/pkg/serviceregistry/ambient/workloads.go, constructServices).
+func (t *translator) frontEntry(front *fronted, entry *clientnetworkingv1.ServiceEntry) {
+	if selector := entry.Spec.GetWorkloadSelector().GetLabels(); len(selector) > 0 {
+		front.pods = selectedBy(selector, t.pods)
 	}
-	return selectedBy(service.Spec.Selector, t.pods)
+	for _, port := range entry.Spec.GetPorts() {
+		protocol, _ := mesh.EntryPortProtocol(port)
+		target := portTarget{service: port.GetNumber(), http: protocol == mesh.ProtocolHTTP}
+		for _, one := range front.pods {
+			number, named := one.ports[port.GetName()]
+			if !named {
+				number = cmp.Or(port.GetTargetPort(), port.GetNumber())
+			}
+			if !slices.Contains(target.targets, number) {
+				target.targets = append(target.targets, number)
+			}
+		}
+		front.ports = append(front.ports, target)
+		front.classify(protocol, target.targets)
+	}
+}
+
+// classify notes whether calls to ports of the pods are read.
+func (f *fronted) classify(protocol mesh.Protocol, targets []uint32) {
+	for _, target := range targets {
+		switch number := strconv.FormatUint(uint64(target), 10); protocol {
+		case mesh.ProtocolTCP:
+			f.plain = append(f.plain, number)
+		case mesh.ProtocolUDP:
+			// It is no business of any proxy.
+		default:
+			f.read = append(f.read, number)
+		}
+	}
+}
+
+// selected are the pods that a Service selects, and those that EndpointSlices put
+// behind it which somebody has written.
+func (t *translator) selected(service *corev1.Service) []pods {
+	var behind []pods
+	if len(service.Spec.Selector) > 0 {
+		behind = selectedBy(service.Spec.Selector, t.pods)
+	}
+	for _, endpoint := range t.written[mesh.ServiceReference(service.Namespace, service.Name)] {
+		for _, one := range t.pods {
+			if one.name == "Pod "+endpoint.Pod.Name {
+				behind = append(behind, one)
+			}
+		}
+	}
+	return behind
+}
+
+// portsOf maps a Service's ports, by the EndpointSlices that somebody has written,
+// too.
+func (t *translator) portsOf(service *corev1.Service, behind []pods) portMap {
+	ports := portsOf(service, behind)
+	written := t.written[mesh.ServiceReference(service.Namespace, service.Name)]
+	for i, port := range service.Spec.Ports {
+		if len(service.Spec.Selector) == 0 && len(written) > 0 {
+			ports[i].targets = nil
+		}
+		for _, endpoint := range written {
+			if number, named := endpoint.Ports[port.Name]; named && !slices.Contains(ports[i].targets, number) {
+				ports[i].targets = append(ports[i].targets, number)
+			}
+		}
+	}
+	return ports
 }
 
 func selectedBy(selector map[string]string, all []pods) []pods {
@@ -214,7 +267,7 @@ func selectedBy(selector map[string]string, all []pods) []pods {
 // use puts a service behind the waypoint.
 func (t *translator) use(need mesh.ServiceNeed, front *fronted, byNamespace bool) {
 	t.wantWaypoint()
-	front.waypoint = t.options.WaypointNamespace + "/" + t.options.Waypoint
+	front.waypoint, front.given = t.options.WaypointNamespace+"/"+t.options.Waypoint, true
 	t.fronted = append(t.fronted, front)
 	t.carry(need)
 	placed := ServiceWaypoint{Need: need, WaypointNamespace: t.options.WaypointNamespace, WaypointName: t.options.Waypoint}

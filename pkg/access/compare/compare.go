@@ -198,6 +198,11 @@ func (c *Comparison) describe(one *subject) {
 	met := map[any]bool{}
 	seen := map[string]bool{}
 	for i, servers := range one.servers {
+		for _, server := range servers {
+			for _, reason := range server.Unknown() {
+				c.incomplete = append(c.incomplete, fmt.Sprintf("%s: %s", one.workload, reason))
+			}
+		}
 		if seen[one.keys[i]] {
 			continue
 		}
@@ -238,7 +243,7 @@ func (c *Comparison) describe(one *subject) {
 // addTargets are the ports of the Services in front of a server, and its own.
 func (s *subject) addTargets(server *access.Server, atoms *classes.Atoms) {
 	for _, service := range server.Services() {
-		atoms.AddHost(service.Reference.Name)
+		atoms.AddHost(service.Name())
 		for _, port := range service.Ports {
 			if port.Protocol != access.ProtocolUDP {
 				s.addTarget(target{&service.Reference, port.Port})
