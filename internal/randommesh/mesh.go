@@ -24,6 +24,8 @@ type Mesh struct {
 	Namespace, Callers string
 	// Options are what its operator chose.
 	Options translate.Options
+	// Endpoints are those of Services without selectors.
+	Endpoints []Endpoints
 	// Exclusive is true where a policy concerns the pods of every mesh: two such
 	// meshes cannot be in one cluster at a time.
 	Exclusive bool
@@ -46,6 +48,7 @@ func New(seed uint64) Mesh {
 	drawn.peerAuthentications()
 	drawn.policies()
 	drawn.options()
+	drawn.otherWays()
 	return drawn.mesh
 }
 

@@ -84,7 +84,8 @@ kind=Deployment kind=StatefulSet gateway opted-out account=default account=share
 service=ClusterIP service=headless service=several
 port=same port=number port=name protocol=http protocol=tcp protocol=plain protocol=grpc appProtocol=http
 peers=STRICT peers=PERMISSIVE peers=namespace peers=workload peers=port
-tokens=selector tokens=namespace tokens=root tokens=audiences tokens=forwarded tokens=two
+entry=http entry=admin entry=HTTP entry=TCP endpoints=bound endpoints=address
+tokens=targets tokens=selector tokens=namespace tokens=root tokens=audiences tokens=forwarded tokens=two
 scope=service scope=namespace mixed=block mixed=deny mixed=l4 replicas=0 replicas=1 replicas=2
 action=ALLOW action=DENY action=AUDIT action=CUSTOM action= dry-run
 reach=selector reach=namespace reach=root reach=root-selector reach=Service reach=Gateway
@@ -105,6 +106,9 @@ func shapesOf(mesh randommesh.Mesh) []string {
 	if mesh.Callers == "" {
 		shapes = append(shapes, "callers=none")
 	}
+	for _, endpoints := range mesh.Endpoints {
+		shapes = append(shapes, map[bool]string{true: "endpoints=bound", false: "endpoints=address"}[endpoints.Bound])
+	}
 	for _, object := range mesh.Objects {
 		spec, _, _ := unstructured.NestedMap(object.Object, "spec")
 		switch object.GetKind() {
@@ -116,6 +120,9 @@ func shapesOf(mesh randommesh.Mesh) []string {
 			shapes = append(shapes, workloadShapes(object)...)
 		case "Service":
 			shapes = append(shapes, serviceShapes(object.GetName(), spec)...)
+		case "ServiceEntry":
+			port := spec["ports"].([]any)[0].(map[string]any)
+			shapes = append(shapes, fmt.Sprint("entry=", port["name"]), fmt.Sprint("entry=", port["protocol"]))
 		case "PeerAuthentication":
 			shapes = append(shapes, peerShapes(spec)...)
 		case "RequestAuthentication":
@@ -192,6 +199,8 @@ func tokenShapes(namespace string, spec map[string]any) []string {
 	switch _, selects := spec["selector"]; {
 	case namespace == randommesh.RootNamespace:
 		shapes = append(shapes, "tokens=root")
+	case spec["targetRefs"] != nil:
+		shapes = append(shapes, "tokens=targets")
 	case selects:
 		shapes = append(shapes, "tokens=selector")
 	default:

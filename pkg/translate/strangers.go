@@ -23,7 +23,7 @@ func (t *translator) strangers() {
 				continue
 			}
 			t.problem(endpoint.Slice, "endpoints", fmt.Sprintf("it puts Pod %s/%s behind %s, which gets a waypoint: the policies of namespace %s would see the waypoint call, not its callers",
-				in, endpoint.Pod.Name, service.reference, in), "move namespace "+in+" with --include-namespaces, or leave the Service out by --skip-services")
+				in, endpoint.Pod.Name, service.reference, in), "move namespace "+in+" with --include-namespaces, or leave the Service out by --waypoint-skip")
 			break
 		}
 	}

@@ -12,7 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/classes"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/oracle"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -114,7 +114,7 @@ func subjectOf(servers ...*access.Server) *subject {
 			made.atoms.AddAuthentication(authentication)
 		}
 		for _, service := range server.Services() {
-			made.atoms.AddHost(service.Reference.Name)
+			made.atoms.AddHost(service.Name())
 		}
 	}
 	requests, _, _ := made.atoms.Requests(mostRequests)
@@ -253,14 +253,14 @@ func (s *sighting) possible(asked call) bool {
 	if asked.service != "" {
 		return true
 	}
-	named := slices.ContainsFunc(s.state.Services, func(service *access.Service) bool { return hostNames(asked.request.Host, service.Reference) })
+	named := slices.ContainsFunc(s.state.Services, func(service *access.Service) bool { return hostNames(asked.request.Host, service) })
 	return asked.mode != access.ModeGateway && (asked.mode != access.ModeSidecar || !named)
 }
 
 // hostNames says whether a host could be a Service's.
-func hostNames(host string, service v1alpha1.ObjectReference) bool {
+func hostNames(host string, service *access.Service) bool {
 	name, _, _ := strings.Cut(host, ":")
-	return name == service.Name || strings.HasPrefix(name, service.Name+"."+service.Namespace)
+	return name == service.Name() || strings.HasPrefix(name, service.Reference.Name+"."+service.Reference.Namespace)
 }
 
 // modelled decides a call by the access model.
@@ -296,10 +296,16 @@ func (s *sighting) observed(asked call, server *access.Server) ([]oracle.Verdict
 	if !asked.identity.None() {
 		question.Caller.Identity = "spiffe://" + asked.identity.Principal()
 	}
+	name := asked.service
+	for _, service := range s.state.Services {
+		if service.Reference.Name == asked.service && service.Reference.Kind == mesh.KindServiceEntry {
+			question.Host, name = service.Host, service.Host
+		}
+	}
 	var verdicts []oracle.Verdict
 	for _, address := range server.Addresses {
 		question.Pod = s.pods[address]
-		question.Request = sent(asked.request, cmp.Or(asked.service, address.String()))
+		question.Request = sent(asked.request, cmp.Or(name, address.String()))
 		verdict, err := s.verdicts.Decide(question)
 		if err != nil {
 			return nil, err

@@ -17,11 +17,15 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/labels"
 	"k8s.io/apimachinery/pkg/util/wait"
+	applycorev1 "k8s.io/client-go/applyconfigurations/core/v1"
+	applydiscoveryv1 "k8s.io/client-go/applyconfigurations/discovery/v1"
 	"k8s.io/client-go/discovery"
 	"k8s.io/client-go/discovery/cached/memory"
 	"k8s.io/client-go/dynamic"
@@ -168,7 +172,7 @@ func (r *trial) remove() {
 func (r *trial) quiet(ctx context.Context, condition func(context.Context, string) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = nil
+		last = r.writeEndpoints(ctx)
 		for _, namespace := range r.namespaces() {
 			last = errors.Join(last, condition(ctx, namespace), r.endpointsAreLate(ctx, namespace))
 		}
@@ -203,7 +207,7 @@ func (r *trial) endpointsAreLate(ctx context.Context, namespace string) error {
 		want, got := map[string]bool{}, map[string]bool{}
 		for i := range pods.Items {
 			pod := &pods.Items[i]
-			if labels.SelectorFromSet(service.Spec.Selector).Matches(labels.Set(pod.Labels)) {
+			if r.selector(&service).Matches(labels.Set(pod.Labels)) {
 				want[pod.Status.PodIP] = ready(pod) && pod.DeletionTimestamp == nil
 			}
 		}
@@ -218,6 +222,45 @@ func (r *trial) endpointsAreLate(ctx context.Context, namespace string) error {
 		// A port whose name only some pods have, or none, leaves them out.
 		if diff := cmp.Diff(want, got); diff != "" {
 			return fmt.Errorf("endpoints of Service %s/%s (-pods +endpoints):\n%s", namespace, service.Name, diff)
+		}
+	}
+	return nil
+}
+
+// selector selects the pods that are behind a Service, whoever writes its endpoints.
+func (r *trial) selector(service *corev1.Service) labels.Selector {
+	for _, endpoints := range r.mesh.Endpoints {
+		if endpoints.Service == service.Name && service.Namespace == r.mesh.Namespace {
+			return labels.SelectorFromSet(labels.Set{"app": endpoints.App})
+		}
+	}
+	return labels.SelectorFromSet(service.Spec.Selector)
+}
+
+// writeEndpoints writes the EndpointSlices that nobody else does, as of the pods that
+// there are.
+func (r *trial) writeEndpoints(ctx context.Context) error {
+	for _, endpoints := range r.mesh.Endpoints {
+		pods, err := r.kube.CoreV1().Pods(r.mesh.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + endpoints.App})
+		if err != nil {
+			return err
+		}
+		slice := applydiscoveryv1.EndpointSlice(endpoints.Service+"-1", r.mesh.Namespace).
+			WithLabels(map[string]string{discoveryv1.LabelServiceName: endpoints.Service}).WithAddressType(discoveryv1.AddressTypeIPv4).
+			WithPorts(applydiscoveryv1.EndpointPort().WithName(endpoints.PortName).WithPort(int32(endpoints.Port)).WithProtocol(corev1.ProtocolTCP)) //nolint:gosec // A port.
+		for i := range pods.Items {
+			pod := &pods.Items[i]
+			if pod.Status.PodIP == "" {
+				continue
+			}
+			endpoint := applydiscoveryv1.Endpoint().WithAddresses(pod.Status.PodIP).WithConditions(applydiscoveryv1.EndpointConditions().WithReady(ready(pod) && pod.DeletionTimestamp == nil))
+			if endpoints.Bound {
+				endpoint.WithTargetRef(applycorev1.ObjectReference().WithKind(mesh.KindPod).WithNamespace(pod.Namespace).WithName(pod.Name).WithUID(pod.UID))
+			}
+			slice.WithEndpoints(endpoint)
+		}
+		if _, err := r.kube.DiscoveryV1().EndpointSlices(r.mesh.Namespace).Apply(ctx, slice, metav1.ApplyOptions{FieldManager: "somebody", Force: true}); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -36,6 +36,9 @@ type Call struct {
 	// Service and Port are what the caller dials, unless it is Direct.
 	Service types.NamespacedName
 	Port    uint32
+	// Host is that of a ServiceEntry, in the namespace of Service; empty for a Service
+	// of Kubernetes.
+	Host string
 	// Pod is the one that the call ends at: an endpoint of the Service.
 	Pod types.NamespacedName
 	// Direct calls go to the pod's own address. Port is then the pod's port. The

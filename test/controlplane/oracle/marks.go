@@ -85,6 +85,10 @@ func witnessPolicies(m mark) []witnessObject {
 		security("peerauthentications", "PeerAuthentication", object{
 			"portLevelMtls": object{portKey(m.port): object{"mode": "STRICT"}},
 		}),
+		newWitnessObject("networking.istio.io", "serviceentries", "ServiceEntry", "witness", object{"spec": object{
+			"hosts": []any{"witness.example"}, "addresses": []any{m.address}, "resolution": "STATIC", "location": "MESH_INTERNAL",
+			"ports": []any{object{"name": "tcp", "number": int64(m.port), "protocol": "TCP"}},
+		}}),
 		newWitnessObject("networking.istio.io", "destinationrules", "DestinationRule", "witness", object{"spec": object{
 			"host":          "witness." + witnessNamespace + ".svc.cluster.local",
 			"trafficPolicy": object{"tls": object{"mode": "SIMPLE", "sni": m.text}},

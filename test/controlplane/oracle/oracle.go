@@ -113,7 +113,22 @@ func newState(ambient *ambientResources) *State {
 		policies:  ambient.policies,
 		callers:   map[callerKey]*view{},
 		waypoints: map[string]bool{},
+		addressed: addressed(ambient.workloads),
 	}
+}
+
+// addressed returns the workloads that are no pods but addresses that somebody has
+// written down, by the Services that they are endpoints of.
+func addressed(workloads map[string]*workloadapi.Workload) map[string][]*workloadapi.Workload {
+	result := map[string][]*workloadapi.Workload{}
+	for _, name := range sortedKeys(workloads) {
+		if strings.Contains(name, "/EndpointSlice/") {
+			for service := range workloads[name].Services {
+				result[service] = append(result[service], workloads[name])
+			}
+		}
+	}
+	return result
 }
 
 // addWaypoints notes in which namespaces the waypoints are that the workloads and

@@ -1,6 +1,7 @@
 package oracle
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,6 +28,8 @@ type State struct {
 	callers  map[callerKey]*view
 	// waypoints are the namespaces of the waypoints that were read.
 	waypoints map[string]bool
+	// addressed are the endpoints of each Service that are addresses only.
+	addressed map[string][]*workloadapi.Workload
 }
 
 // callerKey is a namespace and a kind of Envoy.
@@ -88,12 +91,26 @@ func (s *State) decide(call Call) (Verdict, error) {
 	}
 }
 
-func hostname(service types.NamespacedName) string {
-	return service.Name + "." + service.Namespace + ".svc.cluster.local"
+func (c Call) hostname() string {
+	return cmp.Or(c.Host, c.Service.Name+"."+c.Service.Namespace+".svc.cluster.local")
 }
 
-func serviceKey(service types.NamespacedName) string {
-	return service.Namespace + "/" + hostname(service)
+func (c Call) serviceKey() string { return c.Service.Namespace + "/" + c.hostname() }
+
+// endpoint is what ztunnel takes the pod for as an endpoint of the Service.
+func (s *State) endpoint(call Call, target *server) *workloadapi.Workload {
+	key := call.serviceKey()
+	if call.Direct || target.workload.Services[key] != nil {
+		return target.workload
+	}
+	for _, candidate := range s.addressed[key] {
+		for _, address := range candidate.Addresses {
+			if slices.Equal(address, target.address.AsSlice()) {
+				return candidate
+			}
+		}
+	}
+	return target.workload
 }
 
 // podPort is the port of the pod that a call arrives at. Nothing translates the
@@ -102,11 +119,11 @@ func (s *State) podPort(call Call, target *server) (uint16, error) {
 	if call.Direct {
 		return uint16(call.Port), nil //nolint:gosec // A port.
 	}
-	service := s.services[serviceKey(call.Service)]
+	service := s.services[call.serviceKey()]
 	if service == nil {
 		return 0, fmt.Errorf("istiod serves no Service %s", call.Service)
 	}
-	for _, port := range target.workload.Services[serviceKey(call.Service)].GetPorts() {
+	for _, port := range s.endpoint(call, target).Services[call.serviceKey()].GetPorts() {
 		switch {
 		case port.ServicePort != call.Port:
 		case len(service.Addresses) == 0:
@@ -145,7 +162,12 @@ func (s *State) decideAmbient(call Call, target *server) (Verdict, error) {
 	h := hop{identity: call.Caller.Identity, source: call.Caller.Address, request: call.Request}
 	waypoint := target.workload.Waypoint
 	h.destination = netip.AddrPortFrom(target.address, port)
-	if service := s.services[serviceKey(call.Service)]; !call.Direct && len(service.Addresses) > 0 {
+	service := s.services[call.serviceKey()]
+	upstream := target.workload
+	if !call.Direct && len(service.Addresses) > 0 {
+		upstream = s.endpoint(call, target)
+	}
+	if !call.Direct && len(service.Addresses) > 0 {
 		if len(service.WeightedWaypoints) > 0 {
 			return Verdict{}, errors.New("the Service has several waypoints by weight")
 		}
@@ -165,7 +187,7 @@ func (s *State) decideAmbient(call Call, target *server) (Verdict, error) {
 		return notAnEndpoint, nil
 	}
 	h.transport = plaintext
-	if target.workload.TunnelProtocol == workloadapi.TunnelProtocol_HBONE {
+	if upstream.TunnelProtocol == workloadapi.TunnelProtocol_HBONE {
 		h.transport = tunnel
 	}
 	if h.transport == plaintext {
@@ -222,7 +244,7 @@ func (v *view) clusterFor(call Call, pod netip.AddrPort) (string, error) {
 		}
 		return v.unknown, nil
 	}
-	name := outboundCluster(call.Port, hostname(call.Service))
+	name := outboundCluster(call.Port, call.hostname())
 	if v.clusters[name] == nil && call.Caller.Mode == Sidecar {
 		return v.unknown, nil
 	}

@@ -148,8 +148,10 @@ func (w *witness) lookAsZtunnel(ctx context.Context, m mark) error {
 			service = len(s.Ports) == 1 && s.Ports[0].ServicePort == m.port
 		}
 	}
+	entry := ambient.services[witnessNamespace+"/witness.example"]
 	policy := ambient.policies[witnessNamespace+"/witness"]
 	return unseen(map[string]bool{
+		"the ServiceEntry":        entry != nil && len(entry.Ports) == 1 && entry.Ports[0].ServicePort == m.port,
 		"the Pod":                 pod,
 		"the Service":             service,
 		"the EndpointSlice":       slice,
@@ -179,7 +181,7 @@ func (w *witness) lookAsSidecar(ctx context.Context, m mark) error {
 	if err != nil {
 		return err
 	}
-	var policy, authentication, peers, rule, slice bool
+	var policy, authentication, peers, rule, slice, entry bool
 	for _, l := range listeners {
 		policy = policy || shows([]proto.Message{l}, m.text+"-policy")
 		authentication = authentication || shows([]proto.Message{l}, m.text+"-issuer")
@@ -189,6 +191,7 @@ func (w *witness) lookAsSidecar(ctx context.Context, m mark) error {
 	}
 	for _, c := range clusters {
 		rule = rule || c.Name == name && shows([]proto.Message{c}, m.text)
+		entry = entry || c.Name == outboundCluster(m.port, "witness.example")
 	}
 	for _, e := range endpoints {
 		slice = slice || shows([]proto.Message{e}, m.address)
@@ -199,6 +202,7 @@ func (w *witness) lookAsSidecar(ctx context.Context, m mark) error {
 		"the PeerAuthentication":              peers,
 		"the Service and its DestinationRule": rule,
 		"the EndpointSlice":                   slice,
+		"the ServiceEntry":                    entry,
 	})
 }
 
