@@ -144,6 +144,25 @@ spec: {clusterIP: 10.96.0.5, selector: {app: cart}, ports: [{port: 90, targetPor
 	}
 }
 
+func TestPortsThatPoliciesName(t *testing.T) {
+	for mode, labels := range map[string]map[string]string{"sidecars": sidecars, "ambient": with(ambient, useWaypoint, "waypoint")} {
+		pods := fixture.Sidecar
+		if mode == "ambient" {
+			pods = fixture.Ambient
+		}
+		state := build(access.Overlay{}, labels, server(pods), waypoint,
+			policyIn("shop", "pods", `{rules: [{to: [{operation: {ports: ["8080", "http"], notPorts: ["443"]}}], when: [{key: destination.port, values: ["8080"], notValues: ["9090", "70000"]}]}]}`),
+			policyIn("shop", "services", `{targetRefs: [{kind: Service, group: "", name: cart}], rules: [{to: [{operation: {ports: ["81"]}}]}]}`), `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {namespace: shop, name: ports}
+spec: {selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}, portLevelMtls: {5005: {mode: PERMISSIVE}}}`)
+		if got := state.Servers[0].PolicyPorts(); !slices.Equal(got, []uint32{443, 5005, 8080, 9090}) {
+			t.Errorf("%s: the ports are %v", mode, got)
+		}
+	}
+}
+
 func TestPodsWithAddressesThatPoliciesAskFor(t *testing.T) {
 	cart := fixture.Deployment("shop", "cart", fixture.Replicas(2))
 	pods := fixture.PodsOf(cart, func(pod *corev1.Pod) {

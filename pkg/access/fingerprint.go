@@ -2,6 +2,7 @@ package access
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -59,19 +60,57 @@ func fingerprint(text *strings.Builder, lists ...[]*policy) {
 // Policies are the AuthorizationPolicies that decide calls to the server, at
 // whichever point.
 func (s *Server) Policies() []*clientsecurityv1.AuthorizationPolicy {
-	var all []*clientsecurityv1.AuthorizationPolicy
-	take := func(lists ...[]*policy) {
-		for _, policy := range slices.Concat(lists...) {
-			if !slices.Contains(all, policy.object) {
-				all = append(all, policy.object)
+	all := s.podPolicies()
+	for _, service := range s.services {
+		all = takeObjects(all, service.proxy.custom, service.proxy.deny, service.proxy.allow)
+	}
+	return all
+}
+
+// podPolicies are those that decide calls to the pods' own addresses.
+func (s *Server) podPolicies() []*clientsecurityv1.AuthorizationPolicy {
+	return takeObjects(nil, s.proxy.custom, s.proxy.deny, s.proxy.allow, s.ztunnel.deny, s.ztunnel.allow, s.direct.custom, s.direct.deny, s.direct.allow)
+}
+
+func takeObjects(all []*clientsecurityv1.AuthorizationPolicy, lists ...[]*policy) []*clientsecurityv1.AuthorizationPolicy {
+	for _, policy := range slices.Concat(lists...) {
+		if !slices.Contains(all, policy.object) {
+			all = append(all, policy.object)
+		}
+	}
+	return all
+}
+
+// PolicyPorts are the ports of the pods that policies name which decide calls to
+// their own addresses, or to them by whichever way: those at the waypoints of
+// Services name the Services' ports.
+func (s *Server) PolicyPorts() []uint32 {
+	ports := slices.Collect(maps.Keys(s.mutual.refuses.Ports))
+	ports = slices.AppendSeq(ports, maps.Keys(s.mutual.disabledPorts))
+	for _, policy := range s.podPolicies() {
+		for _, rule := range policy.Spec.GetRules() {
+			for _, text := range portTexts(rule) {
+				if port, err := parsePort(text); err == nil {
+					ports = append(ports, port)
+				}
 			}
 		}
 	}
-	take(s.proxy.custom, s.proxy.deny, s.proxy.allow, s.ztunnel.deny, s.ztunnel.allow, s.direct.custom, s.direct.deny, s.direct.allow)
-	for _, service := range s.services {
-		take(service.proxy.custom, service.proxy.deny, service.proxy.allow)
+	slices.Sort(ports)
+	return slices.Compact(ports)
+}
+
+func portTexts(rule *securityv1beta1.Rule) []string {
+	var texts []string
+	for _, to := range rule.GetTo() {
+		texts = slices.Concat(texts, to.GetOperation().GetPorts(), to.GetOperation().GetNotPorts())
 	}
-	return all
+	for _, when := range rule.GetWhen() {
+		if when.GetKey() == keyDestinationPort {
+			texts = slices.Concat(texts, when.GetValues(), when.GetNotValues())
+		}
+	}
+	return texts
 }
 
 // Authentications are the RequestAuthentications that do, as far as requests can be

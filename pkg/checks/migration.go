@@ -419,7 +419,10 @@ func DescribeCall(change v1alpha1.CallChange) string {
 		words = append(words, "forwarded for "+request.ForwardedFor)
 	}
 	to := fmt.Sprintf("to a pod's port %d", change.Port)
-	if change.Service != nil {
+	switch {
+	case change.AnyOther:
+		to = fmt.Sprintf("to any other port of a pod, such as %d", change.Port)
+	case change.Service != nil:
 		to = fmt.Sprintf("to %s port %d", change.Service.Name, change.Port)
 	}
 	return strings.Join(append(words, to), " ")

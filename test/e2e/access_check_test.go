@@ -49,6 +49,14 @@ func oneOf[T any](dice *rand.Rand, of []T) T { return of[dice.IntN(len(of))] }
 
 var allModes = []access.Mode{access.ModeSidecar, access.ModeAmbient, access.ModeGateway, access.ModeOutside}
 
+// otherPort is one that nothing in a mesh names.
+const otherPort = 65535
+
+// direct are the ports at which calls to a pod's own address are tried.
+func direct(server *access.Server) []uint32 {
+	return slices.Concat(server.Ports, server.PolicyPorts(), []uint32{otherPort})
+}
+
 // draw draws a call to a server, but for who calls.
 func (s *sighting) draw(dice *rand.Rand, server *subject) (call, bool) {
 	drawn := call{address: oneOf(dice, server.addresses), request: server.requests[0]}
@@ -60,10 +68,7 @@ func (s *sighting) draw(dice *rand.Rand, server *subject) (call, bool) {
 		drawn.service, drawn.port = service.Reference.Name, oneOf(dice, service.Ports).Port
 		return drawn, true
 	}
-	if len(server.Ports) == 0 {
-		return drawn, false
-	}
-	drawn.port = oneOf(dice, server.Ports)
+	drawn.port = oneOf(dice, direct(server.Server))
 	return drawn, true
 }
 
@@ -194,7 +199,7 @@ func (s *sighting) spanOf(asked call, workload v1alpha1.ObjectReference, modes [
 			asked.identity = access.Identity{}
 		}
 		for _, server := range s.state.Servers {
-			if server.Workload != workload || !s.possible(asked) || asked.service == "" && !slices.Contains(server.Ports, asked.port) {
+			if server.Workload != workload || !s.possible(asked) || asked.service == "" && !slices.Contains(direct(server), asked.port) {
 				continue
 			}
 			verdicts, err := s.observed(asked, server)

@@ -2,9 +2,6 @@ package classes
 
 import (
 	"fmt"
-	"maps"
-	"slices"
-	"strconv"
 	"strings"
 
 	securityv1beta1 "istio.io/api/security/v1beta1"
@@ -12,8 +9,8 @@ import (
 
 // Atoms are the conditions that AuthorizationPolicies put on calls, taken from
 // any number of policies, those of several states of the mesh included. From them
-// come finitely many witnesses, one of each class of requests, identities,
-// addresses and ports that the policies can tell apart. Two states whose policies
+// come finitely many witnesses, one of each class of requests, identities and
+// addresses that the policies can tell apart; ports are a matter of servers. Two states whose policies
 // are all here decide all calls alike if they decide the witnesses alike, but for
 // what Approximate names. The zero Atoms is ready for use, by one goroutine at a
 // time.
@@ -30,7 +27,6 @@ type Atoms struct {
 	// remotes are about the client that a trusted proxy names, sources about the
 	// address that a connection comes from.
 	remotes, sources []blocks
-	ports            map[uint32]bool
 
 	templates map[string]*pathTemplate
 	// tokenHeaders are those in which tokens come, or what proxies take from them
@@ -85,8 +81,6 @@ func (a *Atoms) addOperation(operation *securityv1beta1.Operation) {
 	a.addPaths(operation.GetNotPaths())
 	a.hosts.add(lower(operation.GetHosts()), parsePattern)
 	a.hosts.add(lower(operation.GetNotHosts()), parsePattern)
-	a.addPorts(operation.GetPorts())
-	a.addPorts(operation.GetNotPorts())
 }
 
 // addWhen takes in the values or notValues of a condition, by the keys of istio
@@ -119,8 +113,6 @@ func (a *Atoms) addWhen(key string, values []string, namespace string) {
 		a.tokens.addClaim(bracketed(key), values)
 	case strings.HasPrefix(key, "request.headers["):
 		a.addHeader(strings.ToLower(bracketed(key)), values)
-	case key == "destination.port":
-		a.addPorts(values)
 	case key == "destination.ip":
 		a.reason("destination.ip: pods have new addresses once they are restarted")
 	case key == "connection.sni":
@@ -177,19 +169,6 @@ func (a *Atoms) addHeader(name string, values []string) {
 	a.headers[name] = list
 }
 
-func (a *Atoms) addPorts(values []string) {
-	for _, value := range values {
-		port, err := strconv.ParseUint(value, 10, 16)
-		if err != nil {
-			continue
-		}
-		if a.ports == nil {
-			a.ports = map[uint32]bool{}
-		}
-		a.ports[uint32(port)] = true
-	}
-}
-
 // AddAuthentication takes in which tokens a RequestAuthentication accepts.
 func (a *Atoms) AddAuthentication(spec *securityv1beta1.RequestAuthentication) {
 	a.found = nil
@@ -238,9 +217,6 @@ func (a *Atoms) AddHost(host string) {
 	a.found = nil
 	a.knownHosts = append(a.knownHosts, strings.ToLower(host))
 }
-
-// Ports are those that policies name.
-func (a *Atoms) Ports() []uint32 { return slices.Sorted(maps.Keys(a.ports)) }
 
 func (a *Atoms) reason(reason string) {
 	if a.reasons == nil {

@@ -371,15 +371,6 @@ func TestServerNames(t *testing.T) {
 	}
 }
 
-func TestPorts(t *testing.T) {
-	var atoms Atoms
-	atoms.AddPolicy(policyTo(&securityv1beta1.Operation{Ports: []string{"8080", "http"}, NotPorts: []string{"443"}},
-		&securityv1beta1.Condition{Key: "destination.port", Values: []string{"8080"}, NotValues: []string{"9090", "70000"}}), "shop")
-	if ports := atoms.Ports(); !slices.Equal(ports, []uint32{443, 8080, 9090}) {
-		t.Errorf("ports %v", ports)
-	}
-}
-
 func TestApproximate(t *testing.T) {
 	for _, test := range []struct {
 		key    string

@@ -89,6 +89,8 @@ type target struct {
 	// service is nil for the pod's own address.
 	service *v1alpha1.ObjectReference
 	port    uint32
+	// other is true for the port that stands for those that nobody names.
+	other bool
 }
 
 // callerClass is callers that the policies of a server cannot tell apart.
@@ -220,10 +222,7 @@ func (c *Comparison) describe(one *subject) {
 			one.addTargets(server, &atoms)
 		}
 	}
-	// Containers need not declare the ports that they listen on.
-	for _, port := range atoms.Ports() {
-		one.addTarget(target{nil, port})
-	}
+	one.addTarget(target{port: one.otherPort(), other: true})
 	var total int
 	var complete bool
 	one.requests, total, complete = atoms.Requests(c.options.Limit)
@@ -246,13 +245,28 @@ func (s *subject) addTargets(server *access.Server, atoms *classes.Atoms) {
 		atoms.AddHost(service.Name())
 		for _, port := range service.Ports {
 			if port.Protocol != access.ProtocolUDP {
-				s.addTarget(target{&service.Reference, port.Port})
+				s.addTarget(target{service: &service.Reference, port: port.Port})
 			}
 		}
 	}
-	for _, port := range server.Ports {
-		s.addTarget(target{nil, port})
+	// Containers need not declare the ports that they listen on.
+	for _, port := range slices.Concat(server.Ports, server.PolicyPorts()) {
+		s.addTarget(target{port: port})
 	}
+}
+
+// lastPort is what stands for all ports that nothing names, unless it is named
+// itself.
+const lastPort = 65535
+
+// otherPort is a port of the pods that nobody names: proxies accept calls there,
+// too, and policies tell it from others.
+func (s *subject) otherPort() uint32 {
+	port := uint32(lastPort)
+	for slices.ContainsFunc(s.targets, func(of target) bool { return of.service == nil && of.port == port }) {
+		port--
+	}
+	return port
 }
 
 func (s *subject) addTarget(one target) {

@@ -118,6 +118,7 @@ func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
 		change.Effect = v1alpha1.CallNewlyProven
 	case newlyAllowed:
 	}
+	change.AnyOther = one.targets[difference.target].other
 	change.Direct = !slices.ContainsFunc(one.table(of.first).state.Way(call), func(hop access.Hop) bool { return hop.Waypoint != nil })
 	if len(of.members) > mostMembers {
 		change.Caller.Names = of.members

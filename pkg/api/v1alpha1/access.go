@@ -40,6 +40,9 @@ type CallChange struct {
 	Service *ObjectReference `json:"service,omitempty"`
 	// Port is the Service's, or the pod's where no Service was dialled.
 	Port uint32 `json:"port"`
+	// AnyOther is true where Port stands for all ports of the pod that no container,
+	// Service or policy names.
+	AnyOther bool `json:"anyOther,omitempty"`
 	// Direct is true where the call, after the step, goes through no waypoint.
 	Direct bool `json:"direct"`
 	// Repairs is true where the call is decided differently today because what runs
