@@ -16,7 +16,7 @@ import (
 )
 
 func entryReference(entry *clientnetworkingv1.ServiceEntry) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: mesh.KindServiceEntry, Namespace: entry.Namespace, Name: entry.Name}
+	return mesh.ServiceEntryReference(entry.Namespace, entry.Name)
 }
 
 // entryOf is a ServiceEntry as a Service in front of the pods that it selects.

@@ -113,7 +113,7 @@ func (s *Snapshot) candidates(namespace Namespace) []*candidate {
 	}
 	for _, entry := range s.serviceEntries {
 		if entry.Namespace == namespace.Name {
-			add(&candidate{reference: serviceEntryReference(entry.Namespace, entry.Name), labels: entry.Labels, entry: &entry.Spec},
+			add(&candidate{reference: ServiceEntryReference(entry.Namespace, entry.Name), labels: entry.Labels, entry: &entry.Spec},
 				entry.Spec.GetWorkloadSelector().GetLabels())
 		}
 	}

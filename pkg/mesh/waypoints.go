@@ -83,7 +83,7 @@ func (s *Snapshot) WaypointUsers(namespace Namespace) []WaypointUser {
 	}
 	for _, entry := range s.serviceEntries {
 		if entry.Namespace == namespace.Name {
-			users = append(users, usersOf(serviceEntryReference(entry.Namespace, entry.Name), path, TrafficService, namespace.Name, entry.Labels)...)
+			users = append(users, usersOf(ServiceEntryReference(entry.Namespace, entry.Name), path, TrafficService, namespace.Name, entry.Labels)...)
 		}
 	}
 	for _, entry := range s.workloadEntries {
@@ -106,7 +106,8 @@ func ServiceReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindService, Namespace: namespace, Name: name}
 }
 
-func serviceEntryReference(namespace, name string) v1alpha1.ObjectReference {
+// ServiceEntryReference names a ServiceEntry as an object.
+func ServiceEntryReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindServiceEntry, Namespace: namespace, Name: name}
 }
 
@@ -155,7 +156,7 @@ func (s *Snapshot) waypointUsed(namespace, name string, enough func(v1alpha1.Obj
 		}
 	}
 	for _, entry := range s.serviceEntries {
-		if names(serviceEntryReference(entry.Namespace, entry.Name), TrafficService, entry.Namespace, entry.Labels) {
+		if names(ServiceEntryReference(entry.Namespace, entry.Name), TrafficService, entry.Namespace, entry.Labels) {
 			return true
 		}
 	}
@@ -332,11 +333,19 @@ func AdmitsFrom(gateway gatewayv1.Gateway, namespace Namespace) bool {
 // ambient/waypoints.go, fetchWaypointForService). Whether the waypoint is ready is
 // not looked at.
 func (s *Snapshot) WaypointOf(labels map[string]string, namespace Namespace) (gatewayv1.Gateway, bool) {
-	// What istiod runs for waypoints and east-west gateways goes through none.
-	if managed := labels[label.GatewayManaged.Name]; managed == waypointManager || managed == "istio.io-eastwest-controller" {
+	if NeverThroughWaypoint(labels) {
 		return gatewayv1.Gateway{}, false
 	}
 	return s.waypointFor(labels, namespace, TrafficService)
+}
+
+// NeverThroughWaypoint says whether a Service of these labels is one of those that
+// istiod runs for waypoints and east-west gateways, which no label of the namespace
+// sends through a waypoint (istio ambient/waypoints.go, fetchWaypointForService);
+// those of other gateways it does.
+func NeverThroughWaypoint(labels map[string]string) bool {
+	managed := labels[label.GatewayManaged.Name]
+	return managed == waypointManager || managed == "istio.io-eastwest-controller"
 }
 
 // WorkloadWaypointOf returns the waypoint that traffic to a pod's own address

@@ -45,6 +45,7 @@ func (t *translator) routing() {
 			t.outbound(reference, mesh.EffectiveField(&rule.Spec))
 		}
 	}
+	t.subsetsOfGateways()
 	for _, route := range t.snapshot.Routes() {
 		if t.translation.Carried[route.Reference] && !t.heeded(route.Reference.Namespace) {
 			t.consumerRule(route.Reference, "metadata.namespace")

@@ -36,15 +36,16 @@ func (t *translator) waypoints() error {
 		}
 	}
 	for _, service := range t.snapshot.Services(t.namespace.Name) {
+		need := needOf(needs, mesh.ServiceReference(service.Namespace, service.Name), service.Labels)
 		if isHeadless(&service) {
-			t.placeHeadless(t.needOf(needs, service), &service)
+			t.placeHeadless(need, &service)
 		} else {
-			t.place(t.needOf(needs, service), &service)
+			t.place(need, &service)
 		}
 	}
-	for _, need := range needs {
-		if need.Service.Kind != mesh.KindService {
-			t.place(need, nil)
+	for _, entry := range t.snapshot.ServiceEntries() {
+		if entry.Namespace == t.namespace.Name {
+			t.place(needOf(needs, mesh.ServiceEntryReference(entry.Namespace, entry.Name), entry.Labels), nil)
 		}
 	}
 	if t.translation.Waypoint != nil && len(t.translation.Waypoint.Objects) == 0 {
@@ -64,15 +65,14 @@ func (t *translator) waypoints() error {
 	return nil
 }
 
-// needOf is why a Service needs a waypoint, or that it is without a reason.
-func (t *translator) needOf(needs []mesh.ServiceNeed, service corev1.Service) mesh.ServiceNeed {
-	reference := mesh.ServiceReference(service.Namespace, service.Name)
+// needOf is why a service needs a waypoint, or that it is without a reason.
+func needOf(needs []mesh.ServiceNeed, service v1alpha1.ObjectReference, labels map[string]string) mesh.ServiceNeed {
 	for _, need := range needs {
-		if need.Service == reference {
+		if need.Service == service {
 			return need
 		}
 	}
-	return mesh.ServiceNeed{Service: reference, Labels: service.Labels}
+	return mesh.ServiceNeed{Service: service, Labels: labels}
 }
 
 // place decides for one service.
@@ -106,7 +106,7 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 			t.skipped = append(t.skipped, front)
 			t.loseNeed(need, "it is skipped")
 		}
-		t.optOut(need, byNamespace)
+		t.optOut(need, service, byNamespace)
 	case !added && need.Labels[label.IoIstioUseWaypoint.Name] == mesh.DataplaneNone:
 		if needed {
 			t.skipped = append(t.skipped, front)
@@ -117,11 +117,11 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 			t.skipped = append(t.skipped, front)
 			t.loseNeed(need, "no waypoint can stand in front of it: "+whyUnusable(service))
 		}
-		t.optOut(need, byNamespace)
+		t.optOut(need, service, byNamespace)
 	case needed || added || byNamespace && service != nil:
 		t.use(need, front, byNamespace)
 	default:
-		t.optOut(need, byNamespace)
+		t.optOut(need, service, byNamespace)
 	}
 }
 
@@ -317,9 +317,11 @@ func (t *translator) oursAt(reference v1alpha1.ObjectReference) bool {
 	return found && labels[v1alpha1.OriginLabel] != nil
 }
 
-// optOut keeps a service away from the namespace's waypoint.
-func (t *translator) optOut(need mesh.ServiceNeed, byNamespace bool) {
-	if byNamespace && need.Labels[label.IoIstioUseWaypoint.Name] == "" && need.Labels[label.GatewayManaged.Name] == "" {
+// optOut keeps a service away from the namespace's waypoint, where istiod does not by
+// itself: an external name is no service to it.
+func (t *translator) optOut(need mesh.ServiceNeed, service *corev1.Service, byNamespace bool) {
+	alias := service != nil && service.Spec.Type == corev1.ServiceTypeExternalName
+	if byNamespace && !alias && need.Labels[label.IoIstioUseWaypoint.Name] == "" && !mesh.NeverThroughWaypoint(need.Labels) {
 		t.translation.Services = append(t.translation.Services, ServiceWaypoint{
 			Need: need, Labels: map[string]string{label.IoIstioUseWaypoint.Name: mesh.DataplaneNone},
 		})
