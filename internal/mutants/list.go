@@ -104,7 +104,7 @@ var mutants = []mutant{
 	},
 	{
 		what: "a pod sees the Service's port", file: "pkg/access/state.go",
-		old: `			return s.target(of)`,
+		old: `			return s.targetOf(service, of)`,
 		new: `			return port`,
 	},
 	{
@@ -153,8 +153,8 @@ var mutants = []mutant{
 	},
 	{
 		what: "bad tokens pass", file: "pkg/access/tokens.go",
-		old: `	return accepted, accepted`,
-		new: `	return true, accepted`,
+		old: `		return false, nil`,
+		new: `		return true, nil`,
 	},
 	{
 		what: "a waypoint that was never ready takes traffic", file: "pkg/access/services.go",

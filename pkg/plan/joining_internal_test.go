@@ -34,7 +34,7 @@ func headlessShop(namespace map[string]string, cart *appsv1.Deployment, edits ..
 	return fixture.Objects(fixture.Installation(), fixture.Namespace("shop", namespace), cart, fixture.PodsOf(cart, edits...), fixture.YAML(headlessYAML))
 }
 
-func enrolled(t *testing.T, objects []unstructured.Unstructured) v1alpha1.MigrationPlan {
+func enrolledWith(t *testing.T, objects []unstructured.Unstructured) v1alpha1.MigrationPlan {
 	t.Helper()
 	snapshot := fixture.Snapshot(objects)
 	planned, err := Enroll(snapshot, fixture.Find(snapshot, "shop"), Options{Translation: translate.Options{MixedCallers: translate.MixedCallersDeny}})
@@ -68,7 +68,7 @@ func madeAnew(t *testing.T, objects []unstructured.Unstructured, edits ...func(*
 
 func TestRollbackTakesPodsOffTheirWaypoint(t *testing.T) {
 	before := headlessShop(map[string]string{"istio-injection": "enabled"}, fixture.Deployment("shop", "cart"), fixture.Sidecar)
-	planned := enrolled(t, before)
+	planned := enrolledWith(t, before)
 	after := madeAnew(t, carriedOut(t, before, planned.Steps), fixture.Ambient)
 	snapshot := fixture.Snapshot(after)
 	pods := snapshot.Pods("shop")
@@ -92,7 +92,7 @@ func TestRollbackTakesPodsOffTheirWaypoint(t *testing.T) {
 
 func TestRollbackKeepsAWaypointThatOtherPodsName(t *testing.T) {
 	before := headlessShop(map[string]string{"istio-injection": "enabled"}, fixture.Deployment("shop", "cart"), fixture.Sidecar)
-	planned := enrolled(t, before)
+	planned := enrolledWith(t, before)
 	after := madeAnew(t, carriedOut(t, before, planned.Steps), fixture.Ambient)
 	snapshot := fixture.Snapshot(after)
 	name := snapshot.Pods("shop")[0].Labels[useWaypointLabel]
@@ -116,7 +116,7 @@ func TestRollbackKeepsAWaypointThatOtherPodsName(t *testing.T) {
 func TestAmbientPodsComeToNameTheirWaypoint(t *testing.T) {
 	moved := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
 	before := headlessShop(map[string]string{"istio.io/dataplane-mode": "ambient"}, moved, fixture.Ambient)
-	planned := enrolled(t, before)
+	planned := enrolledWith(t, before)
 	var phases []v1alpha1.Phase
 	for _, step := range planned.Steps {
 		phases = append(phases, step.Phase)
@@ -128,7 +128,7 @@ func TestAmbientPodsComeToNameTheirWaypoint(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	after := madeAnew(t, carriedOut(t, before, planned.Steps), fixture.Ambient)
-	for _, step := range enrolled(t, after).Steps {
+	for _, step := range enrolledWith(t, after).Steps {
 		if len(step.Changes) > 0 {
 			t.Errorf("step %s is left to be done", step.ID)
 		}

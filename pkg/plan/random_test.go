@@ -19,6 +19,7 @@ import (
 	securityv1 "istio.io/client-go/pkg/apis/security/v1"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	discoveryv1 "k8s.io/api/discovery/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -73,7 +74,41 @@ func realized(t *testing.T, drawn randommesh.Mesh) []unstructured.Unstructured {
 		}
 		parts = append(parts, object)
 	}
-	return fixture.Objects(parts...)
+	return withEndpoints(t, drawn, fixture.Objects(parts...))
+}
+
+// withEndpoints adds the EndpointSlices that somebody writes of the pods that there
+// are, in place of former ones.
+func withEndpoints(t *testing.T, drawn randommesh.Mesh, objects []unstructured.Unstructured) []unstructured.Unstructured {
+	t.Helper()
+	for _, endpoints := range drawn.Endpoints {
+		name := endpoints.Service + "-1"
+		objects = slices.DeleteFunc(objects, func(object unstructured.Unstructured) bool {
+			return object.GetKind() == mesh.KindEndpointSlice && object.GetName() == name && object.GetNamespace() == drawn.Namespace
+		})
+		var written []any
+		for i := range objects {
+			pod := &objects[i]
+			if pod.GetKind() != mesh.KindPod || pod.GetNamespace() != drawn.Namespace || pod.GetLabels()["app"] != endpoints.App {
+				continue
+			}
+			address := fmt.Sprintf("10.1.%d.%d", i/250, i%250)
+			set(t, pod, address, "status", "podIP")
+			endpoint := map[string]any{"addresses": []any{address}}
+			if endpoints.Bound {
+				endpoint["targetRef"] = map[string]any{"kind": mesh.KindPod, "namespace": drawn.Namespace, "name": pod.GetName()}
+			}
+			written = append(written, endpoint)
+		}
+		slice := unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": "discovery.k8s.io/v1", "kind": mesh.KindEndpointSlice, "addressType": "IPv4", "endpoints": written,
+			"metadata": map[string]any{"namespace": drawn.Namespace, "name": name, "labels": map[string]any{discoveryv1.LabelServiceName: endpoints.Service}},
+			"ports":    []any{map[string]any{"name": endpoints.PortName, "port": endpoints.Port, "protocol": "TCP"}},
+		}}
+		slice.SetUID(fixture.UID(mesh.KindEndpointSlice, drawn.Namespace, name))
+		objects = append(objects, slice)
+	}
+	return objects
 }
 
 func set(t *testing.T, object *unstructured.Unstructured, value any, path ...string) {
@@ -213,7 +248,7 @@ func fails(planned v1alpha1.MigrationPlan, id string) bool {
 // created or changed.
 func wantNothingLeft(t *testing.T, drawn randommesh.Mesh, objects []unstructured.Unstructured, planned v1alpha1.MigrationPlan, options plan.Options) {
 	t.Helper()
-	snapshot := fixture.Snapshot(carriedOut(t, objects, planned))
+	snapshot := fixture.Snapshot(withEndpoints(t, drawn, carriedOut(t, objects, planned)))
 	again, err := plan.Enroll(snapshot, fixture.Find(snapshot, drawn.Namespace), options)
 	if err != nil {
 		t.Fatalf("once it is carried out: %v", err)
@@ -281,7 +316,7 @@ type excuses struct {
 // any says whether one of them holds for a change.
 func (e excuses) any(change v1alpha1.CallChange) bool {
 	return e.unsolved(change) || e.lost(change) || e.awaited(change) || e.readOtherwise(change) || e.namedOtherwise(change) || e.askedTwice(change) || e.outside(change) ||
-		e.plaintext(change) || e.unspoken(change) || e.tokenSeen(change)
+		e.plaintext(change) || e.unspoken(change) || e.tokenSeen(change) || e.checkedAlready(change) || e.unproven(change)
 }
 
 // tokenSeen: a waypoint reads tokens at ports of headless Services that are declared
@@ -294,6 +329,27 @@ func (e excuses) tokenSeen(change v1alpha1.CallChange) bool {
 					return port.Port == change.Port && port.Protocol == access.ProtocolTCP
 				})
 		})
+}
+
+// unproven: ztunnel proves nothing to an endpoint that is an address only, and a
+// waypoint in front of it does: what is refused for want of an identity is let in.
+// calls-newly-allowed blocks for that.
+func (e excuses) unproven(change v1alpha1.CallChange) bool {
+	return change.Effect == v1alpha1.CallNewlyAllowed && change.Caller.Mode == string(access.ModeAmbient) && change.Service != nil &&
+		slices.ContainsFunc(e.state.Services, func(service *access.Service) bool {
+			return service.Reference == *change.Service && service.Selector == nil
+		})
+}
+
+// checkedAlready: a RequestAuthentication that its owner has attached to a waypoint,
+// or to a Service, that had none checks the token from now on, and may take it from
+// the sidecar behind it.
+func (e excuses) checkedAlready(change v1alpha1.CallChange) bool {
+	return change.Request.Token != "" && change.Service != nil && slices.ContainsFunc(e.snapshot.Extensions(), func(extension mesh.Extension) bool {
+		return extension.Reference.Kind == mesh.KindRequestAuthentication && slices.ContainsFunc(extension.Targets, func(target mesh.Target) bool {
+			return target.Is(*change.Service) && target.Name == change.Service.Name || target.Kind == mesh.KindGateway
+		})
+	})
 }
 
 // namedOtherwise: a policy asks for the name that a TLS client asks for, which
@@ -405,6 +461,10 @@ func (e excuses) readOtherwise(change v1alpha1.CallChange) bool {
 		port := server.PodPort(server.Services()[called], change.Port)
 		protocols := map[access.Protocol]bool{}
 		for _, service := range server.Services() {
+			if service.Selector == nil {
+				// A sidecar may not heed what a Service without selector declares.
+				protocols[access.ProtocolUndeclared] = true
+			}
 			for _, other := range service.Ports {
 				if server.PodPort(service, other.Port) == port {
 					protocols[other.Protocol] = true

@@ -61,7 +61,7 @@ func (t *translator) placeHeadless(need mesh.ServiceNeed, service *corev1.Servic
 	default:
 		t.giveUp(need, front, "it is headless: calls to the addresses of pods follow no routes")
 	}
-	t.optOut(need, t.options.Scope == ScopeNamespace && t.anyNeed())
+	t.optOut(need, service, t.options.Scope == ScopeNamespace && t.anyNeed())
 }
 
 // ownNamed is a waypoint that a run has made for the namespace and that pods name:
