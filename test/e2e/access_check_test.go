@@ -63,7 +63,7 @@ func (s *sighting) draw(dice *rand.Rand, server *subject) (call, bool) {
 	if dice.IntN(8) > 0 {
 		drawn.request = oneOf(dice, server.requests)
 	}
-	if services := server.Services(); len(services) > 0 && dice.IntN(4) > 0 {
+	if services := own(server.Server); len(services) > 0 && dice.IntN(4) > 0 {
 		service := oneOf(dice, services)
 		drawn.service, drawn.port = service.Reference.Name, oneOf(dice, service.Ports).Port
 		return drawn, true

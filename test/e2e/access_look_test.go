@@ -263,6 +263,13 @@ func hostNames(host string, service *access.Service) bool {
 	return name == service.Name() || strings.HasPrefix(name, service.Reference.Name+"."+service.Reference.Namespace)
 }
 
+// own are the Services of a server's own namespace: an EndpointSlice that another mesh
+// has yet to write anew may have the address of a pod that is gone, and that this one
+// was given.
+func own(server *access.Server) []*access.Service {
+	return slices.DeleteFunc(server.Services(), func(service *access.Service) bool { return service.Reference.Namespace != server.Workload.Namespace })
+}
+
 // modelled decides a call by the access model.
 func (s *sighting) modelled(asked call, server *access.Server) (access.Decision, bool) {
 	return modelled(s.state, asked, server)
@@ -274,11 +281,12 @@ func modelled(state *access.State, asked call, server *access.Server) (access.De
 		Server: server, Port: asked.port, Request: asked.request,
 	}
 	if asked.service != "" {
-		at := slices.IndexFunc(server.Services(), func(service *access.Service) bool { return service.Reference.Name == asked.service })
+		services := own(server)
+		at := slices.IndexFunc(services, func(service *access.Service) bool { return service.Reference.Name == asked.service })
 		if at < 0 {
 			return access.Decision{}, false
 		}
-		question.Service = server.Services()[at]
+		question.Service = services[at]
 		if server.PodPort(question.Service, asked.port) == 0 {
 			return access.Decision{}, false
 		}
@@ -298,7 +306,7 @@ func (s *sighting) observed(asked call, server *access.Server) ([]oracle.Verdict
 	}
 	name := asked.service
 	for _, service := range s.state.Services {
-		if service.Reference.Name == asked.service && service.Reference.Kind == mesh.KindServiceEntry {
+		if service.Reference.Namespace == server.Workload.Namespace && service.Reference.Name == asked.service && service.Reference.Kind == mesh.KindServiceEntry {
 			question.Host, name = service.Host, service.Host
 		}
 	}
