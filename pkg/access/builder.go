@@ -60,9 +60,9 @@ func (b *Builder) Of(snapshot *mesh.Snapshot, namespaces []string, overlay Overl
 		building.domains = append(trustDomains{configurations[0].TrustDomain}, configurations[0].TrustDomainAliases...)
 		building.providers = providersOf(configurations)
 	}
-	b.understand(building)
+	b.understand(building, namespaces)
 	building.state.TrustDomain = building.domains[0]
-	building.keys = selectorKeys(snapshot, building.policies)
+	building.keys = selectorKeys(snapshot, building.policies, namespaces)
 	for _, namespace := range namespaces {
 		building.addNamespace(namespace)
 	}
@@ -107,8 +107,10 @@ func providersOf(configurations []mesh.Configuration) providers {
 	return known
 }
 
-// understand compiles the policies that were not met before.
-func (b *Builder) understand(building *building) {
+// understand compiles the policies that were not met before, of those that may reach
+// servers of some namespaces: those that select pods are for pods of their own
+// namespace, or the whole mesh's.
+func (b *Builder) understand(building *building, namespaces []string) {
 	if b.policies == nil || !slices.Equal(b.domains, building.domains) {
 		b.policies, b.domains = map[*clientsecurityv1.AuthorizationPolicy]*policy{}, building.domains
 	}
@@ -116,6 +118,10 @@ func (b *Builder) understand(building *building) {
 		b.authentications = map[uintptr]*authentication{}
 	}
 	for _, object := range building.snapshot.AuthorizationPolicies() {
+		targeted := len(object.Spec.GetTargetRefs()) > 0 || object.Spec.GetTargetRef() != nil
+		if !targeted && !slices.Contains(namespaces, object.Namespace) && !slices.Contains(building.roots, object.Namespace) {
+			continue
+		}
 		compiled, met := b.policies[object]
 		if !met {
 			compiled = compile(object, building.domains)
@@ -217,7 +223,7 @@ var volatileLabels = map[string]bool{
 
 // selectorKeys returns those of the volatile labels that a selector looks at, as
 // the selector of a Service for one pod of a StatefulSet does.
-func selectorKeys(snapshot *mesh.Snapshot, policies []*policy) map[string]bool {
+func selectorKeys(snapshot *mesh.Snapshot, policies []*policy, namespaces []string) map[string]bool {
 	keys := map[string]bool{}
 	add := func(selector map[string]string) {
 		for key := range selector {
@@ -235,8 +241,10 @@ func selectorKeys(snapshot *mesh.Snapshot, policies []*policy) map[string]bool {
 	for _, policy := range snapshot.PeerAuthentications() {
 		add(policy.Spec.GetSelector().GetMatchLabels())
 	}
-	for _, service := range snapshot.AllServices() {
-		add(service.Spec.Selector)
+	for _, namespace := range namespaces {
+		for _, service := range snapshot.Services(namespace) {
+			add(service.Spec.Selector)
+		}
 	}
 	return keys
 }

@@ -20,16 +20,21 @@ import (
 // the name, which comes after a hyphen.
 func (b *building) addServices(namespaces []string) {
 	links := b.written()
-	objects := b.snapshot.AllServices()
-	for i := range objects {
-		object := &objects[i]
-		written := links[mesh.ServiceReference(object.Namespace, object.Name)]
-		if !slices.Contains(namespaces, object.Namespace) && len(written) == 0 || object.Spec.Type == corev1.ServiceTypeExternalName {
-			continue
+	within := slices.Clone(namespaces)
+	for reference := range links {
+		within = append(within, reference.Namespace)
+	}
+	slices.Sort(within)
+	for _, namespace := range slices.Compact(within) {
+		objects := b.snapshot.Services(namespace)
+		for i := range objects {
+			if objects[i].Spec.Type == corev1.ServiceTypeExternalName {
+				continue
+			}
+			service := serviceOf(&objects[i])
+			service.written = links[service.Reference]
+			b.addService(service)
 		}
-		service := serviceOf(object)
-		service.written = written
-		b.addService(service)
 	}
 	for _, entry := range b.snapshot.ServiceEntries() {
 		if slices.Contains(namespaces, entry.Namespace) {

@@ -82,6 +82,8 @@ type candidate struct {
 	// pods are the labels of the service's pods, and of the templates of pods.
 	pods    []map[string]string
 	reasons []Reason
+	// roots are the namespaces whose policies apply mesh-wide.
+	roots []string
 }
 
 func (s *Snapshot) candidates(namespace Namespace) []*candidate {
@@ -93,7 +95,9 @@ func (s *Snapshot) candidates(namespace Namespace) []*candidate {
 		}
 	}
 	var candidates []*candidate
+	roots := s.RootNamespaces()
 	add := func(c *candidate, selector map[string]string) {
+		c.roots = roots
 		if len(selector) > 0 {
 			for _, set := range sets {
 				if subset(selector, set) {
@@ -143,11 +147,13 @@ func (c *candidate) add(kind ReasonKind, object v1alpha1.ObjectReference, field 
 
 // reached says whether an object of a namespace with a selector reaches pods of
 // the service.
-func (c *candidate) reached(s *Snapshot, namespace string, selector map[string]string) bool {
-	if namespace != c.reference.Namespace && !slices.Contains(s.RootNamespaces(), namespace) {
-		return false
-	}
-	return slices.ContainsFunc(c.pods, func(set map[string]string) bool { return subset(selector, set) })
+func (c *candidate) reached(namespace string, selector map[string]string) bool {
+	return c.inReach(namespace) && slices.ContainsFunc(c.pods, func(set map[string]string) bool { return subset(selector, set) })
+}
+
+// inReach says whether objects of a namespace concern the service at all.
+func (c *candidate) inReach(namespace string) bool {
+	return namespace == c.reference.Namespace || slices.Contains(c.roots, namespace)
 }
 
 // targeted returns the place of the target that is the service.
@@ -227,6 +233,9 @@ func TargetsIn(policy Object) []Target {
 
 func (c *candidate) addPolicies(s *Snapshot) {
 	for _, policy := range s.authorizationPolicies {
+		if !c.inReach(policy.Namespace) {
+			continue
+		}
 		object := v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name}
 		if targets := TargetsOf(&policy.Spec); len(targets) > 0 {
 			if i, is := c.targeted(policy.Namespace, targets); is {
@@ -234,7 +243,7 @@ func (c *candidate) addPolicies(s *Snapshot) {
 			}
 			continue
 		}
-		if !c.reached(s, policy.Namespace, policy.Spec.GetSelector().GetMatchLabels()) {
+		if !c.reached(policy.Namespace, policy.Spec.GetSelector().GetMatchLabels()) {
 			continue
 		}
 		if action := policy.Spec.GetAction(); action != securityv1beta1.AuthorizationPolicy_ALLOW && action != securityv1beta1.AuthorizationPolicy_DENY {
@@ -268,7 +277,7 @@ func (c *candidate) addExtensions(s *Snapshot) {
 		if kind == NeedTelemetry && extension.Reference.Namespace != c.reference.Namespace {
 			continue
 		}
-		if field := extension.EffectiveField(); field != "" && c.reached(s, extension.Reference.Namespace, extension.Selector) {
+		if field := extension.EffectiveField(); field != "" && c.reached(extension.Reference.Namespace, extension.Selector) {
 			c.add(kind, extension.Reference, field)
 		}
 	}

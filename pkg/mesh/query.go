@@ -166,7 +166,14 @@ func (s *Snapshot) AllServices() []corev1.Service { return slices.Clone(s.servic
 
 // Services returns the Services of a namespace.
 func (s *Snapshot) Services(namespace string) []corev1.Service {
-	return slices.DeleteFunc(slices.Clone(s.services), func(o corev1.Service) bool { return o.Namespace != namespace })
+	// They are in the order of their namespaces: a mesh has many that are not asked
+	// for.
+	first, _ := slices.BinarySearchFunc(s.services, namespace, func(o corev1.Service, namespace string) int { return cmp.Compare(o.Namespace, namespace) })
+	last := first
+	for last < len(s.services) && s.services[last].Namespace == namespace {
+		last++
+	}
+	return slices.Clone(s.services[first:last])
 }
 
 // Budgets returns the PodDisruptionBudgets of the namespace at hand.
