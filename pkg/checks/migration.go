@@ -119,8 +119,11 @@ const (
 // PlanGates judge what a plan makes of a namespace's policies and routes. They come
 // after EnrollGates.
 func PlanGates() []Check {
-	return []Check{carriedOver(), waypointLosses(), callsCompared(), callsNewlyAllowed(), callsNewlyProven(), callsNewlyDenied(), mixedCallers()}
+	return slices.Concat(HandoverGates(), []Check{callsCompared(), callsNewlyAllowed(), callsNewlyProven(), callsNewlyDenied(), mixedCallers()})
 }
+
+// HandoverGates are those of them for which no calls have to be compared.
+func HandoverGates() []Check { return []Check{carriedOver(), waypointLosses()} }
 
 // planned is a check of a plan: without one it is unknown.
 func planned(check Check, run func(Subject) []Finding) Check {

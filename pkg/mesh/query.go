@@ -111,7 +111,11 @@ func (s *Snapshot) Object(reference v1alpha1.ObjectReference) (Object, bool) {
 		if workload, found := s.Workload(reference); found {
 			return workload.Object, true
 		}
-		object, found := s.whole[unversioned(reference)]
+		object, found := s.rewritten[unversioned(reference)]
+		if found {
+			return object, object != nil
+		}
+		object, found = s.whole[unversioned(reference)]
 		return object, found
 	}
 	return nil, false
@@ -306,7 +310,15 @@ func (s *Snapshot) componentPods(component string) []Pod {
 	if component == CNIPods {
 		key, value = "k8s-app", "istio-cni-node"
 	}
-	return slices.DeleteFunc(s.AllPods(), func(pod Pod) bool { return !pod.Detailed || pod.Labels[key] != value })
+	var pods []Pod
+	for _, namespace := range slices.Sorted(maps.Keys(s.pods)) {
+		for _, pod := range s.pods[namespace] {
+			if pod.Live() && pod.Detailed && pod.Labels[key] == value {
+				pods = append(pods, pod)
+			}
+		}
+	}
+	return pods
 }
 
 // EnrolmentRule returns istio-cni's rule, or the default one where its

@@ -165,6 +165,9 @@ type Snapshot struct {
 	// whole are the objects, as they were read, of kinds that plans change and
 	// that are held in another form besides.
 	whole map[v1alpha1.ObjectReference]Object
+	// rewritten are those of them that are otherwise since the mesh was read; nil ones
+	// are gone. The map itself is nil as long as there are none.
+	rewritten map[v1alpha1.ObjectReference]Object
 	// others are the objects of kinds that few checks look at.
 	others map[string][]unstructured.Unstructured
 
@@ -366,7 +369,11 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 		object.SetUID(placeholderUID(referenceOf(object)))
 	}
 	if slices.Contains(written, kind.Kind) {
-		s.whole[unversioned(referenceOf(object))] = s.asRead(object)
+		whole := s.whole
+		if s.rewritten != nil {
+			whole = s.rewritten
+		}
+		whole[unversioned(referenceOf(object))] = s.asRead(object)
 	}
 	switch kind.Kind {
 	case KindNamespace:

@@ -61,9 +61,12 @@ func (s *Snapshot) drop(reference v1alpha1.ObjectReference, kinds map[string]boo
 	first := !kinds[reference.Kind]
 	kinds[reference.Kind] = true
 	if len(kinds) == 1 && first {
-		s.suppressions, s.whole = maps.Clone(s.suppressions), maps.Clone(s.whole)
+		s.suppressions, s.rewritten = maps.Clone(s.suppressions), maps.Clone(s.rewritten)
+		if s.rewritten == nil {
+			s.rewritten = map[v1alpha1.ObjectReference]Object{}
+		}
 	}
-	delete(s.whole, unversioned(reference))
+	s.rewritten[unversioned(reference)] = nil
 	switch reference.Kind {
 	case KindNamespace:
 		s.namespaces = cloneOnce(s.namespaces, first)

@@ -15,22 +15,21 @@ import (
 )
 
 // judge puts the restarts into their order, and gathers what gates need to know of
-// the plan.
-func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, error) {
-	migration := e.summary()
+// how calls are decided.
+func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migration) error {
 	if len(planned.Steps) == 0 {
 		// What nothing changes is decided as before.
 		migration.Access = &v1alpha1.AccessReport{}
-		return migration, nil
+		return nil
 	}
 	about, err := concernedBy(e.snapshot, e.atHand(), planned.Steps)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	mended := e.mended(planned.Steps)
 	final, err := stagesOf(e.snapshot, about.all(), planned.Steps, mended == "")
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if mended != "" {
 		final = []compare.Stage{final[stageAfter(final, mended)], final[len(final)-1]}
@@ -38,7 +37,7 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 	waits := compare.New(final, comparing(e.snapshot, about.all())).Waits()
 	held := orderRestarts(planned.Steps, waits)
 	if migration.Access, err = e.report(about.all(), planned.Steps, mended); err != nil {
-		return nil, err
+		return err
 	}
 	migration.Access.Incomplete = append(migration.Access.Incomplete, about.unknown...)
 	migration.Access.MixedCallers = string(e.mixedCallers())
@@ -48,7 +47,7 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan) (*checks.Migration, er
 	if migration.Access.Compared > 0 {
 		planned.Access = migration.Access
 	}
-	return migration, nil
+	return nil
 }
 
 // report compares how the steps of a plan decide calls in some namespaces. With both

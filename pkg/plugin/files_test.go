@@ -1,6 +1,7 @@
 package plugin_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -90,6 +91,26 @@ func TestStatusOfFiles(t *testing.T) {
 	}
 	run(t.Context(), "status", "-f", blocked, "--fail-on=error").want(t, 3)
 	run(t.Context(), "status", "-f", path, "--fail-on=error").want(t, 0)
+}
+
+// Of many namespaces the table does not say what becomes of calls, unless the exit
+// status depends on it.
+func TestStatusOfManyNamespaces(t *testing.T) {
+	parts := []any{layer7}
+	for i := range 20 {
+		parts = append(parts, fixture.Namespace(fmt.Sprintf("team-%d", i), map[string]string{"istio-injection": "enabled"}))
+	}
+	path := dump(t, parts...)
+	const missing = "calls are compared for at most 20 namespaces at a time"
+	if told := run(t.Context(), "status", "-f", path).want(t, 0).errOut; !strings.Contains(told, missing) {
+		t.Errorf("of many namespaces it says\n%s", told)
+	}
+	for _, arguments := range [][]string{{"-n", "shop"}, {"--fail-on=warning"}} {
+		told := run(t.Context(), append([]string{"status", "-f", path}, arguments...)...)
+		if strings.Contains(told.errOut, missing) {
+			t.Errorf("with %q it says\n%s", arguments, told.errOut)
+		}
+	}
 }
 
 func TestPlanOfFiles(t *testing.T) {

@@ -138,6 +138,10 @@ func (o *statusOptions) collect(ctx context.Context) (v1alpha1.MeshStatus, error
 		}
 	}
 	status.Unrecognized = unrecognized(snapshot)
+	survey := o.surveys(snapshot, namespaces)
+	if survey {
+		status.Unknown = append(status.Unknown, fmt.Sprintf("calls are compared for at most %d namespaces at a time, and there are more: what would become of them, `status NAMESPACE` says", mostCompared))
+	}
 	for _, namespace := range namespaces {
 		if !o.selected.Matches(labels.Set(namespace.Labels)) {
 			continue
@@ -150,7 +154,7 @@ func (o *statusOptions) collect(ctx context.Context) (v1alpha1.MeshStatus, error
 		if o.only == "" && !inMesh && row.Record == nil {
 			continue
 		}
-		if err := o.judge(&row, snapshot, namespace, inMesh); err != nil {
+		if err := o.judge(&row, snapshot, namespace, inMesh, survey); err != nil {
 			return status, err
 		}
 		if o.only != "" {
@@ -187,14 +191,37 @@ func unrecognized(snapshot *mesh.Snapshot) map[string]int {
 	return counts
 }
 
+// mostCompared is for how many namespaces calls are compared: it takes longer than
+// all else that a row says, half a second for one of a large mesh.
+const mostCompared = 20
+
+// surveys says whether there are too many namespaces to compare calls for each.
+// Where the exit status is to tell of findings, none is left out.
+func (o *statusOptions) surveys(snapshot *mesh.Snapshot, namespaces []mesh.Namespace) bool {
+	if o.shaping.failOn != "" {
+		return false
+	}
+	judged := 0
+	for _, namespace := range namespaces {
+		if o.selected.Matches(labels.Set(namespace.Labels)) && mesh.InMesh(snapshot.Status(namespace)) && !checks.Protected(snapshot, namespace.Name) {
+			judged++
+		}
+	}
+	return judged > mostCompared
+}
+
 // judge adds how far the namespace has come and what stands in its way. Of the
 // namespaces of Kubernetes and Istio themselves, and of those outside the mesh,
 // there is nothing to say.
-func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snapshot, namespace mesh.Namespace, inMesh bool) error {
+func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snapshot, namespace mesh.Namespace, inMesh, survey bool) error {
 	if !inMesh || checks.Protected(snapshot, namespace.Name) {
 		return nil
 	}
-	planned, err := plan.Enroll(snapshot, namespace, o.handover.options())
+	planning := plan.Enroll
+	if survey {
+		planning = plan.Survey
+	}
+	planned, err := planning(snapshot, namespace, o.handover.options())
 	if err != nil {
 		return plannedError(fmt.Errorf("namespace %s: %w", namespace.Name, err))
 	}

@@ -51,8 +51,10 @@ type Comparison struct {
 	options      Options
 	servers      []*subject
 	participants []*participant
-	compared     int
-	incomplete   []string
+	// waypoints are the identities of waypoints in any stage.
+	waypoints  map[access.Identity]bool
+	compared   int
+	incomplete []string
 }
 
 // participant is who may call.
@@ -105,6 +107,7 @@ func New(stages []Stage, options Options) *Comparison {
 		options.Limit = DefaultLimit
 	}
 	c := &Comparison{stages: stages, options: options}
+	c.addWaypoints()
 	c.addParticipants()
 	c.addSubjects()
 	return c
@@ -327,14 +330,22 @@ func (c *Comparison) isSeen(identity access.Identity) bool {
 
 // isWaypoint says whether an identity is that of a waypoint: nobody else calls with
 // it, and what the waypoint passes on is decided with the call.
-func (c *Comparison) isWaypoint(identity access.Identity) bool {
-	return slices.ContainsFunc(c.stages, func(stage Stage) bool {
-		return slices.ContainsFunc(stage.State.Services, func(service *access.Service) bool {
-			return service.Waypoint != nil && service.Waypoint.Identity == identity
-		}) || slices.ContainsFunc(stage.State.Servers, func(server *access.Server) bool {
-			return server.UseWaypoint != nil && server.UseWaypoint.Identity == identity
-		})
-	})
+func (c *Comparison) isWaypoint(identity access.Identity) bool { return c.waypoints[identity] }
+
+func (c *Comparison) addWaypoints() {
+	c.waypoints = map[access.Identity]bool{}
+	for _, stage := range c.stages {
+		for _, service := range stage.State.Services {
+			if service.Waypoint != nil {
+				c.waypoints[service.Waypoint.Identity] = true
+			}
+		}
+		for _, server := range stage.State.Servers {
+			if server.UseWaypoint != nil {
+				c.waypoints[server.UseWaypoint.Identity] = true
+			}
+		}
+	}
 }
 
 // service finds a target's Service in a state.
