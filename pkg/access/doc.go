@@ -6,10 +6,9 @@
 // What is not modelled: where in a request a RequestAuthentication looks for a
 // token; TLS settings of DestinationRules; listeners of Sidecar resources;
 // ServiceEntries whose endpoints are addresses of pods, which Server.Unknown names;
-// canary waypoints, other networks and other
-// clusters; waypoints that are not Envoy; EnvoyFilters and Wasm plugins; settings
-// of istiod that change how policies are enforced, all of which are off unless
-// somebody sets them (PILOT_AUTO_ALLOW_WAYPOINT_POLICY and the like).
+// canary waypoints, other networks and other clusters; waypoints that are not
+// Envoy; EnvoyFilters and Wasm plugins; settings of istiod that change how policies
+// are enforced, all of which are off unless somebody sets them (PILOT_AUTO_ALLOW_WAYPOINT_POLICY and the like).
 //
 // Everything here is a function of data: it knows no client and no clock.
 package access
