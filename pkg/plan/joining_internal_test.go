@@ -103,8 +103,8 @@ func TestRollbackKeepsAWaypointThatOtherPodsName(t *testing.T) {
 		kept = append(kept, one.Object.Kind+": "+one.Reason)
 	}
 	want := []string{
-		"AuthorizationPolicy: it is for Gateway shop/" + name + ", which is kept",
 		"Gateway: it is used by Pod shop/other, which the rollback does not change",
+		"AuthorizationPolicy: it is for Gateway shop/" + name + ", which is kept",
 	}
 	if diff := cmp.Diff(want, kept); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

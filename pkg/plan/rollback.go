@@ -211,9 +211,17 @@ func (r *rollback) restoredNamespace() mesh.Namespace {
 // unsettlePolicies comes first: a pod that gets its sidecar back must find the
 // policies that its sidecar enforced.
 func (r *rollback) unsettlePolicies() error {
-	return r.restoreObjects(v1alpha1.PhaseSettlePolicies, v1alpha1.Step{
+	if err := r.restoreObjects(v1alpha1.PhaseSettlePolicies, v1alpha1.Step{
 		ID: string(v1alpha1.PhaseUnsettlePolicies), Phase: v1alpha1.PhaseUnsettlePolicies,
 		Summary: "put policies back as they were before the last sidecar left", Gate: v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted},
+	}); err != nil {
+		return err
+	}
+	// Guards that had to wait until pods named their waypoint go before these do not
+	// name it any more: nobody could call them in the meantime.
+	return r.deleteCreated(v1alpha1.PhaseSettlePolicies, whatever, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseUnsettlePolicies) + "/guards", Phase: v1alpha1.PhaseUnsettlePolicies,
+		Summary: "delete what refuses calls past the waypoints that pods name", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
 	})
 }
 

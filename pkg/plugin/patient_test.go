@@ -18,38 +18,29 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (r roundTripper) RoundTrip(request *http.Request) (*http.Response, error) { return r(request) }
 
 func TestReadsAreRepeated(t *testing.T) {
-	answer := func(status int, header ...string) func() (*http.Response, error) {
-		return func() (*http.Response, error) {
-			response := &http.Response{StatusCode: status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("text"))}
-			if len(header) > 0 {
-				response.Header.Set(header[0], header[1])
-			}
-			return response, nil
-		}
-	}
-	failure := func(err error) func() (*http.Response, error) {
-		return func() (*http.Response, error) { return nil, err }
-	}
 	for name, test := range map[string]struct {
 		method, url string
 		header      http.Header
-		first       func() (*http.Response, error)
-		tries       int
+		// first is the first answer, or why there is none.
+		first      int
+		retryAfter string
+		failure    error
+		tries      int
 	}{
-		"what is well":             {first: answer(200), tries: 1},
-		"what is not there":        {first: answer(404), tries: 1},
-		"a busy server":            {first: answer(429), tries: 2},
-		"one that says when":       {first: answer(429, "Retry-After", "1"), tries: 1},
-		"a broken server":          {first: answer(500), tries: 2},
-		"a gateway in the way":     {first: answer(504), tries: 2},
-		"a dropped connection":     {first: failure(io.EOF), tries: 2},
-		"a reset connection":       {first: failure(&net.OpError{Op: "read", Err: errors.New("connection reset by peer")}), tries: 2},
-		"a cluster that is away":   {first: failure(&net.OpError{Op: "dial", Err: errors.New("connection refused")}), tries: 1},
-		"a certificate":            {first: failure(errors.New("certificate signed by unknown authority")), tries: 1},
-		"a write":                  {method: http.MethodPost, first: answer(500), tries: 1},
-		"a question":               {method: http.MethodPost, url: "https://192.0.2.1/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", first: answer(500), tries: 2},
-		"a watch":                  {url: "https://192.0.2.1/api/v1/pods?watch=true", first: answer(500), tries: 1},
-		"an upgraded port-forward": {header: http.Header{"Upgrade": {"websocket"}}, first: answer(500), tries: 1},
+		"what is well":             {first: 200, tries: 1},
+		"what is not there":        {first: 404, tries: 1},
+		"a busy server":            {first: 429, tries: 2},
+		"one that says when":       {first: 429, retryAfter: "1", tries: 1},
+		"a broken server":          {first: 500, tries: 2},
+		"a gateway in the way":     {first: 504, tries: 2},
+		"a dropped connection":     {failure: io.EOF, tries: 2},
+		"a reset connection":       {failure: &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, tries: 2},
+		"a cluster that is away":   {failure: &net.OpError{Op: "dial", Err: errors.New("connection refused")}, tries: 1},
+		"a certificate":            {failure: errors.New("certificate signed by unknown authority"), tries: 1},
+		"a write":                  {method: http.MethodPost, first: 500, tries: 1},
+		"a question":               {method: http.MethodPost, url: "https://192.0.2.1/apis/authorization.k8s.io/v1/selfsubjectaccessreviews", first: 500, tries: 2},
+		"a watch":                  {url: "https://192.0.2.1/api/v1/pods?watch=true", first: 500, tries: 1},
+		"an upgraded port-forward": {header: http.Header{"Upgrade": {"websocket"}}, first: 500, tries: 1},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tries := 0
@@ -57,10 +48,18 @@ func TestReadsAreRepeated(t *testing.T) {
 				if body, err := io.ReadAll(request.Body); err != nil || string(body) != "what is asked" {
 					t.Errorf("it is asked %q, %v", body, err)
 				}
-				if tries++; tries == 1 {
-					return test.first()
+				response := &http.Response{StatusCode: http.StatusOK, Header: http.Header{}, Body: io.NopCloser(strings.NewReader("text"))}
+				if tries++; tries > 1 {
+					return response, nil
 				}
-				return answer(200)()
+				if test.failure != nil {
+					return nil, test.failure
+				}
+				response.StatusCode = test.first
+				if test.retryAfter != "" {
+					response.Header.Set("Retry-After", test.retryAfter)
+				}
+				return response, nil
 			})}
 			url := "https://192.0.2.1/api/v1/pods"
 			if test.url != "" {
