@@ -247,7 +247,7 @@ func (r *trial) writeEndpoints(ctx context.Context) error {
 		}
 		slice := applydiscoveryv1.EndpointSlice(endpoints.Service+"-1", r.mesh.Namespace).
 			WithLabels(map[string]string{discoveryv1.LabelServiceName: endpoints.Service}).WithAddressType(discoveryv1.AddressTypeIPv4).
-			WithPorts(applydiscoveryv1.EndpointPort().WithName(endpoints.PortName).WithPort(int32(endpoints.Port)).WithProtocol(corev1.ProtocolTCP)) //nolint:gosec // A port.
+			WithPorts(applydiscoveryv1.EndpointPort().WithName(endpoints.PortName).WithPort(int32(endpoints.Port)).WithProtocol(corev1.ProtocolTCP))
 		for i := range pods.Items {
 			pod := &pods.Items[i]
 			if pod.Status.PodIP == "" {
