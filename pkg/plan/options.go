@@ -38,6 +38,16 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 	return options
 }
 
+// Beside are the namespaces that a plan may write in besides the one that it is for,
+// so that their details have to be known as well.
+func (o Options) Beside() []string {
+	beside := slices.Clone(o.Include)
+	if in := o.Translation.WaypointNamespace; in != "" && !slices.Contains(beside, in) {
+		beside = append(beside, in)
+	}
+	return beside
+}
+
 // Chosen are the options as a plan has them.
 func (o Options) Chosen() v1alpha1.PlanOptions {
 	return v1alpha1.PlanOptions{

@@ -119,6 +119,11 @@ func heldByOthers(waits []compare.Waits, pending map[v1alpha1.ObjectReference]bo
 func heldInPlace(snapshot *mesh.Snapshot, steps []v1alpha1.Step, changes []v1alpha1.CallChange) []checks.Held {
 	var held []checks.Held
 	for _, change := range changes {
+		if phaseOf(steps, change.From) == v1alpha1.PhaseEnableAmbient {
+			// Pods that were outside the mesh come into it, and with that under the
+			// policies that are about them.
+			continue
+		}
 		passing := change.Direct && (change.Caller.Mode == string(access.ModeSidecar) || change.Caller.Mode == string(access.ModeGateway))
 		if change.Effect != v1alpha1.CallNewlyDenied || !passing || change.Service == nil || isHeadless(snapshot, *change.Service) ||
 			slices.ContainsFunc(steps, func(step v1alpha1.Step) bool { return restarts(step) && restarted(step) == change.Server }) {
@@ -140,6 +145,14 @@ func heldInPlace(snapshot *mesh.Snapshot, steps []v1alpha1.Step, changes []v1alp
 		}
 	}
 	return held
+}
+
+func phaseOf(steps []v1alpha1.Step, id string) v1alpha1.Phase {
+	i := slices.IndexFunc(steps, func(step v1alpha1.Step) bool { return step.ID == id })
+	if i < 0 {
+		return ""
+	}
+	return steps[i].Phase
 }
 
 func isHeadless(snapshot *mesh.Snapshot, service v1alpha1.ObjectReference) bool {

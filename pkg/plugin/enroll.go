@@ -145,7 +145,7 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 		}
 	}
 	options := o.options()
-	content, snapshot, err := o.readSharing(ctx, o.name, options.Include...)
+	content, snapshot, err := o.readSharing(ctx, o.name, options.Beside()...)
 	if err != nil {
 		return nil, err
 	}

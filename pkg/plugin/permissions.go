@@ -47,8 +47,7 @@ func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPl
 	if err != nil {
 		return fmt.Errorf("write the role that is missing: %w", err)
 	}
-	fmt.Fprintf(o.Streams.ErrOut, "\nA role that allows what is missing:\n\n%s\n", role)
-	return blockedError("you may not %s: ask for a role that allows it", strings.Join(texts, ", "))
+	return blockedError("you may not %s: ask for a role that allows it, such as\n\n%s", strings.Join(texts, ", "), role)
 }
 
 func describeNeed(need authorizationv1.ResourceAttributes) string {

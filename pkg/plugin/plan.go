@@ -131,7 +131,7 @@ func (o *planOptions) readMesh(ctx context.Context) (*mesh.Snapshot, error) {
 	if o.source.fromFiles() {
 		return o.take(ctx, o.source, mesh.Scope{})
 	}
-	_, snapshot, err := o.readSharing(ctx, o.name, o.handover.include...)
+	_, snapshot, err := o.readSharing(ctx, o.name, o.handover.options().Beside()...)
 	return snapshot, err
 }
 

@@ -106,6 +106,7 @@ func (s *session) contextName() string {
 
 // read reads the mesh with the details of one namespace, or of some more.
 func (s *session) read(ctx context.Context, namespace string, also ...string) (mesh.Content, *mesh.Snapshot, error) {
+	also = slices.DeleteFunc(slices.Clone(also), func(other string) bool { return other == namespace })
 	return s.readCluster(ctx, mesh.Scope{Namespace: namespace, Also: also})
 }
 

@@ -112,10 +112,19 @@ func (o *statusOptions) run(ctx context.Context) error {
 	return o.verdict(status)
 }
 
+// readMesh reads the mesh from wherever it is to be read.
+func (o *statusOptions) readMesh(ctx context.Context) (*mesh.Snapshot, error) {
+	if o.source.fromFiles() || o.only == "" {
+		return o.take(ctx, o.source, mesh.Scope{Namespace: o.only, All: o.only == ""})
+	}
+	_, snapshot, err := o.readSharing(ctx, o.only, o.handover.options().Beside()...)
+	return snapshot, err
+}
+
 // collect reads the mesh and says where its namespaces stand.
 func (o *statusOptions) collect(ctx context.Context) (v1alpha1.MeshStatus, error) {
 	status := v1alpha1.MeshStatus{TypeMeta: v1alpha1.Document(v1alpha1.KindMeshStatus), Namespaces: []v1alpha1.NamespaceStatus{}}
-	snapshot, err := o.take(ctx, o.source, mesh.Scope{Namespace: o.only, All: o.only == ""})
+	snapshot, err := o.readMesh(ctx)
 	if err != nil {
 		return status, err
 	}

@@ -215,6 +215,17 @@ func (s *sighting) spanOf(asked call, workload v1alpha1.ObjectReference, modes [
 	return all, nil
 }
 
+// misspoken says whether a call speaks no HTTP to a port of a Service that declares it:
+// the sidecar of the caller, which the oracle does not look at, expects it just as a
+// waypoint does, whether or not the server's knows of the Service.
+func (s *sighting) misspoken(asked call) bool {
+	return !asked.request.HTTP && slices.ContainsFunc(s.state.Services, func(service *access.Service) bool {
+		return service.Reference.Name == asked.service && slices.ContainsFunc(service.Ports, func(port access.ServicePort) bool {
+			return port.Port == asked.port && port.Protocol == access.ProtocolHTTP
+		})
+	})
+}
+
 // checkBefore wants the oracle to decide as before the migration, but for what the
 // plan has announced.
 func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
@@ -250,7 +261,7 @@ func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
 			r.disagree(seen, asked, server.Server, "the oracle cannot tell: %v", err)
 			return
 		}
-		if was.known && !was.unreachable && was.narrowest > access.Denied && now.unreachable {
+		if was.known && !was.unreachable && was.narrowest > access.Denied && now.unreachable && !seen.misspoken(asked) {
 			r.disagree(seen, asked, server.Server, "unreachable to %s:\nbefore: %s\nnow:    %s", caller.name, strings.Join(was.by, ", "), strings.Join(now.by, ", "))
 		}
 		if !was.known || !now.known {

@@ -184,6 +184,8 @@ func (r *trial) isWaypoint(identity access.Identity) bool {
 	return slices.ContainsFunc(r.stages, func(of compare.Stage) bool {
 		return slices.ContainsFunc(of.State.Services, func(service *access.Service) bool {
 			return service.Waypoint != nil && service.Waypoint.Identity == identity
+		}) || slices.ContainsFunc(of.State.Servers, func(server *access.Server) bool {
+			return server.UseWaypoint != nil && server.UseWaypoint.Identity == identity
 		})
 	})
 }

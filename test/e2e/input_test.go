@@ -52,7 +52,11 @@ func TestBadInput(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			run := c.ambient(t, test.arguments...).want(t, test.status)
 			says(t, run.stderr, test.says...)
-			if lines := strings.Count(strings.TrimSpace(run.stderr), "\n"); lines > 0 {
+			text, role, _ := strings.Cut(strings.TrimSpace(run.stderr), "\n\n")
+			if role != "" && !strings.HasPrefix(role, "apiVersion: rbac.authorization.k8s.io/v1\n") {
+				t.Errorf("more than one line, and no role:\n%s", run.stderr)
+			}
+			if lines := strings.Count(text, "\n"); lines > 0 {
 				t.Errorf("more than one line:\n%s", run.stderr)
 			}
 			if !strings.HasPrefix(run.stderr, "error: ") {

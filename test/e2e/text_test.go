@@ -32,3 +32,12 @@ func (w *watchedText) contains(part string) error {
 	}
 	return nil
 }
+
+// containsAfter wants a part behind another one.
+func (w *watchedText) containsAfter(first, part string) error {
+	text := w.String()
+	if _, rest, found := strings.Cut(text, first); !found || !strings.Contains(rest, part) {
+		return fmt.Errorf("%q is not behind %q in:\n%s", part, first, text)
+	}
+	return nil
+}
