@@ -13,7 +13,7 @@ import (
 
 // enrollAgain is how what was handed over comes back.
 func enrollAgain(subject Subject) string {
-	return "kubectl ambient enroll -n " + subject.Namespace.Name + " again, with the options of before: it makes again what is missing, and nothing else"
+	return "kubectl ambient enroll -n " + subject.Namespace.Name + " --resume, which has the options of before: it makes again what is missing, and nothing else"
 }
 
 func handedOver() Check {
@@ -23,7 +23,7 @@ func handedOver() Check {
 		Why: "A copy of a policy at a waypoint is all that enforces it for pods without sidecars, and a waypoint without policies lets everything in; " +
 			"a guard is all that keeps callers from going past it. Nothing makes them again by itself. A copy of what is not there any more is not missed.",
 		Needs:  []string{mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication, mesh.KindGateway},
-		Passed: "what runs have made is as they left it",
+		Passed: "every policy of a run is as the run left it",
 		Run: func(subject Subject) []Finding {
 			if subject.Handed == nil {
 				return []Finding{{

@@ -48,7 +48,7 @@ func TestAPlanThatMakesAWaypointAgain(t *testing.T) {
 	}{
 		{"it is made again", "waypoint-missing", making, with(ambient), warn, "makes it again"},
 		{"it is made for the first time", "waypoint-missing", making, with(sidecars), pass, ""},
-		{"it is not made", "waypoint-missing", &checks.Migration{}, with(ambient), fail, "kubectl ambient enroll -n shop --waypoint=way makes it again"},
+		{"it is not made", "waypoint-missing", &checks.Migration{}, with(ambient), fail, "kubectl ambient enroll -n shop --resume makes it again"},
 		{"a policy gets its waypoint back", "policy-waypoints", making, with(ambient, attached), pass, ""},
 		{"a policy does not", "policy-waypoints", &checks.Migration{}, with(ambient, attached), fail, "istio.io/use-waypoint"},
 	} {

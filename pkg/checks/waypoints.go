@@ -68,12 +68,7 @@ func makeAgain(subject Subject, user mesh.WaypointUser) string {
 	if !subject.ambient() {
 		return fmt.Sprintf("istioctl waypoint apply -n %s --name %s, or remove the label", user.Namespace, user.Name)
 	}
-	options := " --waypoint=" + user.Name
-	if user.Namespace != subject.Namespace.Name {
-		options += " --waypoint-namespace=" + user.Namespace
-	}
-	return "kubectl ambient enroll -n " + subject.Namespace.Name + options +
-		" makes it again where policies or routes need it, with the other options of before; else istioctl waypoint apply -n " +
+	return "kubectl ambient enroll -n " + subject.Namespace.Name + " --resume makes it again if a run has made it; else istioctl waypoint apply -n " +
 		user.Namespace + " --name " + user.Name + ", or remove the label"
 }
 

@@ -151,7 +151,7 @@ func result(value model.Value) string {
 }
 
 // errNotContinued is why a run ends that was not to go on.
-var errNotContinued = errors.New("it was not to go on")
+var errNotContinued = errors.New("stopped as you asked")
 
 func (b *between) pause(ctx context.Context, phase v1alpha1.Phase) error {
 	fmt.Fprintf(b.session.Streams.ErrOut, "\nPhase %s is done. Go on? [y/N] ", phase)

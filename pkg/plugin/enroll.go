@@ -59,7 +59,7 @@ be seen blocks, unless --accept names its finding.`,
 	options.contract.addFlag(command)
 	options.between.addFlags(command)
 	flags := command.Flags()
-	flags.BoolVar(&options.resume, flagResume, false, "Go on with the run that stopped, or that was to stop after a phase, with the options that it was given")
+	flags.BoolVar(&options.resume, flagResume, false, "Go on with the last run, which stopped, was to stop after a phase, or of which something was taken away since, with the options that it was given")
 	flags.StringVar(&options.until, flagUntil, "", "Stop after this `PHASE`; enroll again to go on from there")
 	flags.BoolVar(&options.rollbackOnFailure, "rollback-on-failure", false,
 		"Roll back at once where the run fails after it has changed something; Ctrl-C only stops it")
@@ -166,8 +166,9 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
 }
 
-// findStopped finds the run that is to be gone on with: the newest enrolment, where
-// it has not ended well and nothing has been done about it since.
+// findStopped finds the run that is to be gone on with: the newest enrolment, where it
+// was not rolled back. One that has ended well is gone on with where it was to stop
+// after a phase, or somebody has taken away since what it made.
 func (o *enrollOptions) findStopped(ctx context.Context) error {
 	records, err := o.store.List(ctx)
 	if err != nil {
@@ -182,8 +183,6 @@ func (o *enrollOptions) findStopped(ctx context.Context) error {
 		return fmt.Errorf("run %s, a rollback, has not ended: go on with %s", newest.ID, o.command(string(v1alpha1.OperationRollback)))
 	case newest.Operation == v1alpha1.OperationRollback || newest.State == v1alpha1.RunRolledBack:
 		return fmt.Errorf("the last run in namespace %s was rolled back: there is none to resume", o.name)
-	case newest.State == v1alpha1.RunSucceeded && (newest.Plan.Options == nil || newest.Plan.Options.Until == ""):
-		return fmt.Errorf("run %s, the last in namespace %s, has ended well: there is none to resume", newest.ID, o.name)
 	}
 	o.hooks.resumes = &newest
 	return nil
