@@ -225,7 +225,7 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 	}
 	for _, pod := range pods {
 		if !pod.HasSidecar() && !rule.Captures(pod, namespace.Labels) {
-			return verdict{missing: []string{pod.String() + " is not to be captured by its labels"}, failed: true}, nil
+			return verdict{missing: []string{pod.String() + " is not to be captured: it says otherwise by its labels, or namespace " + r.Namespace + " is not labelled istio.io/dataplane-mode=ambient any more"}, failed: true}, nil
 		}
 	}
 	return r.captured(ctx, snapshot, namespace, pods)

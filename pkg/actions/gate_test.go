@@ -117,7 +117,7 @@ func TestLookCapturedOfAWorkload(t *testing.T) {
 		{"it is rolling and a pod crashes", []any{rolling, fixture.PodsOf(rolling, fixture.Ambient, crashing)}, []string{"Pod shop/cart-5d8f7-0 is not ready: container main: CrashLoopBackOff", "Pod shop/cart-5d8f7-1", "Deployment shop/cart"}, false, 0},
 		{"its controller has given up", []any{stuck, fixture.PodsOf(stuck, fixture.Ambient)}, []string{"Deployment shop/cart"}, true, 0},
 		{"its pods are not seen yet", []any{two, fixture.PodsOf(two, fixture.Ambient)[:2]}, []string{"1 of 2 pods seen"}, false, 0},
-		{"its pods will never be captured", []any{refusing, fixture.PodsOf(refusing)}, []string{"is not to be captured by its labels"}, true, 0},
+		{"its pods will never be captured", []any{refusing, fixture.PodsOf(refusing)}, []string{"is not to be captured"}, true, 0},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
