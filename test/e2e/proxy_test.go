@@ -16,7 +16,7 @@ import (
 
 // behind starts a proxy in front of the API server, which decides what becomes of
 // each request, and returns a kubeconfig for it.
-func (c *cluster) behind(t *testing.T, decide func(next http.Handler) http.Handler) string {
+func (c *cluster) behind(t testing.TB, decide func(next http.Handler) http.Handler) string {
 	t.Helper()
 	config := c.RESTConfig()
 	target, err := url.Parse(config.Host)

@@ -1,0 +1,120 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// workloads is how many Deployments a namespace of the benchmark has.
+const workloads = 8
+
+// BenchmarkEnroll times an enrolment against what the documentation of Istio has
+// people type (istio.io, Migrate from sidecar to ambient: labels, then kubectl rollout
+// restart and status for each workload), in the same run and with the same waits. It
+// prints the ratio of the two, and how many requests a workload takes.
+func BenchmarkEnroll(b *testing.B) {
+	c := shared
+	var enrolling, typing time.Duration
+	var requests [2]int64
+	for i := range b.N {
+		namespace := fmt.Sprintf("bench-%d-%d", b.N, i)
+		c.benchNamespace(b, namespace, workloads)
+		enrolling += c.timed(b, nil, "ambient", "enroll", "-n", namespace, "--yes")
+		hand := namespace + "-by-hand"
+		c.benchNamespace(b, hand, workloads)
+		typing += c.byHand(b, hand)
+	}
+	for i, size := range []int{workloads / 2, workloads} {
+		namespace := fmt.Sprintf("bench-%d-requests-%d", b.N, size)
+		c.benchNamespace(b, namespace, size)
+		var count atomic.Int64
+		kubeconfig := c.behind(b, func(next http.Handler) http.Handler {
+			return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				if !strings.Contains(r.URL.Path, "/leases") {
+					count.Add(1)
+				}
+				next.ServeHTTP(w, r)
+			})
+		})
+		c.timed(b, []string{"KUBECONFIG=" + kubeconfig}, "ambient", "enroll", "-n", namespace, "--yes")
+		requests[i] = count.Load()
+	}
+	b.ReportMetric(float64(enrolling.Milliseconds())/float64(b.N), "ms/enroll")
+	b.ReportMetric(float64(typing.Milliseconds())/float64(b.N), "ms/by-hand")
+	b.ReportMetric(enrolling.Seconds()/typing.Seconds(), "enroll/by-hand")
+	b.ReportMetric(float64(requests[1]-requests[0])/float64(workloads-workloads/2), "requests/workload")
+}
+
+// benchNamespace makes a namespace of Deployments with sidecars.
+func (c *cluster) benchNamespace(b *testing.B, name string, size int) {
+	b.Helper()
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: map[string]string{"istio-injection": "enabled"}}}
+	if _, err := c.kube.CoreV1().Namespaces().Create(b.Context(), namespace, metav1.CreateOptions{}); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { _ = c.kube.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{}) })
+	var manifest strings.Builder
+	for i := range size {
+		fmt.Fprintf(&manifest, "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app-%d}\nspec:\n  selector: {matchLabels: {app: app-%d}}\n"+
+			"  template:\n    metadata: {labels: {app: app-%d}}\n    spec: {containers: [{name: app, image: example.com/app:1}]}\n", i, i, i)
+	}
+	path := filepath.Join(b.TempDir(), "manifest.yaml")
+	if err := os.WriteFile(path, []byte(manifest.String()), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	c.timed(b, nil, "apply", "-n", name, "-f", path)
+	for i := range size {
+		c.timed(b, nil, "rollout", "status", "-n", name, fmt.Sprintf("deployment/app-%d", i))
+	}
+}
+
+// byHand moves a namespace by what one types without the plugin, and waits for the
+// same: each workload rolled out, and its pods captured.
+func (c *cluster) byHand(b *testing.B, namespace string) time.Duration {
+	b.Helper()
+	took := c.timed(b, nil, "label", "namespace", namespace, "istio.io/dataplane-mode=ambient", "istio-injection-")
+	for i := range workloads {
+		took += c.timed(b, nil, "rollout", "restart", "-n", namespace, fmt.Sprintf("deployment/app-%d", i))
+		took += c.timed(b, nil, "rollout", "status", "-n", namespace, fmt.Sprintf("deployment/app-%d", i))
+		captured := false
+		for !captured {
+			output, more := c.run(b, nil, "get", "pods", "-n", namespace, "-l", fmt.Sprintf("app=app-%d", i),
+				"-o", `jsonpath={.items[*].metadata.annotations.ambient\.istio\.io/redirection}`)
+			took, captured = took+more, strings.Contains(output, "enabled")
+		}
+	}
+	return took
+}
+
+// timed runs kubectl, and says how long it took.
+func (c *cluster) timed(b *testing.B, environment []string, arguments ...string) time.Duration {
+	b.Helper()
+	_, took := c.run(b, environment, arguments...)
+	return took
+}
+
+func (c *cluster) run(b *testing.B, environment []string, arguments ...string) (string, time.Duration) {
+	b.Helper()
+	binaries := c.Programs().Directory
+	command := exec.CommandContext(b.Context(), filepath.Join(binaries, "kubectl"), arguments...)
+	command.Env = append(os.Environ(), "PATH="+pluginDirectory+":"+binaries+":"+os.Getenv("PATH"), "KUBECONFIG="+c.Kubeconfig())
+	command.Env = append(command.Env, environment...)
+	started := time.Now()
+	output, err := command.CombinedOutput()
+	took := time.Since(started)
+	if err != nil {
+		b.Fatalf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, output)
+	}
+	return string(output), took
+}
