@@ -305,31 +305,20 @@ func (t *translator) copyDirect(policy *clientsecurityv1.AuthorizationPolicy, or
 }
 
 // declaredPlain are the ports at which the sidecar of any of some pods takes what
-// comes for no HTTP: as the oldest Service declares the port that leads to it, and of
-// several of the same second the first by its host name (istio
-// pilot/pkg/networking/core/listener_inbound.go, getFilterChainsByServicePort).
+// comes for no HTTP.
 func (t *translator) declaredPlain(behind []pods) []string {
-	services := t.snapshot.Services(t.namespace.Name)
-	slices.SortStableFunc(services, func(a, b corev1.Service) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name+".", b.Name+"."))
-	})
+	all := t.declarations()
 	var plain []string
 	for _, one := range behind {
 		declared := map[uint32]bool{}
-		for _, service := range services {
-			if len(service.Spec.Selector) == 0 || !mesh.SelectsLabels(service.Spec.Selector, one.labels) {
-				continue
-			}
-			for i, port := range portsOf(&service, []pods{one}) {
-				protocol, _ := mesh.PortProtocol(service.Spec.Ports[i])
-				for _, target := range port.targets {
-					if declared[target] || protocol == mesh.ProtocolUDP {
-						continue
-					}
-					declared[target] = true
-					if number := strconv.FormatUint(uint64(target), 10); protocol == mesh.ProtocolTCP && !slices.Contains(plain, number) {
-						plain = append(plain, number)
-					}
+		for _, declaration := range all {
+			for _, port := range declaration.of(one) {
+				if declared[port.number] || port.protocol == mesh.ProtocolUDP {
+					continue
+				}
+				declared[port.number] = true
+				if number := strconv.FormatUint(uint64(port.number), 10); port.protocol == mesh.ProtocolTCP && !slices.Contains(plain, number) {
+					plain = append(plain, number)
 				}
 			}
 		}

@@ -13,6 +13,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
+	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	typev1beta1 "istio.io/api/type/v1beta1"
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -187,9 +188,7 @@ func (t *translator) front(need mesh.ServiceNeed, service *corev1.Service) *fron
 	return front
 }
 
-// frontEntry gathers it of a ServiceEntry. A container's port with the name of one of
-// its ports comes before the numbers (istio
-// pilot/pkg/serviceregistry/ambient/workloads.go, constructServices).
+// frontEntry gathers it of a ServiceEntry.
 func (t *translator) frontEntry(front *fronted, entry *clientnetworkingv1.ServiceEntry) {
 	if selector := entry.Spec.GetWorkloadSelector().GetLabels(); len(selector) > 0 {
 		front.pods = selectedBy(selector, t.pods)
@@ -198,17 +197,23 @@ func (t *translator) frontEntry(front *fronted, entry *clientnetworkingv1.Servic
 		protocol, _ := mesh.EntryPortProtocol(port)
 		target := portTarget{service: port.GetNumber(), http: protocol == mesh.ProtocolHTTP}
 		for _, one := range front.pods {
-			number, named := one.ports[port.GetName()]
-			if !named {
-				number = cmp.Or(port.GetTargetPort(), port.GetNumber())
-			}
-			if !slices.Contains(target.targets, number) {
+			if number := entryTarget(port, one); !slices.Contains(target.targets, number) {
 				target.targets = append(target.targets, number)
 			}
 		}
 		front.ports = append(front.ports, target)
 		front.classify(protocol, target.targets)
 	}
+}
+
+// entryTarget is the port of pods that a ServiceEntry's port leads to. A container's
+// port with its name comes before the numbers (istio
+// pilot/pkg/serviceregistry/ambient/workloads.go, constructServices).
+func entryTarget(port *networkingv1alpha3.ServicePort, one pods) uint32 {
+	if number, named := one.ports[port.GetName()]; named {
+		return number
+	}
+	return cmp.Or(port.GetTargetPort(), port.GetNumber())
 }
 
 // classify notes whether calls to ports of the pods are read.
