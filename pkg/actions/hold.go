@@ -91,7 +91,7 @@ func (h *holding) lost(subject checks.Subject) ([]string, error) {
 	var lost []string
 	for _, waypoint := range h.Waypoints {
 		if _, found := subject.Snapshot.Gateway(waypoint.Namespace, waypoint.Name); !found {
-			lost = append(lost, waypoint.String()+" is gone: somebody has deleted the waypoint that "+summary(h.behind(waypoint))+" goes through")
+			lost = append(lost, waypoint.String()+" is gone: somebody has deleted the waypoint of "+h.behind(waypoint))
 		}
 	}
 	for _, service := range h.Services {
@@ -116,15 +116,19 @@ func (h *holding) lost(subject checks.Subject) ([]string, error) {
 	return append(lost, policies...), err
 }
 
-// behind names the services that go through a waypoint.
-func (h *holding) behind(waypoint v1alpha1.ObjectReference) []string {
+// behind names the services that go through a waypoint, or the pods where it is for
+// these.
+func (h *holding) behind(waypoint v1alpha1.ObjectReference) string {
 	var names []string
 	for _, service := range h.Services {
 		if service.Waypoint == waypoint.Namespace+"/"+waypoint.Name {
 			names = append(names, service.Object.String())
 		}
 	}
-	return names
+	if len(names) == 0 {
+		return "the addresses of pods that name it"
+	}
+	return summary(names)
 }
 
 // diverted says how a service does not go where it is to go any more: by the labels
@@ -211,7 +215,7 @@ func (h *holding) unready(snapshot *mesh.Snapshot) []string {
 		if text := unprogrammed(gateway); text != "" {
 			missing = append(missing, waypoint.String()+" "+text)
 		} else if snapshot.WaypointState(gateway).ReadyEndpoints == 0 {
-			missing = append(missing, waypoint.String()+" has no ready endpoint: calls to "+summary(h.behind(waypoint))+" fail")
+			missing = append(missing, waypoint.String()+" has no ready endpoint: calls to "+h.behind(waypoint)+" fail")
 		}
 	}
 	bound := map[v1alpha1.ObjectReference]bool{}

@@ -76,7 +76,7 @@ func TestHandoverHolds(t *testing.T) {
 		lost   bool
 	}{
 		{name: "it holds", change: func(*scene) {}},
-		{name: "the waypoint is gone", change: func(s *scene) { s.gateway = nil }, want: []string{"Gateway shop/waypoint is gone: somebody has deleted the waypoint that Service shop/cart goes through"}, lost: true},
+		{name: "the waypoint is gone", change: func(s *scene) { s.gateway = nil }, want: []string{"Gateway shop/waypoint is gone: somebody has deleted the waypoint of Service shop/cart"}, lost: true},
 		{name: "it is not taken up", change: func(s *scene) { s.gateway = gatewayStatus("True", 1, anAddress) }, want: []string{"Gateway shop/waypoint is not taken up by istiod yet"}},
 		{name: "it has no endpoint", change: func(s *scene) { s.proxies = proxies(1, 0) }, want: []string{"Gateway shop/waypoint has no ready endpoint: calls to Service shop/cart fail"}},
 		{name: "one of two endpoints", change: func(s *scene) { s.proxies = proxies(2, 1) }},

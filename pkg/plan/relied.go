@@ -49,6 +49,9 @@ func (e enrolment) relied(steps []v1alpha1.Step) (*v1alpha1.Handover, error) {
 	relied := &v1alpha1.Handover{}
 	for _, one := range append([]handover{e.handover}, e.others...) {
 		e.relyOnServices(relied, one)
+		for _, direct := range one.translation.Direct {
+			relied.Waypoints = append(relied.Waypoints, direct.Reference())
+		}
 		for _, object := range one.translation.Before {
 			// What somebody else has in its place, a gate names.
 			if there, found := state.find(object.Reference); found && Ours(there) {

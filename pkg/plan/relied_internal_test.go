@@ -125,6 +125,16 @@ func TestStepsRequireTheHandover(t *testing.T) {
 	}
 }
 
+// The waypoint of a headless Service's pods is all that reads calls to them.
+func TestStepsRequireTheWaypointOfPods(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart", fixture.Probed)
+	planned := enrolledWith(t, headlessShop(map[string]string{"istio-injection": "enabled"}, cart, fixture.Sidecar))
+	waypoints := planned.Handover.Waypoints
+	if len(waypoints) != 1 || !strings.HasPrefix(waypoints[0].Name, "waypoint-cart-pods-") || !slices.Contains(planned.Handover.Objects, waypoints[0]) {
+		t.Errorf("it relies on %v", referencesOf(planned.Handover))
+	}
+}
+
 // A waypoint that is not ready, and that the plan has nothing to do with, was accepted
 // as it is: nothing waits for it.
 func TestNobodyWaitsForAWaypointThatWasNotReady(t *testing.T) {

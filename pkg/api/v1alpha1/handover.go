@@ -2,8 +2,8 @@ package v1alpha1
 
 // Handover is what stands in for the sidecars of a namespace.
 type Handover struct {
-	// Waypoints are the Gateways that services go through, and that took traffic
-	// when the plan was made or are deployed by it.
+	// Waypoints are the Gateways that services go through, or calls to the addresses
+	// of pods, and that took traffic when the plan was made or are deployed by it.
 	Waypoints []ObjectReference `json:"waypoints,omitempty"`
 	// Services are the Services and ServiceEntries that go through one of them.
 	Services []FrontedService `json:"services,omitempty"`
