@@ -61,7 +61,7 @@ func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended str
 	onTheWay := reportOf(stages[:at+1], options)
 	for _, change := range mending.Changes {
 		if change.Until == "" {
-			change.Repairs = true
+			change.Repairs = e.handedBefore(change.Service)
 			made.Changes = append(made.Changes, change)
 		}
 	}
@@ -69,4 +69,52 @@ func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended str
 	made.Compared += mending.Compared
 	made.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(made.Incomplete, mending.Incomplete))))
 	return made, nil
+}
+
+// handedBefore says whether a service that a waypoint is to stand in front of was
+// behind it already, as its own labels tell, or what is left of its policies at the
+// waypoint. The label of its namespace holds for what comes later as well, and tells
+// it only where policies do so, too. What no run has handed over is no repair: calls
+// to it are compared with today.
+func (e enrolment) handedBefore(service *v1alpha1.ObjectReference) bool {
+	if service == nil {
+		return true
+	}
+	for _, one := range e.translation.Services {
+		if one.Need.Service == *service && one.WaypointName != "" {
+			_, _, named := mesh.NamedWaypoint(one.Need.Labels, mesh.Namespace{Name: e.namespace.Name})
+			_, _, byNamespace := mesh.NamedWaypoint(one.Need.Labels, e.namespace)
+			return named || e.anyLeft(*service) || byNamespace && e.anyForAll()
+		}
+	}
+	for _, direct := range e.translation.Direct {
+		if slices.Contains(direct.Services, *service) {
+			return e.anyLeft(direct.Reference()) || slices.ContainsFunc(direct.Workloads, e.named)
+		}
+	}
+	return true
+}
+
+// anyLeft says whether anything that runs have attached to a service, or to a waypoint
+// of pods, is there.
+func (e enrolment) anyLeft(to v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(attachedTo(e.translation.Before, to), func(object translate.Object) bool {
+		there, found := e.snapshot.Object(object.Reference)
+		return found && Ours(there)
+	})
+}
+
+// anyForAll says whether anything is there that runs have attached to the waypoint for
+// all services behind it.
+func (e enrolment) anyForAll() bool {
+	return slices.ContainsFunc(attachedTo(e.translation.Before, v1alpha1.ObjectReference{}), func(object translate.Object) bool {
+		there, found := e.snapshot.Object(object.Reference)
+		return found && Ours(there) && len(mesh.TargetsIn(there)) > 0
+	})
+}
+
+// named says whether the template of a workload names a waypoint.
+func (e enrolment) named(reference v1alpha1.ObjectReference) bool {
+	workload, found := e.snapshot.Workload(reference)
+	return found && workload.Template.Labels[label.IoIstioUseWaypoint.Name] != ""
 }

@@ -70,3 +70,21 @@ func TestMending(t *testing.T) {
 		})
 	}
 }
+
+// A Service that has come since the run was never behind its waypoint: that calls to it
+// are let in repairs nothing.
+func TestWhatComesLaterIsNoRepair(t *testing.T) {
+	planned := enrolled(t, append(moved(t), fixture.YAML(`
+apiVersion: v1
+kind: Service
+metadata: {name: cart-too, namespace: shop}
+spec: {clusterIP: 10.0.0.3, selector: {app: cart}, ports: [{name: http, port: 80}]}`)...))
+	if !slices.Contains(planned.Overview.Blockers, checks.IDCallsNewlyAllowed) {
+		t.Errorf("it is blocked by %q", planned.Overview.Blockers)
+	}
+	for _, change := range planned.Access.Changes {
+		if change.Effect == v1alpha1.CallNewlyAllowed && change.Service != nil && change.Repairs {
+			t.Errorf("it repairs %s", checks.DescribeChange(change))
+		}
+	}
+}
