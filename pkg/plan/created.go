@@ -202,16 +202,31 @@ func (r *rollback) whyStays(namespace, name string) string {
 	return ""
 }
 
-// reliedOn says whether an object is in another namespace that has come to be in
-// ambient mode since: what lets the routes of this one hold there may be all that
-// enforces its policies now.
+// reliedOn says whether an object is in another namespace that is in ambient mode and
+// not made for this one alone: what lets the routes of this one hold there may be all
+// that enforces its policies now.
 func (r *rollback) reliedOn(reference v1alpha1.ObjectReference) bool {
 	in := namespaceOf(reference)
 	if in == r.namespace.Name || in == "" {
 		return false
 	}
 	other, found := r.snapshot.Namespace(in)
-	return found && other.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
+	return found && other.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient && !r.madeForThis(reference)
+}
+
+// madeForThis says whether an object is a waypoint that a run has made for the
+// namespace in another one, a part of it, or attached to such waypoints alone. Who else
+// uses them is looked at by itself.
+func (r *rollback) madeForThis(reference v1alpha1.ObjectReference) bool {
+	object, _ := r.snapshot.Object(reference)
+	if Lookup(object, Pointer("/metadata/annotations", v1alpha1.OriginLabel)) == r.namespace.Reference().String() {
+		return true
+	}
+	targets := mesh.TargetsIn(object)
+	return len(targets) > 0 && !slices.ContainsFunc(targets, func(target mesh.Target) bool {
+		gateway := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: target.Namespace, Name: target.Name}
+		return target.Kind != mesh.KindGateway || !r.madeForThis(gateway)
+	})
 }
 
 func reasonReliedOn(reference v1alpha1.ObjectReference) string {

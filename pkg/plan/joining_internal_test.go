@@ -148,3 +148,26 @@ func withoutPods(objects []unstructured.Unstructured) map[string]any {
 	}
 	return by
 }
+
+// A waypoint that a run has made for the namespace in another one, which is in ambient
+// mode itself, goes with the rollback, and what is attached to it.
+func TestRollbackTakesItsWaypointOutOfAnAmbientNamespace(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart")
+	before := append(headlessShop(map[string]string{"istio-injection": "enabled"}, cart, fixture.Sidecar),
+		fixture.Objects(fixture.Namespace("edge", map[string]string{"istio.io/dataplane-mode": "ambient"}))...)
+	snapshot := fixture.Snapshot(before)
+	planned, err := Enroll(snapshot, fixture.Find(snapshot, "shop"), Options{
+		Translation: translate.Options{MixedCallers: translate.MixedCallersDeny, WaypointNamespace: "edge"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := madeAnew(t, carriedOut(t, before, planned.Steps), fixture.Ambient)
+	back := undone(t, after, recorded(t, planned))
+	if len(back.Kept) > 0 {
+		t.Errorf("it leaves alone %v", back.Kept)
+	}
+	if diff := cmp.Diff(withoutPods(before), withoutPods(carriedOut(t, after, back.Steps))); diff != "" {
+		t.Errorf("(-was +is):\n%s", diff)
+	}
+}
