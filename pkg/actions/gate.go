@@ -70,6 +70,10 @@ func summary(missing []string) string {
 // offers no watch.
 const retryEvidence = 500 * time.Millisecond
 
+// firstEvidence is how long it is given the first time: most often it only has not
+// heard yet of what istiod has just told it.
+const firstEvidence = 50 * time.Millisecond
+
 // retryEviction is how long an eviction that a PodDisruptionBudget refuses is
 // put off; the budget's own status is not watched.
 const retryEviction = 2 * time.Second
@@ -92,6 +96,7 @@ func (r *Runner) wait(ctx context.Context, step v1alpha1.Step, gate v1alpha1.Gat
 		return nil
 	}
 	var last []string
+	patience := firstEvidence
 	for {
 		snapshot, err := r.observer.snapshot()
 		if err != nil {
@@ -125,6 +130,9 @@ func (r *Runner) wait(ctx context.Context, step v1alpha1.Step, gate v1alpha1.Gat
 		// in a busy namespace ztunnel would be asked all the time.
 		again, changed := (<-chan time.Time)(nil), r.observer.changed
 		if verdict.retry > 0 {
+			if verdict.retry == retryEvidence {
+				verdict.retry, patience = patience, min(2*patience, retryEvidence)
+			}
 			again, changed = time.After(verdict.retry), nil
 		}
 		select {

@@ -10,12 +10,16 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"sigs.k8s.io/yaml"
 )
+
+// atOnce is how many questions are asked at the same time.
+const atOnce = 8
 
 // permitted asks the API server, before the first write, whether the user may
 // do everything that the plan needs.
@@ -28,15 +32,26 @@ func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPl
 	if err != nil {
 		return err
 	}
+	allowed := make([]bool, len(needs))
+	group, asking := errgroup.WithContext(ctx)
+	group.SetLimit(atOnce)
+	for i, need := range needs {
+		group.Go(func() error {
+			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &need}}
+			answer, err := o.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(asking, review, metav1.CreateOptions{})
+			if err == nil {
+				allowed[i] = answer.Status.Allowed
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return fmt.Errorf("ask for permissions: %w", o.explain(err))
+	}
 	var missing []authorizationv1.ResourceAttributes
 	var texts []string
-	for _, need := range needs {
-		review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &need}}
-		answer, err := o.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(ctx, review, metav1.CreateOptions{})
-		if err != nil {
-			return fmt.Errorf("ask for permissions: %w", o.explain(err))
-		}
-		if !answer.Status.Allowed {
+	for i, need := range needs {
+		if !allowed[i] {
 			missing, texts = append(missing, need), append(texts, describeNeed(need))
 		}
 	}
