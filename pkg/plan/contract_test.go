@@ -181,3 +181,15 @@ func TestUntil(t *testing.T) {
 		t.Error("an unknown phase is accepted")
 	}
 }
+
+// What was accepted and names no finding is said: it may be a typing mistake.
+func TestAcceptedWithoutAFinding(t *testing.T) {
+	snapshot := fixture.Snapshot(shop(labels{"istio-injection": "enabled"}, running(fixture.Deployment("shop", "cart"), fixture.Sidecar)))
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{Accept: []string{"readiness-probes", "restartable:shop/nothing", "calls-compared"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"restartable:shop/nothing", "calls-compared"}, planned.Overview.Unmatched); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}

@@ -90,3 +90,18 @@ func (o Options) accepts(result v1alpha1.CheckResult) bool {
 		return full == name
 	})
 }
+
+// unmatched are what was accepted and is the name of no finding of a plan: a typing
+// mistake, or what does not have to be accepted any more.
+func unmatched(planned v1alpha1.MigrationPlan) []string {
+	var without []string
+	for _, accepted := range planned.Accepted {
+		names := Options{Accept: []string{accepted}}.accepts
+		if !slices.ContainsFunc(planned.Gates, func(result v1alpha1.CheckResult) bool {
+			return result.Status != v1alpha1.StatusPass && result.Status != v1alpha1.StatusSkip && names(result)
+		}) {
+			without = append(without, accepted)
+		}
+	}
+	return without
+}

@@ -10,7 +10,7 @@ import (
 
 // overview sums up what a plan changes, restarts and announces.
 func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.Overview {
-	sum := v1alpha1.Overview{Changes: map[string]int{}}
+	sum := v1alpha1.Overview{Changes: map[string]int{}, Unmatched: unmatched(planned)}
 	for reference, does := range written(planned) {
 		switch {
 		case does.creates && does.deletes:

@@ -33,6 +33,7 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 		{"waypoints", waypointUses(overview.Waypoints)},
 		{"blocked by", strings.Join(overview.Blockers, ", ")},
 		{"accepted", strings.Join(overview.Accepted, ", ")},
+		{"unmatched", unmatched(overview.Unmatched)},
 		{"at risk", strings.Join(overview.Risks, ", ")},
 		{"afterwards", strings.Join(overview.Differences, ", ")},
 	} {
@@ -40,6 +41,15 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 			fmt.Fprintf(out, "  %-12s%s\n", line.name, wrapped(line.text, 14))
 		}
 	}
+}
+
+// unmatched names what was accepted without need, or not as it is called.
+func unmatched(accepted []string) string {
+	var texts []string
+	for _, one := range accepted {
+		texts = append(texts, kept("--accept "+one))
+	}
+	return strings.Join(texts, ", ")
 }
 
 func changes(byKind map[string]int) string {

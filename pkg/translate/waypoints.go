@@ -365,6 +365,11 @@ func (t *translator) wantWaypoint() {
 	gateway, found := t.snapshot.Gateway(waypoint.Namespace, waypoint.Name)
 	if !found || t.own(gateway) && t.options.Replicas > 0 {
 		waypoint.Objects = t.waypointObjects(waypoint.Name, mesh.TrafficService, "is the waypoint")
+	} else if t.options.Replicas > 0 {
+		t.translation.Losses = append(t.translation.Losses, Loss{
+			Object: gatewayReference(waypoint.Namespace, waypoint.Name), Field: "spec.infrastructure.parametersRef",
+			Message: "no run for this namespace has made this waypoint: it keeps the replicas that it has",
+		})
 	}
 	t.translation.Waypoint = waypoint
 }

@@ -119,6 +119,8 @@ type Overview struct {
 	// Accepted are the IDs of the gates that would block, had their findings not
 	// been accepted.
 	Accepted []string `json:"accepted,omitempty"`
+	// Unmatched are what was accepted and names no finding.
+	Unmatched []string `json:"unmatched,omitempty"`
 	// Risks are the IDs of the gates that announce what can go wrong on the way,
 	// Differences of those that announce what behaves differently afterwards.
 	Risks       []string `json:"risks,omitempty"`
