@@ -208,7 +208,11 @@ func (r *Runner) lookCaptured(ctx context.Context, snapshot *mesh.Snapshot, gate
 		return verdict{}, err
 	}
 	if len(gate.Workloads) > 0 {
-		return r.moved(ctx, snapshot, namespace, gate.Workloads)
+		result, err := r.moved(ctx, snapshot, namespace, gate)
+		if err == nil && len(result.missing) == 0 {
+			err = r.uncordonAll(ctx)
+		}
+		return result, err
 	}
 	rule, err := snapshot.EnrolmentRule()
 	if err != nil {
@@ -222,8 +226,14 @@ func (r *Runner) lookCaptured(ctx context.Context, snapshot *mesh.Snapshot, gate
 	return r.captured(ctx, snapshot, namespace, pods)
 }
 
-func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, workloads []v1alpha1.ObjectReference) (verdict, error) {
-	rollouts, pods, err := rollouts(snapshot, workloads)
+func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, gate v1alpha1.Gate) (verdict, error) {
+	if gate.Replaces {
+		result, err := r.renewed(ctx, snapshot, namespace, gate)
+		if err != nil || len(result.missing) > 0 {
+			return result, err
+		}
+	}
+	rollouts, pods, err := rollouts(snapshot, gate.Workloads)
 	if err != nil || len(rollouts.missing) > 0 {
 		return rollouts, err
 	}

@@ -31,8 +31,8 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 	if err != nil {
 		return verdict{}, err
 	}
-	for _, workload := range r.injectable(snapshot, namespace, gate.Workloads) {
-		next, err := r.restored(ctx, snapshot, workload, since(gate))
+	for _, workload := range r.injectable(snapshot, namespace, gate) {
+		next, err := r.restored(ctx, snapshot, workload, workload.Injected(snapshot.Injectors(), namespace.Labels), gate)
 		if err != nil {
 			return verdict{}, err
 		}
@@ -42,6 +42,9 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 	}
 	if len(gate.Workloads) == 0 {
 		r.nameStrays(snapshot, namespace, since(gate))
+	}
+	if len(result.missing) == 0 {
+		return result, r.uncordonAll(ctx)
 	}
 	return result, nil
 }
@@ -75,20 +78,21 @@ func since(gate v1alpha1.Gate) time.Time {
 	return *gate.Since
 }
 
-// injectable returns the workloads, among those named or all, whose pods
-// should have sidecars. A workload that was deleted since has no pods to wait
-// for.
-func (r *Runner) injectable(snapshot *mesh.Snapshot, namespace mesh.Namespace, references []v1alpha1.ObjectReference) []mesh.Workload {
+// injectable returns the workloads, among those named or all, whose pods should have
+// sidecars, or have to be replaced by hand. A workload that was deleted since has no
+// pods to wait for.
+func (r *Runner) injectable(snapshot *mesh.Snapshot, namespace mesh.Namespace, gate v1alpha1.Gate) []mesh.Workload {
 	workloads := snapshot.Workloads(namespace.Name)
 	return slices.DeleteFunc(slices.Clone(workloads), func(workload mesh.Workload) bool {
-		named := len(references) == 0 || slices.Contains(references, workload.Reference)
+		named := len(gate.Workloads) == 0 || slices.Contains(gate.Workloads, workload.Reference)
+		outdated := slices.ContainsFunc(snapshot.PodsOf(workload), func(pod mesh.Pod) bool { return outdated(workload, pod, since(gate)) })
 		return !named || workload.IsGateway() || workload.CarriesProxy() || workload.Reference.Kind == mesh.KindJob ||
-			workload.Reference.Kind == mesh.KindCronJob || !workload.Injected(snapshot.Injectors(), namespace.Labels)
+			workload.Reference.Kind == mesh.KindCronJob || !outdated && !workload.Injected(snapshot.Injectors(), namespace.Labels)
 	})
 }
 
 // restored looks at one workload, and replaces at most one of its pods.
-func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload mesh.Workload, since time.Time) (verdict, error) {
+func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload mesh.Workload, injected bool, gate v1alpha1.Gate) (verdict, error) {
 	rollout := mesh.RolloutOf(workload)
 	pods := snapshot.PodsOf(workload)
 	result := verdict{failed: rollout.Failed}
@@ -98,13 +102,16 @@ func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload
 		result.missing = append(result.missing, fmt.Sprintf("%s: %d of %d pods seen", workload.Reference, len(pods), workload.Replicas))
 	}
 	var lacking []mesh.Pod
-	for _, pod := range pods {
+	for _, pod := range inTurn(workload, pods) {
 		switch {
 		// A pod that was there before the migration lacks its sidecar for a
 		// reason of its own.
-		case !pod.HasSidecar() && !pod.Created.Before(since):
+		case injected && !pod.HasSidecar() && !pod.Created.Before(since(gate)):
 			lacking = append(lacking, pod)
 			result.missing = append(result.missing, pod.String()+" has no sidecar")
+		case outdated(workload, pod, since(gate)):
+			lacking = append(lacking, pod)
+			result.missing = append(result.missing, pod.String()+" is from an earlier template")
 		case !pod.Ready:
 			result.missing = append(result.missing, notReady(pod))
 		}
@@ -112,19 +119,31 @@ func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload
 	if len(lacking) == 0 {
 		return result, nil
 	}
+	if workload.ByHand() && !workload.Observed() {
+		// What is deleted now could come back from the earlier template.
+		return result, nil
+	}
 	// Others first: a pod in service is evicted only while every other one is.
 	whole := rollout.Complete && len(result.missing) == len(lacking)
-	return r.replaceOne(ctx, workload, whole, lacking, result)
+	return r.replaceOne(ctx, workload, whole, lacking, result, gate)
 }
 
 // replaceOne replaces one pod that lacks its sidecar, where its controller
 // would not do so by itself: it belongs to the template as it is now, or it is
-// the pod of a former template that a StatefulSet waits for.
-func (r *Runner) replaceOne(ctx context.Context, workload mesh.Workload, whole bool, lacking []mesh.Pod, result verdict) (verdict, error) {
-	if !whole && workload.Reference.Kind != mesh.KindStatefulSet {
+// the pod of a former template that a StatefulSet waits for, or the controller
+// replaces none.
+func (r *Runner) replaceOne(
+	ctx context.Context, workload mesh.Workload, whole bool, lacking []mesh.Pod, result verdict, gate v1alpha1.Gate,
+) (verdict, error) {
+	if !whole && workload.Reference.Kind != mesh.KindStatefulSet && !workload.ByHand() {
 		return result, nil
 	}
 	underWay := slices.ContainsFunc(lacking, func(pod mesh.Pod) bool { return r.replaced[pod.UID] })
+	if whole && !underWay {
+		if err := r.uncordonAll(ctx); err != nil {
+			return result, err
+		}
+	}
 	for _, pod := range lacking {
 		// A pod that was evicted may still be seen for a moment; its successor
 		// has to be ready before another one in service goes.
@@ -136,6 +155,9 @@ func (r *Runner) replaceOne(ctx context.Context, workload mesh.Workload, whole b
 			result.failed = true
 			result.missing = []string{pod.String() + " came up without a sidecar again, although one is asked for: look at the injector"}
 			return result, nil
+		}
+		if err := r.makeRoom(ctx, workload, pod, gate); err != nil {
+			return result, err
 		}
 		reason, err := r.replace(ctx, pod)
 		if err != nil {
@@ -162,14 +184,14 @@ func mostReplacements(workload mesh.Workload) int { return 2 * int(max(workload.
 // refused, if a PodDisruptionBudget did.
 func (r *Runner) replace(ctx context.Context, pod mesh.Pod) (reason string, err error) {
 	if pod.Ready {
-		return r.evict(ctx, pod)
+		return r.evict(ctx, pod, "which had come up without its sidecar")
 	}
 	return "", r.deletePod(ctx, pod)
 }
 
-// evict asks for a pod to be replaced. It returns why that was refused, if a
-// PodDisruptionBudget did.
-func (r *Runner) evict(ctx context.Context, pod mesh.Pod) (reason string, err error) {
+// evict asks for a pod to be replaced, and says why. It returns why that was refused,
+// if a PodDisruptionBudget did.
+func (r *Runner) evict(ctx context.Context, pod mesh.Pod, why string) (reason string, err error) {
 	err = r.Kube.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
 		DeleteOptions: &metav1.DeleteOptions{Preconditions: metav1.NewUIDPreconditions(string(pod.UID))},
@@ -177,7 +199,7 @@ func (r *Runner) evict(ctx context.Context, pod mesh.Pod) (reason string, err er
 	switch {
 	case err == nil:
 		r.changed = true
-		r.Events.note("evicted %s, which had come up without its sidecar", pod)
+		r.Events.note("evicted %s, %s", pod, why)
 		return "", nil
 	case apierrors.IsTooManyRequests(err):
 		return "its PodDisruptionBudget allows no eviction now", nil

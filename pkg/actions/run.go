@@ -51,6 +51,10 @@ type Runner struct {
 	replacements map[types.UID]int
 	// named are the pods that a note was made of.
 	named map[types.UID]bool
+	// cordoned are the nodes that the run has cordoned and not uncordoned.
+	cordoned []string
+	// noteCordon records that a node is about to be cordoned; nil between steps.
+	noteCordon func(ctx context.Context, node string) error
 }
 
 // recordGrace is how long a record may be written after the run's own time is
@@ -77,7 +81,11 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	}
 	audit := &auditor{runner: r, run: run}
 	audit.started(ctx)
-	err = r.finish(ctx, run, r.steps(ctx, run, audit))
+	err = r.steps(ctx, run, audit)
+	if left := r.uncordonLeft(ctx); left != nil {
+		err = errors.Join(err, left)
+	}
+	err = r.finish(ctx, run, err)
 	audit.ended(ctx, err)
 	return r.changed, err
 }
@@ -120,6 +128,10 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()
 	if err := r.store(ctx, run); err != nil {
 		return fmt.Errorf("before step %s: %w", step.ID, err)
+	}
+	r.noteCordon = func(ctx context.Context, node string) error {
+		entry.Cordoned = append(entry.Cordoned, node)
+		return r.store(ctx, run)
 	}
 	if err := r.carryOut(ctx, step); err != nil {
 		entry.State, entry.Finished, entry.Message = v1alpha1.StepFailed, r.stamp(), err.Error()

@@ -20,10 +20,10 @@ func movedWorkloads(subject Subject) []mesh.Workload {
 }
 
 // renewedWorkloads are those of them that make new pods from their changed
-// template, at once or at their next run. Jobs and bare ReplicaSets do not.
+// template, at once, at their next run, or as their pods are deleted. Jobs do not.
 func renewedWorkloads(subject Subject) []mesh.Workload {
 	return slices.DeleteFunc(movedWorkloads(subject), func(workload mesh.Workload) bool {
-		return workload.Reference.Kind == mesh.KindJob || workload.Reference.Kind == mesh.KindReplicaSet
+		return workload.Reference.Kind == mesh.KindJob
 	})
 }
 
@@ -62,7 +62,7 @@ func outage(workload mesh.Workload) (field, message, remedy string) {
 	const single = "its only pod stops before the new one starts, so the restart is an outage"
 	restart := workload.Restart()
 	switch {
-	case !workload.Rolls() || workload.Replicas == 0 || restart.Unavailable < workload.Replicas:
+	case !workload.Renews() || workload.Replicas == 0 || restart.Unavailable < workload.Replicas:
 		return "", "", ""
 	case workload.Recreate:
 		return "spec.strategy.type", fmt.Sprintf("Recreate stops %s before it starts new ones, so the restart is an outage", all(workload.Replicas)),
@@ -70,7 +70,7 @@ func outage(workload mesh.Workload) (field, message, remedy string) {
 	case workload.Replicas > 1:
 		return strategyField(workload, "maxUnavailable"), fmt.Sprintf("it lets %s be missing at a time, so the restart is an outage", all(workload.Replicas)),
 			"set a lower maxUnavailable for the migration"
-	case workload.Reference.Kind == mesh.KindStatefulSet:
+	case workload.Reference.Kind == mesh.KindStatefulSet || workload.Reference.Kind == mesh.KindReplicaSet:
 		return "spec.replicas", single, "run a second replica, if it can, or move it when an outage is acceptable"
 	case workload.Reference.Kind == mesh.KindDaemonSet:
 		return "status.desiredNumberScheduled", single, "set spec.updateStrategy.rollingUpdate to maxSurge: 1 and maxUnavailable: 0, or move it when an outage is acceptable"
@@ -109,7 +109,7 @@ func readinessProbes() Check {
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, workload := range movedWorkloads(subject) {
-				if !workload.Rolls() || workload.Replicas == 0 || saysWhenReady(workload.Template.Spec) {
+				if !workload.Renews() || workload.Replicas == 0 || saysWhenReady(workload.Template.Spec) {
 					continue
 				}
 				message := "no container has a readiness probe: its pods count as ready at once, and the gate after its restart cannot tell whether they serve"
@@ -138,23 +138,31 @@ func disruptionBudgets() Check {
 	return Check{
 		ID: "disruption-budgets", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
 		About: "PodDisruptionBudgets that allow none of the pods they select to be evicted.",
-		Why: "A rolling restart deletes pods without asking a budget (kubernetes documentation, Disruptions), so the move itself is not stopped. A rollback " +
-			"evicts pods whose template did not change, and whoever drains a node meanwhile evicts them as well: both wait for as long as the budget allows nothing.",
+		Why: "A rolling restart deletes pods without asking a budget (kubernetes documentation, Disruptions), so the move itself is not stopped; where the run " +
+			"replaces the pods itself (OnDelete, ReplicaSets of their own), it evicts them, and waits. So does a rollback, which evicts pods whose template did " +
+			"not change, and whoever drains a node meanwhile: for as long as the budget allows nothing.",
 		Needs:  moveNeeds(mesh.KindPodDisruptionBudget),
 		Passed: "every PodDisruptionBudget lets pods be evicted",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, budget := range subject.Snapshot.Budgets(subject.Namespace.Name) {
-				selected := movedPods(subject, func(pod mesh.Pod) bool { return matches(budget.Spec.Selector, pod.Labels) })
+				selects := func(pod mesh.Pod) bool { return matches(budget.Spec.Selector, pod.Labels) }
+				selected := movedPods(subject, selects)
 				if selected == 0 {
 					continue
+				}
+				consequence := ": the restart does not ask it, but a rollback's evictions and node drains wait for it"
+				if slices.ContainsFunc(movedWorkloads(subject), func(workload mesh.Workload) bool {
+					return workload.ByHand() && slices.ContainsFunc(subject.Snapshot.PodsOf(workload), selects)
+				}) {
+					consequence = ": the restart evicts pods and waits for it, as do a rollback and node drains"
 				}
 				if field, message := allowsNothing(budget, selected); message != "" {
 					findings = append(findings, Finding{
 						Status:  v1alpha1.StatusWarn,
 						Object:  &v1alpha1.ObjectReference{APIVersion: "policy/v1", Kind: mesh.KindPodDisruptionBudget, Namespace: budget.Namespace, Name: budget.Name},
 						Field:   field,
-						Message: message + ": the restart does not ask it, but a rollback's evictions and node drains wait for it",
+						Message: message + consequence,
 						Remedy:  "let it allow one disruption, or run one more replica",
 					})
 				}

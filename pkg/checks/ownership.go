@@ -89,8 +89,8 @@ func stakesOf(subject Subject) []stake {
 		stakes = append(stakes, newStake(namespace.Reference(), namespace.Object, changed, []string{"metadata", "labels"}))
 	}
 	for _, workload := range subject.Snapshot.Workloads(namespace.Name) {
-		if workload.Reference.Kind == mesh.KindJob || workload.Reference.Kind == mesh.KindReplicaSet {
-			// Their templates are not changed, or do nothing.
+		if workload.Reference.Kind == mesh.KindJob {
+			// Its template is not changed.
 			continue
 		}
 		template := strings.Split(strings.TrimPrefix(workload.TemplatePath, "/"), "/")

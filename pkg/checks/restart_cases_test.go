@@ -62,7 +62,7 @@ func availabilityCases() []testCase {
 		{name: "a StatefulSet all of whose pods may be missing", check: "restart-availability", objects: shop(db(2, func(s *appsv1.StatefulSet) {
 			s.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{MaxUnavailable: &everyPod}
 		})), want: of("StatefulSet shop/db", "spec.updateStrategy.rollingUpdate.maxUnavailable", "all of its 2 pods")},
-		{name: "a StatefulSet that restartable names", check: "restart-availability", objects: shop(db(1, func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType }))},
+		{name: "a StatefulSet of one whose pod is deleted by hand", check: "restart-availability", objects: shop(db(1, func(s *appsv1.StatefulSet) { s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType })), want: of("StatefulSet shop/db", "spec.replicas", outage)},
 		{name: "a DaemonSet on one node", check: "restart-availability", objects: shop(agent(1)), want: of("DaemonSet shop/agent", "status.desiredNumberScheduled", outage)},
 		{name: "a DaemonSet on one node that surges", check: "restart-availability", objects: shop(agent(1, surging))},
 		{name: "a DaemonSet on two nodes", check: "restart-availability", objects: shop(agent(2))},

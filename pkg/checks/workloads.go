@@ -26,9 +26,12 @@ func restartable() Check {
 	return Check{
 		ID: "restartable", Category: CategoryWorkloads, Severity: v1alpha1.SeverityError,
 		About: "Whether a change of its template replaces the pods of every workload that has a sidecar, and whether something runs every such pod.",
-		Why: "A workload is moved by its template, and a sidecar stays for as long as its pod does. Paused Deployments, OnDelete strategies, partitions, " +
-			"ReplicaSets and Jobs of their own keep their pods when the template changes (kubernetes documentation, Workloads); bare pods and pods of " +
-			"controllers that this version does not know are replaced by nobody. The next pods of a CronJob come up without a sidecar by themselves.",
+		Why: "A workload is moved by its template, and a sidecar stays for as long as its pod does. Paused Deployments, partitions and Jobs keep their pods " +
+			"when the template changes (kubernetes documentation, Workloads). Those of an OnDelete strategy, and of a ReplicaSet of its own, the run evicts " +
+			"itself, one at a time; where some of them are from an earlier template than there is now, that would roll out what somebody is holding back. " +
+			"What is below a partition comes back from the former template, whoever deletes it. Bare pods and pods of controllers that this version does " +
+			"not know are replaced by nobody, and Jobs that run are left to end: neither is ever deleted. The next pods of a CronJob come up without a " +
+			"sidecar by themselves.",
 		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration"),
 		Passed: "every workload that has to be restarted can be",
 		Run: func(subject Subject) []Finding {
@@ -47,7 +50,7 @@ func restartable() Check {
 					continue
 				}
 				markMoved(moved, pods)
-				if finding := obstacle(workload, pods); finding != nil {
+				if finding := obstacle(subject, workload, pods); finding != nil {
 					findings = append(findings, *finding)
 				}
 			}
@@ -62,9 +65,9 @@ func markMoved(moved map[types.UID]bool, pods []mesh.Pod) {
 	}
 }
 
-// obstacle says why a change of the template would not replace the workload's
-// pods by itself.
-func obstacle(workload mesh.Workload, pods []mesh.Pod) *Finding {
+// obstacle says why a change of the template would not replace the workload's pods,
+// or would replace them by others than it should.
+func obstacle(subject Subject, workload mesh.Workload, pods []mesh.Pod) *Finding {
 	at := workload.Reference
 	finding := Finding{Status: v1alpha1.StatusFail, Object: reference(at)}
 	switch {
@@ -72,24 +75,29 @@ func obstacle(workload mesh.Workload, pods []mesh.Pod) *Finding {
 		finding.Field = "spec.paused"
 		finding.Message = "it is paused, so a changed template would not roll out"
 		finding.Remedy = fmt.Sprintf("kubectl -n %s rollout resume %s/%s", at.Namespace, strings.ToLower(at.Kind), at.Name)
-	case workload.OnDelete:
-		finding.Field = "spec.updateStrategy.type"
-		finding.Message = "OnDelete leaves its pods in place when the template changes"
-		finding.Remedy = patch(at, `{"spec":{"updateStrategy":{"type":"RollingUpdate"}}}`)
+	case workload.ByHand() && workload.Pending(pods) && !begun(subject, workload):
+		finding.Field = "spec.template"
+		finding.Message = "some of its pods are from an earlier template, and replacing them would roll out what was changed in it since"
+		finding.Remedy = "delete those pods first, one at a time, or put the template back to what they are from"
+	case workload.ByHand():
+		return nil
 	case workload.Partition > 0:
 		finding.Field = "spec.updateStrategy.rollingUpdate.partition"
-		finding.Message = fmt.Sprintf("partition %d keeps pods below it from being replaced", workload.Partition)
+		finding.Message = fmt.Sprintf("partition %d keeps pods below it at the former template, also where they are deleted", workload.Partition)
 		finding.Remedy = patch(at, `{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}`)
-	case workload.Reference.Kind == mesh.KindReplicaSet && len(pods) > 0:
-		finding.Message = "a ReplicaSet without a Deployment does not replace its pods when the template changes"
-		finding.Remedy = "run it by a Deployment"
 	case (workload.Reference.Kind == mesh.KindJob || workload.Reference.Kind == mesh.KindCronJob) && slices.ContainsFunc(pods, mesh.Pod.HasSidecar):
 		finding.Message = fmt.Sprintf("%s with a sidecar still running", count(len(pods), "pod"))
-		finding.Remedy = "wait until it has finished"
+		finding.Remedy = "wait until it has finished; it is never killed"
 	default:
 		return nil
 	}
 	return &finding
+}
+
+// begun says whether a run has written the workload's template already.
+func begun(subject Subject, workload mesh.Workload) bool {
+	return workload.Template.Labels[label.SidecarInject.Name] == "false" &&
+		subject.Namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
 }
 
 // patch is the command that changes a workload's spec.
@@ -110,7 +118,7 @@ func strayFindings(subject Subject, moved map[types.UID]bool) []Finding {
 		if !found {
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusFail, Object: reference(pod.Reference()),
-				Message: "nothing controls the pod, so nothing would replace it by one without a sidecar",
+				Message: "nothing controls the pod, so nothing would replace it by one without a sidecar, and it is not deleted",
 				Remedy:  fmt.Sprintf("run it by a Deployment, or kubectl -n %s delete pod %s", pod.Namespace, pod.Name),
 			})
 			continue

@@ -16,6 +16,11 @@ func workloadCases() []testCase {
 	onDelete := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) {
 		s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType
 	})
+	revision := func(pod *corev1.Pod) { pod.Labels[appsv1.ControllerRevisionHashLabelKey] = "db-0" }
+	held := append(fixture.PodsOfSet(onDelete, fixture.Sidecar, revision), onDelete)
+	written := onDelete.DeepCopy()
+	written.Spec.Template.Labels["sidecar.istio.io/inject"] = "false"
+	begun := append(fixture.PodsOfSet(onDelete, fixture.Sidecar, revision), written)
 	partitioned := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) {
 		s.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateStatefulSetStrategy{Partition: &partition}
 	})
@@ -44,10 +49,16 @@ func workloadCases() []testCase {
 		{name: "all can", check: "restartable", objects: shop()},
 		{name: "a paused Deployment", check: "restartable", objects: shop(fixture.Deployment("shop", "idle", func(d *appsv1.Deployment) { d.Spec.Paused = true })), want: []finding{{fail, "Deployment shop/idle", "spec.paused", "it is paused"}}},
 		{name: "a paused Deployment outside the mesh", check: "restartable", objects: []any{fixture.Installation(), fixture.Namespace("shop", nil), fixture.Deployment("shop", "idle", func(d *appsv1.Deployment) { d.Spec.Paused = true })}},
-		{name: "an OnDelete StatefulSet", check: "restartable", objects: shop(withPods(onDelete)), want: []finding{{fail, "StatefulSet shop/db", "spec.updateStrategy.type", "OnDelete leaves its pods in place"}}},
-		{name: "an OnDelete DaemonSet", check: "restartable", objects: shop(fixture.DaemonSet("shop", "agent", func(d *appsv1.DaemonSet) { d.Spec.UpdateStrategy.Type = appsv1.OnDeleteDaemonSetStrategyType })), want: []finding{{fail, "DaemonSet shop/agent", "spec.updateStrategy.type", "OnDelete leaves its pods in place"}}},
+		{name: "an OnDelete StatefulSet", check: "restartable", objects: shop(withPods(onDelete))},
+		{name: "an OnDelete StatefulSet with pods of an earlier template", check: "restartable", objects: shop(held), want: []finding{{fail, "StatefulSet shop/db", "spec.template", "some of its pods are from an earlier template"}}},
+		{name: "an OnDelete StatefulSet whose template a run has written", check: "restartable", objects: append(fixture.Installation(), fixture.Namespace("shop", labels{"istio-injection": "enabled", "istio.io/dataplane-mode": "ambient"}), begun)},
+		{name: "an OnDelete DaemonSet", check: "restartable", objects: shop(fixture.DaemonSet("shop", "agent", func(d *appsv1.DaemonSet) { d.Spec.UpdateStrategy.Type = appsv1.OnDeleteDaemonSetStrategyType }))},
+		{name: "an OnDelete DaemonSet with pods of an earlier template", check: "restartable", objects: shop(fixture.DaemonSet("shop", "agent", func(d *appsv1.DaemonSet) {
+			d.Spec.UpdateStrategy.Type, d.Status.UpdatedNumberScheduled = appsv1.OnDeleteDaemonSetStrategyType, 0
+		})), want: []finding{{fail, "DaemonSet shop/agent", "spec.template", "some of its pods are from an earlier template"}}},
 		{name: "a partitioned StatefulSet", check: "restartable", objects: shop(withPods(partitioned)), want: []finding{{fail, "StatefulSet shop/db", "spec.updateStrategy.rollingUpdate.partition", "partition 2"}}},
-		{name: "a ReplicaSet of its own", check: "restartable", objects: shop(lone, fixture.Pod("shop", "lone-x", fixture.Of("ReplicaSet", "apps/v1", &lone.ObjectMeta, fixture.Template("lone")), fixture.Sidecar)), want: []finding{{fail, "ReplicaSet shop/lone", "", "without a Deployment"}}},
+		{name: "a ReplicaSet of its own", check: "restartable", objects: shop(lone, fixture.Pod("shop", "lone-x", fixture.Of("ReplicaSet", "apps/v1", &lone.ObjectMeta, fixture.Template("lone")), fixture.Sidecar))},
+		{name: "a ReplicaSet of its own with a pod of an earlier template", check: "restartable", objects: shop(lone, fixture.Pod("shop", "lone-x", fixture.Of("ReplicaSet", "apps/v1", &lone.ObjectMeta, fixture.Template("lone")), fixture.Sidecar, fixture.Labelled("istio.io/rev", "old"))), want: []finding{{fail, "ReplicaSet shop/lone", "spec.template", "some of its pods are from an earlier template"}}},
 		{name: "a ReplicaSet of its own without pods", check: "restartable", objects: shop(lone)},
 		{name: "a CronJob that runs", check: "restartable", objects: shop(cron, run, runPod), want: []finding{{fail, "CronJob shop/report", "", "1 pod with a sidecar still running"}}},
 		{name: "a CronJob that ran", check: "restartable", objects: shop(cron, run, ended(runPod))},

@@ -88,6 +88,12 @@ func argoRouting(object map[string]any) []string {
 	return names
 }
 
+// numberAt is the number at a path of an object, 0 where there is none.
+func numberAt(object map[string]any, path ...string) int64 {
+	number, _, _ := unstructured.NestedInt64(object, path...)
+	return number
+}
+
 // textAt is the string at a path of an object, empty where there is none.
 func textAt(object map[string]any, path ...string) string {
 	text, _, _ := unstructured.NestedString(object, path...)

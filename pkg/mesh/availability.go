@@ -14,10 +14,14 @@ type Restart struct {
 }
 
 // Restart returns what the workload's controller allows itself while it replaces
-// the pods. It means nothing where Rolls is false.
+// the pods, or a run where they are replaced by hand. It means nothing where Renews is
+// false.
 func (w Workload) Restart() Restart {
 	if w.Recreate {
 		return Restart{Unavailable: w.Replicas}
+	}
+	if w.ByHand() {
+		return Restart{Unavailable: 1}
 	}
 	switch w.Reference.Kind {
 	case KindDeployment:

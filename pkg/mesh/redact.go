@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"regexp"
 	"slices"
 	"strings"
@@ -64,14 +65,15 @@ func metadataOf(object unstructured.Unstructured) unstructured.Unstructured {
 }
 
 // managed are the kinds whose field managers are looked at: those that a
-// migration changes.
+// migration changes. A ReplicaSet is changed where nothing controls it.
 var managed = []string{
 	KindNamespace, KindService, KindDeployment, KindStatefulSet, KindDaemonSet, KindCronJob, KindRollout,
 	KindGateway, KindAuthorizationPolicy, KindRequestAuthentication, KindTelemetry, KindWasmPlugin,
 }
 
 func trimMetadata(object *unstructured.Unstructured) {
-	if !slices.Contains(managed, object.GetKind()) {
+	ownTemplate := object.GetKind() == KindReplicaSet && metav1.GetControllerOf(object) == nil
+	if !slices.Contains(managed, object.GetKind()) && !ownTemplate {
 		unstructured.RemoveNestedField(object.Object, "metadata", "managedFields")
 	}
 	if annotations, found, err := unstructured.NestedMap(object.Object, "metadata", "annotations"); err == nil && found {

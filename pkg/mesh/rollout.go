@@ -20,10 +20,16 @@ type Rollout struct {
 
 // RolloutOf judges a workload by its status.
 //
-// A Job rolls nothing out: whether it has succeeded is not about its template.
+// A Job rolls nothing out: whether it has succeeded is not about its template. Nor
+// does a controller that leaves its pods to be deleted by others: kstatus calls such
+// a StatefulSet complete whatever its pods do, and such a DaemonSet unfinished for as
+// long as somebody keeps a pod.
 func RolloutOf(workload Workload) Rollout {
 	if workload.Reference.Kind == KindJob {
 		return Rollout{Complete: true}
+	}
+	if workload.OnDelete {
+		return onDeleteRollout(workload)
 	}
 	result, err := status.Compute(&unstructured.Unstructured{Object: workload.Object})
 	if err != nil {
@@ -37,4 +43,26 @@ func RolloutOf(workload Workload) Rollout {
 		rollout.Message = "its status is " + string(result.Status)
 	}
 	return rollout
+}
+
+// onDeleteRollout wants the pods to be there and ready, whichever template they are
+// from.
+func onDeleteRollout(workload Workload) Rollout {
+	ready := numberAt(workload.Object, "status", "readyReplicas")
+	if workload.Reference.Kind == KindDaemonSet {
+		ready = numberAt(workload.Object, "status", "numberReady")
+	}
+	switch {
+	case !workload.Observed():
+		return Rollout{Message: "its controller has not seen yet what was written"}
+	case ready < int64(workload.Replicas):
+		return Rollout{Message: fmt.Sprintf("Ready: %d/%d", ready, workload.Replicas)}
+	default:
+		return Rollout{Complete: true}
+	}
+}
+
+// Observed says whether the workload's controller has seen it as it is.
+func (w Workload) Observed() bool {
+	return numberAt(w.Object, "status", "observedGeneration") >= numberAt(w.Object, "metadata", "generation")
 }

@@ -96,6 +96,63 @@ func TestRolloutOfWhatCannotBeUnderstoodIsNotComplete(t *testing.T) {
 	}
 }
 
+// Whoever has its pods deleted by others is done when they are ready, whichever
+// template they are from.
+func TestRolloutOfOnDelete(t *testing.T) {
+	set := func(edits ...func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
+		made := fixture.StatefulSet("shop", "db")
+		made.Spec.UpdateStrategy.Type, made.Generation, made.Status.ObservedGeneration = appsv1.OnDeleteStatefulSetStrategyType, 2, 2
+		for _, edit := range edits {
+			edit(made)
+		}
+		return made
+	}
+	daemon := func(ready int32) *appsv1.DaemonSet {
+		made := fixture.DaemonSet("shop", "agent")
+		made.Spec.UpdateStrategy.Type, made.Status.UpdatedNumberScheduled, made.Status.NumberReady = appsv1.OnDeleteDaemonSetStrategyType, 0, ready
+		return made
+	}
+	for name, test := range map[string]struct {
+		object any
+		want   string
+	}{
+		"a StatefulSet":                          {set(), ""},
+		"a StatefulSet with pods not ready":      {set(func(s *appsv1.StatefulSet) { s.Status.ReadyReplicas = 0 }), "Ready: 0/1"},
+		"a StatefulSet whose controller is late": {set(func(s *appsv1.StatefulSet) { s.Status.ObservedGeneration = 1 }), "has not seen yet"},
+		"a DaemonSet":                            {daemon(1), ""},
+		"a DaemonSet with pods not ready":        {daemon(0), "Ready: 0/1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := mesh.RolloutOf(fixture.Snapshot(test.object).Workloads("shop")[0])
+			if got.Complete != (test.want == "") || !strings.Contains(got.Message, test.want) {
+				t.Errorf("the rollout is %+v, want %q", got, test.want)
+			}
+		})
+	}
+}
+
+func TestOutdated(t *testing.T) {
+	deployment := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
+	for name, test := range map[string]struct {
+		edit func(*corev1.Pod)
+		want bool
+	}{
+		"made from the template":             {fixture.Labelled("other", "x"), false},
+		"before it moved":                    {func(pod *corev1.Pod) { delete(pod.Labels, "sidecar.istio.io/inject") }, true},
+		"with another revision":              {fixture.Labelled("istio.io/rev", "old"), true},
+		"behind a waypoint that it left":     {fixture.Labelled("istio.io/use-waypoint", "edge"), true},
+		"with labels that the injector adds": {fixture.Sidecar, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(deployment, fixture.PodsOf(deployment, test.edit))
+			workload := snapshot.Workloads("shop")[0]
+			if got := workload.Outdated(snapshot.PodsOf(workload)[0]); got != test.want {
+				t.Errorf("Outdated is %t, want %t", got, test.want)
+			}
+		})
+	}
+}
+
 func TestRolls(t *testing.T) {
 	paused := fixture.Deployment("shop", "a", func(d *appsv1.Deployment) { d.Spec.Paused = true })
 	onDelete := fixture.StatefulSet("shop", "a", func(s *appsv1.StatefulSet) {
@@ -116,8 +173,13 @@ func TestRolls(t *testing.T) {
 		"ReplicaSet": {fixture.ReplicaSet("shop", "a", nil), false}, "CronJob": {fixture.CronJob("shop", "a"), false}, "Job": {fixture.Job("shop", "a"), false},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if got := fixture.Snapshot(test.object).Workloads("shop")[0].Rolls(); got != test.want {
+			workload := fixture.Snapshot(test.object).Workloads("shop")[0]
+			if got := workload.Rolls(); got != test.want {
 				t.Errorf("Rolls is %t, want %t", got, test.want)
+			}
+			byHand := strings.HasPrefix(name, "OnDelete") || name == "ReplicaSet"
+			if got := workload.ByHand(); got != byHand {
+				t.Errorf("ByHand is %t, want %t", got, byHand)
 			}
 		})
 	}

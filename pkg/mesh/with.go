@@ -16,7 +16,7 @@ import (
 
 // With returns the mesh as it would be with some objects changed or created, and
 // others deleted. Kinds that a plan changes are understood: namespaces, workloads,
-// Services and ServiceEntries, Gateways, policies and extensions. Pods stay as they
+// nodes, Services and ServiceEntries, Gateways, policies and extensions. Pods stay as they
 // are: what becomes of them is for controllers to decide.
 func (s *Snapshot) With(changed []unstructured.Unstructured, deleted []v1alpha1.ObjectReference) (*Snapshot, error) {
 	next := *s
@@ -77,6 +77,8 @@ func (s *Snapshot) drop(reference v1alpha1.ObjectReference, kinds map[string]boo
 			return workload.Reference.Kind == reference.Kind && workload.Reference.Name == reference.Name
 		})
 		s.istiods, s.daemonSets = dropNamed(s.istiods, is), dropNamed(s.daemonSets, is)
+	case KindNode:
+		s.nodes = dropNamed(s.nodes, is)
 	case KindService:
 		s.services = dropNamed(s.services, is)
 	case KindGateway:
@@ -130,6 +132,8 @@ func dropPointers[T metav1.Object](list []T, is func(metav1.Object) bool) []T {
 func (s *Snapshot) sortChanged(kinds map[string]bool) {
 	for kind := range kinds {
 		switch kind {
+		case KindNode:
+			sortNamed(s.nodes, func(o *corev1.Node) metav1.Object { return o })
 		case KindService:
 			sortNamed(s.services, func(o *corev1.Service) metav1.Object { return o })
 		case KindGateway:

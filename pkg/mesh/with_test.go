@@ -8,6 +8,8 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"google.golang.org/protobuf/testing/protocmp"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 const withBefore = `
@@ -100,7 +102,8 @@ func TestWithIsAsIfReadAnew(t *testing.T) {
 }
 
 func TestWithRefusesKindsThatNoPlanChanges(t *testing.T) {
-	if _, err := fixture.Snapshot().With(fixture.Objects(fixture.KubernetesNode("node-1")), nil); err == nil {
-		t.Error("a Node was changed without a word")
+	limits := &corev1.LimitRange{TypeMeta: metav1.TypeMeta{APIVersion: "v1", Kind: "LimitRange"}, ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "limits"}}
+	if _, err := fixture.Snapshot().With(fixture.Objects(limits), nil); err == nil {
+		t.Error("a LimitRange was changed without a word")
 	}
 }

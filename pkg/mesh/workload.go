@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"istio.io/api/label"
 	appsv1 "k8s.io/api/apps/v1"
 	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -144,6 +145,56 @@ func (w Workload) CarriesProxy() bool {
 // Injected says whether a pod made from the template now would get a sidecar.
 func (w Workload) Injected(injectors Injectors, namespaceLabels map[string]string) bool {
 	return injectors.Inject(namespaceLabels, w.Template.Labels, w.Template.Annotations, w.Template.Spec.HostNetwork)
+}
+
+// ByHand says whether nothing replaces the running pods when the template changes,
+// and one that is deleted comes back made from the template as it is then. The
+// partition of a StatefulSet is not of this kind: what is below it comes back made
+// from the former template (kubernetes
+// pkg/controller/statefulset/stateful_set_utils.go, newVersionedStatefulSetPod).
+func (w Workload) ByHand() bool {
+	switch w.Reference.Kind {
+	case KindReplicaSet:
+		return true
+	case KindStatefulSet, KindDaemonSet:
+		return w.OnDelete && w.Partition == 0
+	default:
+		return false
+	}
+}
+
+// Renews says whether the running pods can be replaced by ones from a changed
+// template: by their controller, or by hand.
+func (w Workload) Renews() bool { return w.Rolls() || w.ByHand() }
+
+// modeLabels are the labels of a template that a migration writes.
+var modeLabels = []string{
+	label.SidecarInject.Name, label.IoIstioRev.Name, label.IoIstioUseWaypoint.Name, label.IoIstioUseWaypointNamespace.Name,
+}
+
+// Outdated says whether a pod is from another template than the workload has now, as
+// far as the labels tell that a migration writes.
+func (w Workload) Outdated(pod Pod) bool {
+	return slices.ContainsFunc(modeLabels, func(key string) bool { return pod.Labels[key] != w.Template.Labels[key] })
+}
+
+// Pending says whether some pods are known to be from an earlier template than the
+// workload has now, although nothing is under way.
+func (w Workload) Pending(pods []Pod) bool {
+	switch w.Reference.Kind {
+	case KindStatefulSet:
+		revision := textAt(w.Object, "status", "updateRevision")
+		return revision != "" && slices.ContainsFunc(pods, func(pod Pod) bool {
+			own := pod.Labels[appsv1.ControllerRevisionHashLabelKey]
+			return own != "" && own != revision
+		})
+	case KindDaemonSet:
+		return numberAt(w.Object, "status", "updatedNumberScheduled") < numberAt(w.Object, "status", "currentNumberScheduled")
+	case KindDeployment:
+		return numberAt(w.Object, "status", "updatedReplicas") < numberAt(w.Object, "status", "replicas")
+	default:
+		return slices.ContainsFunc(pods, w.Outdated)
+	}
 }
 
 // Rolls says whether a change of the template replaces the running pods.

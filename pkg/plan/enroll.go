@@ -92,7 +92,7 @@ func (e enrolment) steps() ([]v1alpha1.Step, error) {
 	steps := []v1alpha1.Step{}
 	for _, part := range []func() ([]v1alpha1.Step, error){
 		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
-		e.enableAmbient, e.restartWorkloads, e.settlePolicies, e.disableInjection,
+		e.enableAmbient, e.uncordon, e.restartWorkloads, e.settlePolicies, e.disableInjection,
 	} {
 		added, err := part()
 		if err != nil {
@@ -197,9 +197,9 @@ func (e enrolment) enableAmbient() ([]v1alpha1.Step, error) {
 func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 	var steps []v1alpha1.Step
 	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
-		if workload.Reference.Kind == mesh.KindJob || workload.Reference.Kind == mesh.KindReplicaSet {
-			// The template of a Job cannot be changed, and that of a ReplicaSet
-			// replaces no pod; those with sidecars block the plan (restartable).
+		if workload.Reference.Kind == mesh.KindJob {
+			// Its template cannot be changed; one with sidecars blocks the plan
+			// (restartable).
 			continue
 		}
 		waypoint, joins := e.joins(workload)
@@ -207,7 +207,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 			steps = append(steps, v1alpha1.Step{
 				ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 				Summary: "wait for " + shortName(workload.Reference) + " to be in ambient mode",
-				Notes:   []string{"its template was written before"},
+				Notes:   append([]string{"its template was written before"}, byHand(workload)...),
 				Gate:    e.captured(workload),
 			})
 			continue
@@ -219,6 +219,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 			Summary: "restart " + shortName(workload.Reference) + " without sidecars",
+			Notes:   byHand(workload),
 			Gate:    e.captured(workload),
 		}
 		if workload.Reference.Kind == mesh.KindCronJob {
@@ -256,11 +257,11 @@ func (e enrolment) unfinished(workload mesh.Workload) bool {
 	labels := workload.Template.Labels
 	moved := mesh.OptedOut(labels, workload.Template.Annotations) && labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneNone &&
 		e.namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
-	if !moved || !workload.Rolls() || workload.Template.Spec.HostNetwork || workload.IsGateway() {
+	if !moved || !workload.Renews() || workload.Template.Spec.HostNetwork || workload.IsGateway() {
 		return false
 	}
 	return !mesh.RolloutOf(workload).Complete || slices.ContainsFunc(e.snapshot.PodsOf(workload), func(pod mesh.Pod) bool {
-		return pod.HasSidecar() || !pod.Ready || !pod.Redirected()
+		return pod.HasSidecar() || !pod.Ready || !pod.Redirected() || workload.ByHand() && workload.Outdated(pod)
 	})
 }
 

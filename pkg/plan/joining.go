@@ -35,7 +35,8 @@ func (e enrolment) direct(workload mesh.Workload) (translate.WorkloadWaypoint, b
 // captured waits for a workload's pods to be in ambient mode, and for ztunnel to go
 // through the waypoint that they name, if any.
 func (e enrolment) captured(workload mesh.Workload) v1alpha1.Gate {
-	gate := v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: []v1alpha1.ObjectReference{workload.Reference}}
+	gate := v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: []v1alpha1.ObjectReference{workload.Reference}, Replaces: workload.ByHand()}
+	gate.Cordon = e.options.Cordon && cordons(workload)
 	if direct, has := e.direct(workload); has {
 		gate.Objects = []v1alpha1.ObjectReference{direct.Reference()}
 	}

@@ -13,7 +13,7 @@ import (
 // a rollback that was stopped has put workloads back before it deleted anything.
 func (r *rollback) missing() []createdObject {
 	restoring := slices.ContainsFunc(r.plan.Steps, func(step v1alpha1.Step) bool {
-		return step.Phase == v1alpha1.PhaseRestoreWorkloads && len(step.Changes) > 0
+		return step.Phase == v1alpha1.PhaseRestoreWorkloads && len(step.Changes) > 0 && step.Changes[0].Object.Kind != mesh.KindNode
 	})
 	var missing []createdObject
 	for _, created := range r.created {

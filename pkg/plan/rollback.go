@@ -35,7 +35,7 @@ func Rollback(
 	}
 	planner.restored = planner.restoredNamespace()
 	for _, part := range []func() error{
-		planner.unsettlePolicies, planner.restoreInjection, planner.restoreWorkloads, planner.nameMissing, planner.replacePods, planner.disableAmbient,
+		planner.unsettlePolicies, planner.restoreInjection, planner.uncordon, planner.restoreWorkloads, planner.nameMissing, planner.replacePods, planner.disableAmbient,
 		planner.unguardDirectCalls, planner.deactivateWaypoints, planner.removeWaypoints, planner.restorePolicies, planner.unpin,
 	} {
 		if err := part(); err != nil {
@@ -113,6 +113,11 @@ func writtenBy(records []v1alpha1.MigrationRecord) (written []writtenField, crea
 				continue
 			}
 			for _, change := range step.Changes {
+				if change.Object.Kind == mesh.KindNode {
+					// What a run wrote there is gone when the run is, but for what
+					// uncordon finds.
+					continue
+				}
 				if change.Create != nil {
 					created = noteCreated(created, step.Phase, change, done[step.ID])
 					continue
@@ -242,6 +247,9 @@ func (r *rollback) restoreWorkloads() error {
 			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
 			Summary: "put the template of " + shortName(reference) + " back and wait for its sidecars",
 			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: &r.since},
+		}
+		if workload, found := r.snapshot.Workload(reference); found {
+			step.Notes = byHand(workload)
 		}
 		if reference.Kind == mesh.KindCronJob {
 			step.Summary = "put the template of " + shortName(reference) + " back"

@@ -37,7 +37,7 @@ func Namespaces(planned v1alpha1.MigrationPlan) []string {
 	names := []string{planned.Namespace}
 	for _, step := range planned.Steps {
 		for _, change := range step.Changes {
-			if in := namespaceOf(change.Object); !slices.Contains(names, in) {
+			if in := namespaceOf(change.Object); in != "" && !slices.Contains(names, in) {
 				names = append(names, in)
 			}
 		}

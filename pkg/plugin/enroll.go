@@ -71,6 +71,7 @@ const (
 	flagPlan   = "plan"
 	flagResume = "resume"
 	flagUntil  = "until"
+	flagCordon = "cordon"
 )
 
 func (o *enrollOptions) complete(command *cobra.Command) error {
@@ -95,7 +96,7 @@ func (o *enrollOptions) complete(command *cobra.Command) error {
 		instead = flagResume
 	}
 	chosen := []string{
-		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude,
+		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude, flagCordon,
 	}
 	if o.resume {
 		chosen = append(chosen, flagPlan)
@@ -132,7 +133,7 @@ func (o *enrollOptions) options() plan.Options {
 		return options
 	default:
 		options := o.handover.options()
-		options.Until = v1alpha1.Phase(o.until)
+		options.Until, options.Cordon = v1alpha1.Phase(o.until), o.cordon
 		return options
 	}
 }
@@ -145,6 +146,8 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 		}
 	}
 	options := o.options()
+	// What undoes the run goes about it in the same way.
+	o.cordon = options.Cordon
 	content, snapshot, err := o.readSharing(ctx, o.name, options.Beside()...)
 	if err != nil {
 		return nil, err

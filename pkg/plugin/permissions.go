@@ -120,6 +120,14 @@ func needsOf(planned v1alpha1.MigrationPlan, namespace string, mapper meta.RESTM
 	for _, watch := range watches {
 		add(watch.Namespace, watch.Resource.Group, watch.Resource.Resource, "", "list", "watch")
 	}
+	for _, step := range planned.Steps {
+		if step.Gate.Replaces {
+			add(namespace, "", "pods", "eviction", "create")
+		}
+		if step.Gate.Cordon {
+			add("", "", "nodes", "", "get", "patch")
+		}
+	}
 	add(namespace, "", "configmaps", "", "create", "get", "update", "delete", "list")
 	for _, locked := range plan.Namespaces(planned) {
 		add(locked, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")

@@ -54,6 +54,7 @@ func operatorNeeds() []authorizationv1.ResourceAttributes {
 		attributes("apps", "deployments", "patch"),
 		attributes("apps", "statefulsets", "patch"),
 		attributes("apps", "daemonsets", "patch"),
+		attributes("apps", "replicasets", "patch"),
 		attributes("batch", "cronjobs", "patch"),
 		attributes("gateway.networking.k8s.io", "gateways", "create", "patch", "delete"),
 		attributes("security.istio.io", "authorizationpolicies", "create", "patch", "delete"),

@@ -64,6 +64,9 @@ func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	if o.cordon {
+		plan.Cordoning(snapshot, &planned)
+	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: open}, nil
 }
 

@@ -166,7 +166,7 @@ func (t *translator) directWaypoint(group []headlessService) {
 
 // rolls says whether a plan can change the template of pods.
 func (p pods) rolls() bool {
-	return p.workload.Kind != "" && p.workload.Kind != mesh.KindJob && p.workload.Kind != mesh.KindReplicaSet
+	return p.workload.Kind != "" && p.workload.Kind != mesh.KindJob
 }
 
 // waypointOfPods is the waypoint that pods name, or are to name; why says what keeps
@@ -262,10 +262,10 @@ func (t *translator) unlabelled(front *fronted, direct WorkloadWaypoint) {
 		workload, known := t.snapshot.Workload(one.workload)
 		switch {
 		case names || known && t.snapshot.RoleOf(workload, t.namespace) == mesh.RoleMove:
-		case one.template && one.rolls() && workload.Reference.Kind != mesh.KindCronJob && !workload.Rolls():
+		case one.template && one.rolls() && workload.Reference.Kind != mesh.KindCronJob && !workload.Renews():
 			t.problem(one.workload, "spec.template.metadata.labels["+label.IoIstioUseWaypoint.Name+"]",
 				"its pods are called at their own addresses and have to name waypoint "+front.waypoint+", and changing its template would not replace them",
-				"let it roll out changes by itself (unpause it, use RollingUpdate without a partition), or name the Service in --waypoint-skip")
+				"let it roll out changes by itself (unpause it, use no partition), or name the Service in --waypoint-skip")
 		case !one.template && !one.rolls():
 			t.problem(t.podReference(one), "metadata.labels["+label.IoIstioUseWaypoint.Name+"]",
 				"it is called at its own address and has to name waypoint "+front.waypoint+", and no template makes it anew",

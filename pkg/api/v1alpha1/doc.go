@@ -16,6 +16,10 @@ const OriginLabel = Group + "/origin"
 // RunAnnotation is the run that has created an object, or that an Event is about.
 const RunAnnotation = Group + "/run"
 
+// CordonedAnnotation marks a node that a run has cordoned, with the namespace that
+// the run is about.
+const CordonedAnnotation = Group + "/cordoned"
+
 // GroupVersion is the apiVersion of every document in this package.
 const GroupVersion = Group + "/v1alpha1"
 

@@ -94,6 +94,7 @@ type PlanOptions struct {
 	MixedCallers      string   `json:"mixedCallers,omitempty"`
 	AllowEnvoyFilter  bool     `json:"allowEnvoyFilter,omitempty"`
 	IncludeNamespaces []string `json:"includeNamespaces,omitempty"`
+	Cordon            bool     `json:"cordon,omitempty"`
 	// From and Until are the first and the last phase whose steps the plan holds;
 	// empty where it holds all.
 	From  Phase `json:"from,omitempty"`
@@ -253,6 +254,12 @@ type Gate struct {
 	// ServiceEntries and policies. GateCaptured names the Gateway of a waypoint that
 	// the pods name.
 	Objects []ObjectReference `json:"objects,omitempty"`
+	// Replaces is true where GateCaptured has the run itself evict pods that are from
+	// an earlier template, one at a time: the workload's controller replaces none.
+	Replaces bool `json:"replaces,omitempty"`
+	// Cordon is true where the node of a DaemonSet's pod is cordoned while the run
+	// itself replaces that.
+	Cordon bool `json:"cordon,omitempty"`
 	// Since bounds GateInjected: pods created before it lacked their sidecar
 	// before the migration, and keep lacking it.
 	Since *time.Time `json:"since,omitempty"`

@@ -60,6 +60,9 @@ type StepRecord struct {
 	// Before holds each object that the step changes, complete, as it was
 	// read immediately before the step's first write.
 	Before []BeforeImage `json:"before,omitempty"`
+	// Cordoned are the nodes that the step set out to cordon; each bears
+	// CordonedAnnotation for as long as it is cordoned by that.
+	Cordoned []string `json:"cordoned,omitempty"`
 }
 
 // BeforeImage is an object as it was before a step changed it.

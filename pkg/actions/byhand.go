@@ -1,0 +1,174 @@
+package actions
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+)
+
+// outdated says whether a pod has to be replaced by hand to be from its workload's
+// template. What was there before the migration began is from the template of before.
+func outdated(workload mesh.Workload, pod mesh.Pod, since time.Time) bool {
+	return workload.ByHand() && workload.Outdated(pod) && !pod.Created.Before(since)
+}
+
+// renewed replaces by hand the pods of workloads that are from an earlier template,
+// one at a time: the next one goes when all that are from the new one are in ambient
+// mode, and those that are left serve.
+func (r *Runner) renewed(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, gate v1alpha1.Gate) (verdict, error) {
+	for _, reference := range gate.Workloads {
+		workload, found := snapshot.Workload(reference)
+		if !found || !workload.ByHand() {
+			continue
+		}
+		pods := inTurn(workload, snapshot.PodsOf(workload))
+		left := slices.DeleteFunc(slices.Clone(pods), func(pod mesh.Pod) bool { return !workload.Outdated(pod) })
+		if len(left) == 0 {
+			continue
+		}
+		fresh := slices.DeleteFunc(slices.Clone(pods), workload.Outdated)
+		result, err := r.captured(ctx, snapshot, namespace, fresh)
+		if err != nil || len(result.missing) > 0 {
+			return result, err
+		}
+		if result.missing = unsound(workload, pods, left); len(result.missing) > 0 {
+			return result, nil
+		}
+		if i := slices.IndexFunc(left, func(pod mesh.Pod) bool { return r.replaced[pod.UID] }); i >= 0 {
+			// It may still be seen for a moment.
+			return verdict{missing: []string{left[i].String() + " is being replaced"}}, nil
+		}
+		if err := r.uncordonAll(ctx); err != nil {
+			return result, err
+		}
+		return r.renewOne(ctx, workload, left[0], gate)
+	}
+	return verdict{}, nil
+}
+
+// unsound says why no pod of a workload may be taken away now.
+func unsound(workload mesh.Workload, pods, left []mesh.Pod) []string {
+	if !workload.Observed() {
+		// A pod that is deleted now could come back from the earlier template.
+		return []string{fmt.Sprintf("%s: its controller has not seen its new template yet", workload.Reference)}
+	}
+	if len(pods) < int(workload.Replicas) {
+		return []string{fmt.Sprintf("%s: %d of %d pods seen", workload.Reference, len(pods), workload.Replicas)}
+	}
+	var missing []string
+	for _, pod := range left {
+		if !pod.Ready {
+			missing = append(missing, notReady(pod))
+		}
+	}
+	return missing
+}
+
+// renewOne evicts a pod of an earlier template.
+func (r *Runner) renewOne(ctx context.Context, workload mesh.Workload, pod mesh.Pod, gate v1alpha1.Gate) (verdict, error) {
+	if r.replacements[workload.UID] >= mostReplacements(workload) {
+		return verdict{missing: []string{pod.String() + " came back from an earlier template again: look at what controls it"}, failed: true}, nil
+	}
+	if err := r.makeRoom(ctx, workload, pod, gate); err != nil {
+		return verdict{}, err
+	}
+	reason, err := r.evict(ctx, pod, "to be made anew from its new template")
+	if err != nil {
+		return verdict{}, err
+	}
+	if reason != "" {
+		return verdict{missing: []string{pod.String() + ": " + reason}, retry: retryEviction}, nil
+	}
+	r.replaced[pod.UID] = true
+	r.replacements[workload.UID]++
+	return verdict{missing: []string{pod.String() + " is being replaced"}}, nil
+}
+
+// inTurn are the pods in the order in which they are replaced: those of a StatefulSet
+// from the highest ordinal down, as its controller does.
+func inTurn(workload mesh.Workload, pods []mesh.Pod) []mesh.Pod {
+	if workload.Reference.Kind == mesh.KindStatefulSet && workload.ByHand() {
+		slices.SortStableFunc(pods, func(a, b mesh.Pod) int { return cmp.Compare(ordinal(b), ordinal(a)) })
+	}
+	return pods
+}
+
+func ordinal(pod mesh.Pod) int {
+	n, err := strconv.Atoi(pod.Name[strings.LastIndex(pod.Name, "-")+1:])
+	if err != nil {
+		return -1
+	}
+	return n
+}
+
+// makeRoom cordons the node of a pod that is to be replaced, where that was asked
+// for. A node that is cordoned already stays as it is, also afterwards.
+func (r *Runner) makeRoom(ctx context.Context, workload mesh.Workload, pod mesh.Pod, gate v1alpha1.Gate) error {
+	if !gate.Cordon || workload.Reference.Kind != mesh.KindDaemonSet || !workload.ByHand() || slices.Contains(r.cordoned, pod.Node) {
+		return nil
+	}
+	node, err := r.Writer.Get(ctx, plan.NodeReference(pod.Node))
+	if err != nil {
+		return err
+	}
+	if cordoned, _ := plan.Lookup(node.Object, "/spec/unschedulable").(bool); cordoned {
+		return nil
+	}
+	if err := r.noteCordon(ctx, pod.Node); err != nil {
+		return err
+	}
+	_, written, err := r.Writer.Change(ctx, plan.Cordon(pod.Node, r.Namespace), false)
+	if written {
+		r.changed = true
+		r.cordoned = append(r.cordoned, pod.Node)
+	}
+	if changed := (*ChangedError)(nil); errors.As(err, &changed) {
+		// Somebody else was faster.
+		return nil
+	}
+	return err
+}
+
+// uncordonAll uncordons the nodes that the run has cordoned.
+func (r *Runner) uncordonAll(ctx context.Context) error {
+	for len(r.cordoned) > 0 {
+		node := r.cordoned[0]
+		if err := r.patiently(ctx, func() error { return r.uncordon(ctx, node) }); err != nil {
+			return fmt.Errorf("uncordon node %s: %w", node, err)
+		}
+		r.cordoned = r.cordoned[1:]
+	}
+	return nil
+}
+
+// uncordon uncordons a node that still says that the run has cordoned it. One that is
+// gone, or that somebody else has taken over, is left alone.
+func (r *Runner) uncordon(ctx context.Context, name string) error {
+	change := plan.Uncordon(name, r.Namespace)
+	node, err := r.Writer.Get(ctx, change.Object)
+	if err == nil && node.GetAnnotations()[v1alpha1.CordonedAnnotation] == r.Namespace {
+		_, _, err = r.Writer.Change(ctx, change, false)
+	}
+	if changed := (*ChangedError)(nil); errors.As(err, &changed) || apierrors.IsNotFound(err) {
+		return nil
+	}
+	return err
+}
+
+// uncordonLeft uncordons what a run that has failed left cordoned, even where its
+// time is over.
+func (r *Runner) uncordonLeft(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), recordGrace)
+	defer cancel()
+	return r.uncordonAll(ctx)
+}
