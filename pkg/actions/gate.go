@@ -26,6 +26,8 @@ type GateError struct {
 	Missing []string
 	// Events are the newest warnings about what it waited for.
 	Events []string
+	// Logs are the last lines of the containers that are not ready.
+	Logs []string
 	// Cause is why the waiting ended.
 	Cause error
 }
@@ -400,6 +402,10 @@ func (r *Runner) gateError(ctx context.Context, step v1alpha1.Step, missing []st
 	// The context has ended, but the reason is worth one more request.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
 	defer cancel()
-	failure.Events = r.warnings(ctx, strings.Join(missing, "\n"))
+	text := strings.Join(missing, "\n")
+	failure.Events = r.warnings(ctx, text)
+	if snapshot, err := r.observer.snapshot(); err == nil {
+		failure.Logs = r.lastLogs(ctx, snapshot, step.Gate, text)
+	}
 	return failure
 }

@@ -47,6 +47,7 @@ func operatorNeeds() []authorizationv1.ResourceAttributes {
 		attributes("", "namespaces", "patch"),
 		attributes("", "pods", "patch", "delete"),
 		attributes("", "pods/eviction", "create"),
+		attributes("", "pods/log", "get"),
 		attributes("", "services", "patch"),
 		attributes("", "configmaps", "create", "patch", "update", "delete"),
 		attributes("", "events", "create", "list"),

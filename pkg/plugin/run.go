@@ -416,6 +416,9 @@ func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed boo
 		for _, event := range gate.Events {
 			fmt.Fprintf(&text, "\n  event: %s", event)
 		}
+		for _, line := range gate.Logs {
+			fmt.Fprintf(&text, "\n  log: %s", line)
+		}
 	}
 	if !changed {
 		text.WriteString("\nNothing was changed.")

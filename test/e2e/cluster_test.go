@@ -122,14 +122,19 @@ func (u *underWay) wait(t *testing.T) result {
 // the test is over.
 func (c *cluster) holdReadiness(t *testing.T, namespace, app string) {
 	t.Helper()
-	release := c.HoldReadiness(func(pod *corev1.Pod) bool {
-		return pod.Namespace == namespace && pod.Labels["app"] == app && !sidecar(pod)
-	})
+	release := c.HoldReadiness(withoutSidecar(namespace, app))
 	t.Cleanup(func() {
 		if err := release(context.Background()); err != nil {
 			t.Error(err)
 		}
 	})
+}
+
+// withoutSidecar are an app's pods that have no sidecar.
+func withoutSidecar(namespace, app string) func(*corev1.Pod) bool {
+	return func(pod *corev1.Pod) bool {
+		return pod.Namespace == namespace && pod.Labels["app"] == app && !sidecar(pod)
+	}
 }
 
 // enrollHeld starts an enrolment and returns when it waits for the pods of an

@@ -19,6 +19,7 @@ var owned = []schema.GroupVersionResource{
 	{Group: "apps", Version: "v1", Resource: "deployments"},
 	{Group: "apps", Version: "v1", Resource: "statefulsets"},
 	{Group: "apps", Version: "v1", Resource: "daemonsets"},
+	{Group: "apps", Version: "v1", Resource: "replicasets"},
 	{Group: "batch", Version: "v1", Resource: "cronjobs"},
 	{Group: "policy", Version: "v1", Resource: "poddisruptionbudgets"},
 	{Group: "security.istio.io", Version: "v1", Resource: "authorizationpolicies"},
@@ -46,7 +47,7 @@ func (c *cluster) state(t *testing.T, namespace string) map[string]any {
 			_, isRecord := item.GetLabels()["ambient.kubectl-ambient.dev/record"]
 			// Pods of controllers are the controllers' business; the pods' own
 			// conditions are tested apart.
-			if isRecord || resource.Resource == "pods" && metav1.GetControllerOf(item) != nil {
+			if isRecord || (resource.Resource == "pods" || resource.Resource == "replicasets") && metav1.GetControllerOf(item) != nil {
 				continue
 			}
 			state[resource.Resource+"/"+item.GetName()] = usersPart(item)
