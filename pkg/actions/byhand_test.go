@@ -207,7 +207,9 @@ func TestCordoning(t *testing.T) {
 			look := func(objects []any) {
 				t.Helper()
 				snapshot := fixture.Snapshot(objects...)
-				r.Evidence = func(context.Context, []string) (*mesh.Evidence, error) { return evidenceFor(snapshot.Pods("shop")...), nil }
+				r.Evidence = func(context.Context, []string) (*mesh.Evidence, error) {
+					return evidenceFor(snapshot.Pods("shop")...), nil
+				}
 				if _, err := r.lookCaptured(t.Context(), snapshot, gate); err != nil {
 					t.Fatal(err)
 				}

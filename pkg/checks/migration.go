@@ -33,6 +33,8 @@ type Migration struct {
 	// Held are workloads that cannot move, since callers of theirs cannot move
 	// before them, or that have moved and would come to refuse theirs.
 	Held []Held
+	// ResumePaused is true where paused Deployments are resumed for their restart.
+	ResumePaused bool
 }
 
 // Lost is an effect that ends with the sidecars.

@@ -71,10 +71,13 @@ func obstacle(subject Subject, workload mesh.Workload, pods []mesh.Pod) *Finding
 	at := workload.Reference
 	finding := Finding{Status: v1alpha1.StatusFail, Object: reference(at)}
 	switch {
+	case workload.Paused && subject.Migration != nil && subject.Migration.ResumePaused:
+		return nil
 	case workload.Paused:
 		finding.Field = "spec.paused"
 		finding.Message = "it is paused, so a changed template would not roll out"
-		finding.Remedy = fmt.Sprintf("kubectl -n %s rollout resume %s/%s", at.Namespace, strings.ToLower(at.Kind), at.Name)
+		finding.Remedy = fmt.Sprintf("pass --resume-paused to have it resumed for the restart and paused again, or kubectl -n %s rollout resume %s/%s",
+			at.Namespace, strings.ToLower(at.Kind), at.Name)
 	case workload.ByHand() && workload.Pending(pods) && !begun(subject, workload):
 		finding.Field = "spec.template"
 		finding.Message = "some of its pods are from an earlier template, and replacing them would roll out what was changed in it since"

@@ -100,7 +100,7 @@ func (e enrolment) mixedCallers() translate.MixedCallers {
 
 // summary is what the translation carries over, and what it does not.
 func (e enrolment) summary() *checks.Migration {
-	migration := &checks.Migration{}
+	migration := &checks.Migration{ResumePaused: e.options.ResumePaused}
 	for object := range e.translation.Carried {
 		migration.Carried = append(migration.Carried, object)
 	}
@@ -247,7 +247,7 @@ func (m *stageMaker) apply(step v1alpha1.Step) ([]v1alpha1.ObjectReference, erro
 			// Pods that are pinned are outside the mesh before and after.
 		default:
 			changed = append(changed, unstructured.Unstructured{Object: after})
-			if _, is := m.snapshot.Workload(change.Object); is {
+			if _, is := m.snapshot.Workload(change.Object); is && !pauses(step) {
 				restarted = append(restarted, change.Object)
 			}
 		}

@@ -92,7 +92,7 @@ func (e enrolment) steps() ([]v1alpha1.Step, error) {
 	steps := []v1alpha1.Step{}
 	for _, part := range []func() ([]v1alpha1.Step, error){
 		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
-		e.enableAmbient, e.uncordon, e.restartWorkloads, e.settlePolicies, e.disableInjection,
+		e.enableAmbient, e.uncordon, e.restartWorkloads, e.pauseAgain, e.settlePolicies, e.disableInjection,
 	} {
 		added, err := part()
 		if err != nil {
@@ -242,6 +242,10 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 			for _, name := range slices.Sorted(maps.Keys(waypoint.Labels)) {
 				edits = append(edits, edit{Pointer(labels, name), waypoint.Labels[name]})
 			}
+		}
+		if e.resumes(workload) {
+			step.Notes = append(step.Notes, e.resumeNotes(workload)...)
+			edits = append(edits, resuming()...)
 		}
 		if err := e.state.changes(&step, workload.Reference, edits); err != nil {
 			return nil, err

@@ -23,6 +23,8 @@ type Options struct {
 	// Cordon has the node of a DaemonSet's pod cordoned while the run itself replaces
 	// that pod.
 	Cordon bool
+	// ResumePaused has paused Deployments resumed for their restart.
+	ResumePaused bool
 	// Until is the last phase whose steps the plan holds; empty means all.
 	Until v1alpha1.Phase
 }
@@ -36,7 +38,8 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 			Waypoint: chosen.Waypoint, WaypointNamespace: chosen.WaypointNamespace, Replicas: chosen.WaypointReplicas,
 			MixedCallers: translate.MixedCallers(chosen.MixedCallers), EnvoyFilters: chosen.AllowEnvoyFilter,
 		}
-		options.Include, options.Until, options.Cordon = chosen.IncludeNamespaces, chosen.Until, chosen.Cordon
+		options.Include, options.Until = chosen.IncludeNamespaces, chosen.Until
+		options.Cordon, options.ResumePaused = chosen.Cordon, chosen.ResumePaused
 	}
 	return options
 }
@@ -57,7 +60,7 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 		WaypointScope: string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
-		IncludeNamespaces: o.Include, Until: o.Until, Cordon: o.Cordon,
+		IncludeNamespaces: o.Include, Until: o.Until, Cordon: o.Cordon, ResumePaused: o.ResumePaused,
 	}
 }
 

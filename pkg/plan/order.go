@@ -50,7 +50,9 @@ func orderRestarts(steps []v1alpha1.Step, waits []compare.Waits) []checks.Held {
 	return onceEach(held)
 }
 
-func restarts(step v1alpha1.Step) bool { return step.Phase == v1alpha1.PhaseRestartWorkloads }
+func restarts(step v1alpha1.Step) bool {
+	return step.Phase == v1alpha1.PhaseRestartWorkloads && !pauses(step)
+}
 
 // restarted is the workload that a step restarts, or waits for.
 func restarted(step v1alpha1.Step) v1alpha1.ObjectReference {

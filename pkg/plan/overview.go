@@ -28,7 +28,7 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 			continue
 		}
 		for _, reference := range step.Gate.Workloads {
-			if workload, found := snapshot.Workload(reference); found && workload.Renews() {
+			if workload, found := snapshot.Workload(reference); found && (workload.Renews() || workload.Paused) {
 				sum.RestartedWorkloads++
 				sum.RestartedPods += len(snapshot.PodsOf(workload))
 			}

@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -255,6 +256,13 @@ func (r *rollback) restoreWorkloads() error {
 			step.Summary = "put the template of " + shortName(reference) + " back"
 			step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
 		}
+		object, found := r.snapshot.Object(reference)
+		if found && r.resumed(reference) {
+			if err := r.restorePaused(reference, object, step); err != nil {
+				return err
+			}
+			continue
+		}
 		if err := r.restoreObject(v1alpha1.PhaseRestartWorkloads, reference, step); err != nil {
 			return err
 		}
@@ -486,6 +494,9 @@ func (r *rollback) formerWorkloads() []mesh.Workload {
 func (r *rollback) former(phase v1alpha1.Phase, workload mesh.Workload) mesh.Workload {
 	labels, annotations := copyStrings(workload.Template.Labels), copyStrings(workload.Template.Annotations)
 	for _, edit := range r.edits(phase, workload.Reference, workload.Object, false) {
+		if !strings.HasPrefix(edit.path, workload.TemplatePath+"/") {
+			continue
+		}
 		segments := Segments(edit.path)
 		target := labels
 		if segments[len(segments)-2] == "annotations" {

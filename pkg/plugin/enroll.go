@@ -56,6 +56,7 @@ be seen blocks, unless --accept names its finding.`,
 	options.handover.addFlags(command)
 	options.handover.addAcceptFlag(command)
 	options.handover.addIncludeFlag(command)
+	options.handover.addCordonFlag(command)
 	options.contract.addFlag(command)
 	options.between.addFlags(command)
 	flags := command.Flags()
@@ -71,7 +72,6 @@ const (
 	flagPlan   = "plan"
 	flagResume = "resume"
 	flagUntil  = "until"
-	flagCordon = "cordon"
 )
 
 func (o *enrollOptions) complete(command *cobra.Command) error {
@@ -96,7 +96,7 @@ func (o *enrollOptions) complete(command *cobra.Command) error {
 		instead = flagResume
 	}
 	chosen := []string{
-		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude, flagCordon,
+		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude, flagCordon, flagResumePaused,
 	}
 	if o.resume {
 		chosen = append(chosen, flagPlan)
@@ -133,7 +133,7 @@ func (o *enrollOptions) options() plan.Options {
 		return options
 	default:
 		options := o.handover.options()
-		options.Until, options.Cordon = v1alpha1.Phase(o.until), o.cordon
+		options.Until = v1alpha1.Phase(o.until)
 		return options
 	}
 }
@@ -147,7 +147,7 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 	}
 	options := o.options()
 	// What undoes the run goes about it in the same way.
-	o.cordon = options.Cordon
+	o.handover.cordon = options.Cordon
 	content, snapshot, err := o.readSharing(ctx, o.name, options.Beside()...)
 	if err != nil {
 		return nil, err

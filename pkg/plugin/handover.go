@@ -18,6 +18,7 @@ type handover struct {
 	envoyFilters                       bool
 	accept                             []string
 	include                            []string
+	resumePaused, cordon               bool
 }
 
 // The flags' names.
@@ -32,6 +33,8 @@ const (
 	flagEnvoyFilters      = "allow-envoyfilter"
 	flagAccept            = "accept"
 	flagInclude           = "include-namespaces"
+	flagResumePaused      = "resume-paused"
+	flagCordon            = "cordon"
 )
 
 // addFlags adds the flags that shape the waypoints and what is handed over to them.
@@ -47,6 +50,8 @@ func (h *handover) addFlags(command *cobra.Command) {
 	flags.StringVar(&h.mixedCallers, flagMixedCallers, string(translate.MixedCallersBlock),
 		"What becomes of calls that pass by the waypoint, as those of sidecars do, where policies need HTTP to decide them: "+
 			"block, do not enroll; deny, refuse them; l4, go by identities, addresses and ports, which lets in what HTTP rules would have refused")
+	flags.BoolVar(&h.resumePaused, flagResumePaused, false,
+		"Resume paused Deployments for their restart, and pause them again afterwards; what was changed in their templates meanwhile is rolled out, too")
 	flags.BoolVar(&h.envoyFilters, flagEnvoyFilters, false, "Copy EnvoyFilters to the waypoint, which Istio does not support there")
 }
 
@@ -62,13 +67,19 @@ func (h *handover) addIncludeFlag(command *cobra.Command) {
 		"Write this other `NAMESPACE`, too: its services get a waypoint where callers that have left their sidecars would no longer follow their routes")
 }
 
+// addCordonFlag adds the flag that has nodes cordoned.
+func (h *handover) addCordonFlag(command *cobra.Command) {
+	command.Flags().BoolVar(&h.cordon, flagCordon, false,
+		"Cordon each node while the pod on it is replaced of a DaemonSet whose update strategy is OnDelete. Nodes that are cordoned already stay so")
+}
+
 func (h *handover) options() plan.Options {
 	return plan.Options{
 		Translation: translate.Options{
 			Scope: translate.Scope(h.scope), Skip: h.skip, Add: h.add, Waypoint: h.waypoint, WaypointNamespace: h.waypointNamespace,
 			Replicas: h.replicas, MixedCallers: translate.MixedCallers(h.mixedCallers), EnvoyFilters: h.envoyFilters,
 		},
-		Accept: h.accept, Include: h.include,
+		Accept: h.accept, Include: h.include, ResumePaused: h.resumePaused, Cordon: h.cordon,
 	}
 }
 

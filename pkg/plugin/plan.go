@@ -52,6 +52,7 @@ apply.`,
 	options.handover.addFlags(command)
 	options.handover.addAcceptFlag(command)
 	options.handover.addIncludeFlag(command)
+	options.handover.addCordonFlag(command)
 	flags := command.Flags()
 	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")
 	flags.BoolVar(&options.ignoreFailures, "ignore-failures", false, "Show the steps although gates block; the exit status stays 3")

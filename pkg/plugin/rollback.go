@@ -32,6 +32,7 @@ alone and named.`,
 	}
 	options.addFlags(command)
 	options.handover.addAcceptFlag(command)
+	options.handover.addCordonFlag(command)
 	return command
 }
 
@@ -64,7 +65,7 @@ func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.cordon {
+	if o.handover.cordon {
 		plan.Cordoning(snapshot, &planned)
 	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: open}, nil

@@ -33,8 +33,6 @@ type runOptions struct {
 	timeout     time.Duration
 	gateTimeout time.Duration
 	dryRun      cmdutil.DryRunStrategy
-	// cordon has the nodes cordoned whose DaemonSets' pods the run itself replaces.
-	cordon bool
 	// reason is why somebody runs it, for whoever reads the record.
 	reason string
 	store  *record.Store
@@ -66,8 +64,6 @@ func (o *runOptions) addFlags(command *cobra.Command) {
 	command.Flags().BoolVarP(&o.yes, "yes", "y", false, "Do not ask before the first change")
 	command.Flags().DurationVar(&o.timeout, "timeout", 30*time.Minute, "How long the whole run may take; 0 for no bound")
 	command.Flags().StringVar(&o.reason, "reason", "", "Why, in a few words: `TEXT` for the record of the run")
-	command.Flags().BoolVar(&o.cordon, flagCordon, false,
-		"Cordon each node while the pod on it is replaced of a DaemonSet whose update strategy is OnDelete. Nodes that are cordoned already stay so")
 	command.Flags().DurationVar(&o.gateTimeout, "gate-timeout", 10*time.Minute, "How long each step may take; 0 for no bound of its own")
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	policyv1 "k8s.io/api/policy/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
@@ -119,6 +120,71 @@ func TestRestartsByHandKilled(t *testing.T) {
 		c.wantState(t, namespace, before)
 		c.wantSidecars(t, namespace)
 		c.wantCordoned(t, nil)
+	}
+}
+
+// paused is a Deployment that is to be paused.
+const paused = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: held}
+spec:
+  replicas: 2
+  selector: {matchLabels: {app: held}}
+  template:
+    metadata: {labels: {app: held}}
+    spec: {containers: [{name: held, image: held}]}
+`
+
+// TestRestartsPaused moves a paused Deployment there and back, when that was asked for.
+func TestRestartsPaused(t *testing.T) {
+	c := shared
+	const namespace = "paused"
+	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	c.applyText(t, namespace, paused)
+	c.settled(t, namespace)
+	if output, err := c.Kubectl(t.Context(), "rollout", "pause", "-n", namespace, "deployment/held"); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	c.settled(t, namespace)
+	before, replicaSets := c.state(t, namespace), c.replicaSets(t, namespace)
+	says(t, c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 3).stderr, "it is paused", "--resume-paused")
+	c.wantState(t, namespace, before)
+
+	enrolled := c.ambient(t, "enroll", "-n", namespace, "--yes", "--resume-paused").want(t, 0)
+	says(t, enrolled.stdout, "pause deployment/held again")
+	c.wantNoSidecars(t, namespace)
+	if held, err := c.kube.AppsV1().Deployments(namespace).Get(t.Context(), "held", metav1.GetOptions{}); err != nil || !held.Spec.Paused || len(held.Annotations["ambient.kubectl-ambient.dev/resumed"]) > 0 {
+		t.Errorf("the Deployment is not paused again: %v, %+v", err, held)
+	}
+	c.ambient(t, "verify", "-n", namespace).want(t, 0)
+	says(t, c.ambient(t, "enroll", "-n", namespace, "--yes", "--resume-paused").want(t, 0).stdout, "nothing to do")
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	c.wantState(t, namespace, before)
+	c.wantSidecars(t, namespace)
+	if diff := cmp.Diff(replicaSets, c.replicaSets(t, namespace)); diff != "" {
+		t.Errorf("the former ReplicaSets did not come back (-before +now):\n%s", diff)
+	}
+
+	// Killed while it is resumed, it is paused again by whoever goes on or back.
+	for _, on := range []string{"enroll", "rollback"} {
+		release := c.HoldReadiness(withoutSidecar(namespace, "held"))
+		run := c.startAmbient(t.Context(), t, nil, "enroll", "-n", namespace, "--yes", "--resume-paused")
+		c.eventually(t, "the run waits for the Deployment", func(context.Context) error { return run.stderr.contains("waiting: ") })
+		if err := run.command.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		run.wait(t)
+		if err := release(context.WithoutCancel(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		if on == "enroll" {
+			c.ambient(t, "enroll", "-n", namespace, "--yes", "--resume").want(t, 0)
+			c.wantNoSidecars(t, namespace)
+		}
+		c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+		c.wantState(t, namespace, before)
+		c.wantSidecars(t, namespace)
 	}
 }
 

@@ -20,6 +20,10 @@ const RunAnnotation = Group + "/run"
 // the run is about.
 const CordonedAnnotation = Group + "/cordoned"
 
+// ResumedAnnotation marks a Deployment that was paused and that a run has resumed to
+// restart it.
+const ResumedAnnotation = Group + "/resumed"
+
 // GroupVersion is the apiVersion of every document in this package.
 const GroupVersion = Group + "/v1alpha1"
 

@@ -95,6 +95,7 @@ type PlanOptions struct {
 	AllowEnvoyFilter  bool     `json:"allowEnvoyFilter,omitempty"`
 	IncludeNamespaces []string `json:"includeNamespaces,omitempty"`
 	Cordon            bool     `json:"cordon,omitempty"`
+	ResumePaused      bool     `json:"resumePaused,omitempty"`
 	// From and Until are the first and the last phase whose steps the plan holds;
 	// empty where it holds all.
 	From  Phase `json:"from,omitempty"`
