@@ -65,7 +65,7 @@ func WatchesOf(planned v1alpha1.MigrationPlan, namespace string, mapper meta.RES
 		for _, change := range step.Changes {
 			references = append(references, change.Object)
 		}
-		for _, reference := range append(references, step.Gate.Objects...) {
+		for _, reference := range slices.Concat(references, step.Gate.Objects, step.Gate.Workloads) {
 			if reference.Kind == mesh.KindNamespace {
 				continue
 			}

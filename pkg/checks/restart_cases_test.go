@@ -124,6 +124,9 @@ func argoCases() []testCase {
 	rollout := func(spec string) string {
 		return istio("argoproj.io/v1alpha1", "Rollout", "shop", "argo", spec)
 	}
+	healthy := func(spec string) string {
+		return rollout(spec) + "\nstatus: {phase: Healthy, observedGeneration: \"1\", updatedReplicas: 1, availableReplicas: 1}"
+	}
 	const template = "template: {metadata: {labels: {app: argo}}, spec: {containers: [{name: main}]}}"
 	set := fixture.ReplicaSet("shop", "argo-7c9", nil, func(set *appsv1.ReplicaSet) {
 		set.OwnerReferences = []metav1.OwnerReference{fixture.Owner("Rollout", "argoproj.io/v1alpha1", &metav1.ObjectMeta{Name: "argo", UID: fixture.UID("Rollout", "shop", "argo")})}
@@ -142,16 +145,23 @@ func argoCases() []testCase {
 	}
 	return []testCase{
 		{name: "none", check: "argo-rollouts", objects: shop()},
-		{name: "one with pods", check: "argo-rollouts", objects: shop(rollout("{"+template+"}"), pods(2)), want: of("spec.template", "2 pods with sidecars are run by it, and this version cannot restart")},
-		{name: "one with a pod, that opted out since", check: "argo-rollouts", objects: shop(optedOut, pods(1)), want: of("spec.template", "1 pod with a sidecar is run by it")},
-		{name: "one that would be injected", check: "argo-rollouts", objects: shop(rollout("{" + template + "}")), want: of("spec.template", "its next pods would get sidecars")},
+		{name: "one with pods", check: "argo-rollouts", objects: shop(healthy("{"+template+"}"), pods(2))},
+		{name: "one in the middle of a change", check: "argo-rollouts", objects: shop(rollout("{"+template+"}"), pods(2)), want: of("status.phase", "2 pods with sidecars are run by it, and it is in the middle of another change")},
+		{name: "one that is paused", check: "argo-rollouts", objects: shop(healthy("{" + template + ", paused: true}")), want: of("spec.paused", "it is paused")},
+		{name: "one with a pause that somebody ends", check: "argo-rollouts", objects: shop(healthy("{" + template + ", strategy: {canary: {steps: [{setWeight: 20}, {pause: {}}]}}}")), want: of("spec.strategy.canary.steps[1].pause", "it waits there for somebody to promote it")},
+		{name: "one with a pause that ends by itself", check: "argo-rollouts", objects: shop(healthy("{" + template + ", strategy: {canary: {steps: [{setWeight: 20}, {pause: {duration: 10m}}]}}}"))},
+		{name: "one that somebody promotes", check: "argo-rollouts", objects: shop(healthy("{" + template + ", strategy: {blueGreen: {activeService: argo, autoPromotionEnabled: false}}}")), want: of("spec.strategy.blueGreen.autoPromotionEnabled", "it waits there")},
+		{name: "one that promotes itself", check: "argo-rollouts", objects: shop(healthy("{" + template + ", strategy: {blueGreen: {activeService: argo}}}"))},
+		{name: "one whose template cannot be read", check: "argo-rollouts", objects: shop(healthy("{template: {spec: {containers: main}}}")), want: of("spec.template", "could not be read")},
+		{name: "one with a pod, that opted out since", check: "argo-rollouts", objects: shop(optedOut, pods(1)), want: of("status.phase", "1 pod with a sidecar is run by it")},
+		{name: "one that would be injected", check: "argo-rollouts", objects: shop(rollout("{" + template + "}")), want: of("status.phase", "its next pods would get sidecars")},
 		{name: "one that opted out", check: "argo-rollouts", objects: shop(optedOut)},
 		{name: "one that opted out by annotation", check: "argo-rollouts", objects: shop(rollout(`{template: {metadata: {annotations: {sidecar.istio.io/inject: "false"}}}}`))},
 		{name: "one on its node's network", check: "argo-rollouts", objects: shop(rollout(`{template: {spec: {hostNetwork: true}}}`))},
 		{name: "one with the template of a Deployment", check: "argo-rollouts", objects: shop(lent, rollout("{workloadRef: {apiVersion: apps/v1, kind: Deployment, name: lent}}")), want: of("spec.workloadRef", "its next pods")},
 		{name: "one with the template of a Deployment that is gone", check: "argo-rollouts", objects: shop(rollout("{workloadRef: {apiVersion: apps/v1, kind: Deployment, name: gone}}"))},
-		{name: "one that routes by Istio", check: "argo-rollouts", objects: shop(rollout("{" + template + ", strategy: {canary: {trafficRouting: {istio: {virtualService: {name: vs}, destinationRule: {name: dr}}}}}}")), want: of("spec.template", "VirtualService vs and DestinationRule dr")},
-		{name: "one that routes by several", check: "argo-rollouts", objects: shop(rollout("{" + template + ", strategy: {canary: {trafficRouting: {istio: {virtualServices: [{name: a}, {name: b}]}}}}}")), want: of("spec.template", "VirtualService a and VirtualService b")},
+		{name: "one that routes by Istio", check: "argo-rollouts", objects: shop(rollout("{" + template + ", strategy: {canary: {trafficRouting: {istio: {virtualService: {name: vs}, destinationRule: {name: dr}}}}}}")), want: of("spec.strategy.canary.trafficRouting.istio", "VirtualService vs and DestinationRule dr")},
+		{name: "one that routes by several", check: "argo-rollouts", objects: shop(rollout("{" + template + ", strategy: {canary: {trafficRouting: {istio: {virtualServices: [{name: a}, {name: b}]}}}}}")), want: of("spec.strategy.canary.trafficRouting.istio", "VirtualService a and VirtualService b")},
 		{name: "one elsewhere", check: "argo-rollouts", objects: shop(istio("argoproj.io/v1alpha1", "Rollout", "other", "argo", "{"+template+"}"))},
 		{name: "one in ambient mode", check: "argo-rollouts", objects: append(enrolled(), rollout("{"+template+"}"))},
 

@@ -71,6 +71,9 @@ func obstacle(subject Subject, workload mesh.Workload, pods []mesh.Pod) *Finding
 	at := workload.Reference
 	finding := Finding{Status: v1alpha1.StatusFail, Object: reference(at)}
 	switch {
+	case workload.Reference.Kind == mesh.KindRollout:
+		// argo-rollouts speaks of it.
+		return nil
 	case workload.Paused && subject.Migration != nil && subject.Migration.ResumePaused:
 		return nil
 	case workload.Paused:

@@ -1,9 +1,15 @@
 package mesh
 
 import (
+	"fmt"
+	"strconv"
+
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // ArgoRollout is a Rollout of Argo Rollouts: it runs pods as a Deployment does,
@@ -16,10 +22,85 @@ type ArgoRollout struct {
 	Workload *v1alpha1.ObjectReference
 	// Routing are the Istio objects that its canary steps rewrite.
 	Routing []string
+	// Paused is true where it does not roll out at all. Waits is the field by which it
+	// waits for somebody in the middle of a roll-out; empty where it does not.
+	Paused bool
+	Waits  string
 
 	labels, annotations map[string]string
 	hostNetwork         bool
 }
+
+// argoWorkload is a Rollout as a workload, where it holds its template itself. What is
+// not what the controller could read, it does not run pods from.
+func argoWorkload(object *unstructured.Unstructured) (Workload, bool) {
+	var rollout struct {
+		Spec struct {
+			Replicas        *int32                  `json:"replicas"`
+			Selector        *metav1.LabelSelector   `json:"selector"`
+			Template        *corev1.PodTemplateSpec `json:"template"`
+			WorkloadRef     map[string]any          `json:"workloadRef"`
+			Paused          bool                    `json:"paused"`
+			MinReadySeconds int32                   `json:"minReadySeconds"`
+			Strategy        struct {
+				Canary struct {
+					MaxSurge       *intstr.IntOrString `json:"maxSurge"`
+					MaxUnavailable *intstr.IntOrString `json:"maxUnavailable"`
+				} `json:"canary"`
+				BlueGreen map[string]any `json:"blueGreen"`
+			} `json:"strategy"`
+		} `json:"spec"`
+	}
+	if err := decodeJSON(object, &rollout); err != nil {
+		return Workload{}, false
+	}
+	spec := rollout.Spec
+	if spec.Template == nil || spec.WorkloadRef != nil {
+		return Workload{}, false
+	}
+	workload := Workload{
+		UID: object.GetUID(), Template: *spec.Template, TemplatePath: "/spec/template", Selector: spec.Selector,
+		Replicas: replicasOf(spec.Replicas), Paused: spec.Paused, MinReadySeconds: spec.MinReadySeconds,
+		MaxSurge: spec.Strategy.Canary.MaxSurge, MaxUnavailable: spec.Strategy.Canary.MaxUnavailable,
+	}
+	if spec.Strategy.BlueGreen != nil {
+		// The new pods are all there before the old ones go.
+		every, none := intstr.FromString("100%"), intstr.FromInt32(0)
+		workload.MaxSurge, workload.MaxUnavailable = &every, &none
+	}
+	return workload, true
+}
+
+// argoRolloutOf judges a Rollout by its status, which its controller sums up in a word
+// (argo-rollouts utils/rollout/rolloututil.go, GetRolloutPhase). The generation that it
+// has seen is a text there.
+func argoRolloutOf(workload Workload) Rollout {
+	object := workload.Object
+	phase, message := textAt(object, "status", "phase"), textAt(object, "status", "message")
+	seen, err := strconv.ParseInt(textAt(object, "status", "observedGeneration"), 10, 64)
+	switch {
+	case err != nil || seen < numberAt(object, "metadata", "generation"):
+		return Rollout{Message: "Argo Rollouts has not seen yet what was written"}
+	case phase != argoHealthy:
+		text := "its phase is " + phase
+		if message != "" {
+			text += ": " + message
+		}
+		return Rollout{Message: text, Failed: phase == argoDegraded}
+	case numberAt(object, "status", "updatedReplicas") < int64(workload.Replicas) || numberAt(object, "status", "availableReplicas") < int64(workload.Replicas):
+		return Rollout{Message: fmt.Sprintf("Updated: %d/%d, Available: %d/%d", numberAt(object, "status", "updatedReplicas"), workload.Replicas,
+			numberAt(object, "status", "availableReplicas"), workload.Replicas)}
+	default:
+		return Rollout{Complete: true}
+	}
+}
+
+// The phases of a Rollout that mean that it is done, or has failed (argo-rollouts
+// pkg/apis/rollouts/v1alpha1/types.go, RolloutPhase).
+const (
+	argoHealthy  = "Healthy"
+	argoDegraded = "Degraded"
+)
 
 // ArgoRollouts returns the Rollouts of the namespace at hand.
 func (s *Snapshot) ArgoRollouts(namespace string) []ArgoRollout {
@@ -29,7 +110,8 @@ func (s *Snapshot) ArgoRollouts(namespace string) []ArgoRollout {
 		if object.GetNamespace() != namespace {
 			continue
 		}
-		rollout := ArgoRollout{Reference: referenceOf(object), UID: object.GetUID(), Routing: argoRouting(object.Object)}
+		rollout := ArgoRollout{Reference: referenceOf(object), UID: object.GetUID(), Routing: argoRouting(object.Object), Waits: argoWaits(object.Object)}
+		rollout.Paused, _, _ = unstructured.NestedBool(object.Object, "spec", "paused")
 		if name := textAt(object.Object, "spec", "workloadRef", "name"); name != "" {
 			rollout.Workload = &v1alpha1.ObjectReference{
 				APIVersion: textAt(object.Object, "spec", "workloadRef", "apiVersion"),
@@ -67,6 +149,24 @@ func (s *Snapshot) ArgoRolloutOf(pod Pod) (ArgoRollout, bool) {
 		}
 	}
 	return ArgoRollout{}, false
+}
+
+// argoWaits is the field by which a Rollout waits to be promoted: a pause of its canary
+// steps without duration, or a blue-green strategy that does not promote by itself.
+func argoWaits(object map[string]any) string {
+	if promotes, set, _ := unstructured.NestedBool(object, "spec", "strategy", "blueGreen", "autoPromotionEnabled"); set && !promotes {
+		return "spec.strategy.blueGreen.autoPromotionEnabled"
+	}
+	steps, _, _ := unstructured.NestedSlice(object, "spec", "strategy", "canary", "steps")
+	for i, item := range steps {
+		step, _ := item.(map[string]any)
+		pause, isPause := step["pause"]
+		fields, _ := pause.(map[string]any)
+		if isPause && fields["duration"] == nil {
+			return fmt.Sprintf("spec.strategy.canary.steps[%d].pause", i)
+		}
+	}
+	return ""
 }
 
 // argoRouting names the objects of spec.strategy.canary.trafficRouting.istio.

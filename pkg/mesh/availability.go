@@ -24,7 +24,9 @@ func (w Workload) Restart() Restart {
 		return Restart{Unavailable: 1}
 	}
 	switch w.Reference.Kind {
-	case KindDeployment:
+	case KindDeployment, KindRollout:
+		// The defaults of a Rollout are those of a Deployment, and so is its rounding
+		// (argo-rollouts utils/defaults, utils/replicaset/canary.go).
 		return w.deploymentRestart()
 	case KindStatefulSet:
 		// A StatefulSet's pods have names: the old one goes before the new one

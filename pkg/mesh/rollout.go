@@ -28,6 +28,9 @@ func RolloutOf(workload Workload) Rollout {
 	if workload.Reference.Kind == KindJob {
 		return Rollout{Complete: true}
 	}
+	if workload.Reference.Kind == KindRollout {
+		return argoRolloutOf(workload)
+	}
 	if workload.OnDelete {
 		return onDeleteRollout(workload)
 	}

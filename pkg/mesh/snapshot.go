@@ -436,6 +436,11 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 		return s.addRoute(object)
 	case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindProxyConfig, KindRequestAuthentication:
 		return s.addExtension(object)
+	case KindRollout:
+		s.others[KindRollout] = append(s.others[KindRollout], *object)
+		if workload, holds := argoWorkload(object); holds {
+			s.takeWorkload(object, workload)
+		}
 	default:
 		s.others[kind.Kind] = append(s.others[kind.Kind], *object)
 	}
@@ -544,10 +549,14 @@ func (s *Snapshot) addWorkload(object *unstructured.Unstructured) error {
 		}
 		workload = jobWorkload(&j)
 	}
+	s.takeWorkload(object, workload)
+	return nil
+}
+
+func (s *Snapshot) takeWorkload(object *unstructured.Unstructured, workload Workload) {
 	workload.Reference = referenceOf(object)
 	workload.Object = s.asRead(object)
 	s.workloads[object.GetNamespace()] = append(s.workloads[object.GetNamespace()], workload)
-	return nil
 }
 
 func (s *Snapshot) addRoute(object *unstructured.Unstructured) error {

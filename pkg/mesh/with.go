@@ -71,7 +71,9 @@ func (s *Snapshot) drop(reference v1alpha1.ObjectReference, kinds map[string]boo
 	case KindNamespace:
 		s.namespaces = cloneOnce(s.namespaces, first)
 		delete(s.namespaces, reference.Name)
-	case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob:
+	case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob, KindRollout:
+		s.others = cloneOnce(s.others, first)
+		s.others[reference.Kind] = without(s.others[reference.Kind], func(object unstructured.Unstructured) bool { return is(&object) })
 		s.workloads = maps.Clone(s.workloads)
 		s.workloads[reference.Namespace] = without(s.workloads[reference.Namespace], func(workload Workload) bool {
 			return workload.Reference.Kind == reference.Kind && workload.Reference.Name == reference.Name
@@ -146,7 +148,8 @@ func (s *Snapshot) sortChanged(kinds map[string]bool) {
 			sortPointers(s.peerAuthentications)
 		case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindRequestAuthentication:
 			sortExtensions(s.extensions)
-		case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob:
+		case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob, KindRollout:
+			sortNamed(s.others[kind], func(o *unstructured.Unstructured) metav1.Object { return o })
 			for namespace := range s.workloads {
 				sortWorkloads(s.workloads[namespace])
 			}

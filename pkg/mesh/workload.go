@@ -25,7 +25,8 @@ const (
 )
 
 // Workload is what runs pods from a template: a Deployment, StatefulSet,
-// DaemonSet, CronJob, a Job or ReplicaSet that nothing else controls.
+// DaemonSet, CronJob, a Rollout of Argo Rollouts that holds its template itself, a Job
+// or ReplicaSet that nothing else controls.
 type Workload struct {
 	Reference v1alpha1.ObjectReference
 	UID       types.UID
@@ -200,7 +201,7 @@ func (w Workload) Pending(pods []Pod) bool {
 // Rolls says whether a change of the template replaces the running pods.
 func (w Workload) Rolls() bool {
 	switch w.Reference.Kind {
-	case KindDeployment, KindStatefulSet, KindDaemonSet:
+	case KindDeployment, KindStatefulSet, KindDaemonSet, KindRollout:
 		return !w.Paused && !w.OnDelete && w.Partition == 0
 	default:
 		return false

@@ -5,9 +5,12 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
-// byHand is what an operator should know of a workload whose pods the run itself
-// replaces.
+// byHand is what an operator should know of a workload whose pods are not replaced by
+// a controller of Kubernetes.
 func byHand(workload mesh.Workload) []string {
+	if workload.Reference.Kind == mesh.KindRollout {
+		return []string{"Argo Rollouts replaces its pods by the strategy of the Rollout, whose steps and pauses are waited for"}
+	}
 	if !workload.ByHand() {
 		return nil
 	}

@@ -114,6 +114,8 @@ var serverManaged = [][]string{
 	{"metadata", "generation"},
 	{"metadata", "annotations", "deployment.kubernetes.io/revision"},
 	{"metadata", "annotations", "deprecated.daemonset.template.generation"},
+	// Argo Rollouts counts as Deployments do.
+	{"metadata", "annotations", "rollout.argoproj.io/revision"},
 	// Which version of istiod's controller has taken up a Gateway (istio
 	// pilot/pkg/config/kube/gatewaycommon, deploymentcontroller.go).
 	{"metadata", "annotations", "gateway.istio.io/controller-version"},

@@ -277,11 +277,17 @@ func (r *rollback) replacePods() error {
 	if !r.snapshot.Injectors().Inject(r.restored.Labels, nil, nil, false) && len(r.objects(v1alpha1.PhaseRestartWorkloads)) == 0 {
 		return nil
 	}
+	var rollouts []v1alpha1.ObjectReference
+	for _, workload := range r.snapshot.Workloads(r.namespace.Name) {
+		if workload.Reference.Kind == mesh.KindRollout {
+			rollouts = append(rollouts, workload.Reference)
+		}
+	}
 	r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
 		ID: string(v1alpha1.PhaseReplacePods), Phase: v1alpha1.PhaseReplacePods,
 		Summary: "replace pods that should have a sidecar and came up without",
 		Notes:   []string{"only pods created since the migration began; evicted one at a time, PodDisruptionBudgets respected"},
-		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Since: &r.since},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Objects: rollouts, Since: &r.since},
 	})
 	return nil
 }

@@ -57,6 +57,7 @@ func operatorNeeds() []authorizationv1.ResourceAttributes {
 		attributes("apps", "daemonsets", "patch"),
 		attributes("apps", "replicasets", "patch"),
 		attributes("batch", "cronjobs", "patch"),
+		attributes("argoproj.io", "rollouts", "patch"),
 		attributes("gateway.networking.k8s.io", "gateways", "create", "patch", "delete"),
 		attributes("security.istio.io", "authorizationpolicies", "create", "patch", "delete"),
 		attributes("security.istio.io", "requestauthentications", "create", "patch", "delete"),

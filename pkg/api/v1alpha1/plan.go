@@ -253,7 +253,7 @@ type Gate struct {
 	Workloads []ObjectReference `json:"workloads,omitempty"`
 	// Objects are what the other gates are about: Gateways, Services,
 	// ServiceEntries and policies. GateCaptured names the Gateway of a waypoint that
-	// the pods name.
+	// the pods name, GateInjected the Rollouts among all workloads.
 	Objects []ObjectReference `json:"objects,omitempty"`
 	// Replaces is true where GateCaptured has the run itself evict pods that are from
 	// an earlier template, one at a time: the workload's controller replaces none.
