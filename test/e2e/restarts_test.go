@@ -70,7 +70,7 @@ func TestRestartsByHand(t *testing.T) {
 	before, cordoned := c.state(t, namespace), c.cordonOne(t)
 	modes := c.watchModes(t, namespace)
 
-	says(t, c.ambient(t, "plan", "-n", namespace, "--cordon").want(t, 0).stdout, "the highest ordinal first")
+	says(t, c.ambient(t, "plan", "-n", namespace, "--cordon").want(t, 0).stdout, "PodDisruptionBudgets", "the highest")
 	enrolled := c.ambient(t, "enroll", "-n", namespace, "--yes", "--cordon").want(t, 0)
 	inOrder(t, enrolled.stderr, "evicted Pod by-hand/db-2", "evicted Pod by-hand/db-1", "evicted Pod by-hand/db-0")
 	c.wantNoSidecars(t, namespace)
