@@ -23,13 +23,16 @@ type Rollout struct {
 // A Job rolls nothing out: whether it has succeeded is not about its template. Nor
 // does a controller that leaves its pods to be deleted by others: kstatus calls such
 // a StatefulSet complete whatever its pods do, and such a DaemonSet unfinished for as
-// long as somebody keeps a pod.
+// long as somebody keeps a pod. A paused Deployment it never calls complete.
 func RolloutOf(workload Workload) Rollout {
 	if workload.Reference.Kind == KindJob {
 		return Rollout{Complete: true}
 	}
 	if workload.Reference.Kind == KindRollout {
 		return argoRolloutOf(workload)
+	}
+	if workload.Paused && workload.Reference.Kind == KindDeployment {
+		return pausedRollout(workload)
 	}
 	if workload.OnDelete {
 		return onDeleteRollout(workload)
@@ -46,6 +49,21 @@ func RolloutOf(workload Workload) Rollout {
 		rollout.Message = "its status is " + string(result.Status)
 	}
 	return rollout
+}
+
+// pausedRollout wants all pods to be from the template and available: a Deployment
+// that was paused when it was rolled out stays so.
+func pausedRollout(workload Workload) Rollout {
+	wanted, replicas := int64(workload.Replicas), numberAt(workload.Object, "status", "replicas")
+	updated, available := numberAt(workload.Object, "status", "updatedReplicas"), numberAt(workload.Object, "status", "availableReplicas")
+	switch {
+	case !workload.Observed():
+		return Rollout{Message: "its controller has not seen yet what was written"}
+	case updated < max(replicas, wanted) || available < wanted:
+		return Rollout{Message: fmt.Sprintf("it is paused, and %d of %d pods are from its template, %d available", updated, max(replicas, wanted), available)}
+	default:
+		return Rollout{Complete: true}
+	}
 }
 
 // onDeleteRollout wants the pods to be there and ready, whichever template they are

@@ -97,8 +97,8 @@ func TestRolloutOfWhatCannotBeUnderstoodIsNotComplete(t *testing.T) {
 }
 
 // Whoever has its pods deleted by others is done when they are ready, whichever
-// template they are from.
-func TestRolloutOfOnDelete(t *testing.T) {
+// template they are from; whoever is paused, when they are all from this one.
+func TestRolloutOfWhatDoesNotRollOut(t *testing.T) {
 	set := func(edits ...func(*appsv1.StatefulSet)) *appsv1.StatefulSet {
 		made := fixture.StatefulSet("shop", "db")
 		made.Spec.UpdateStrategy.Type, made.Generation, made.Status.ObservedGeneration = appsv1.OnDeleteStatefulSetStrategyType, 2, 2
@@ -112,15 +112,20 @@ func TestRolloutOfOnDelete(t *testing.T) {
 		made.Spec.UpdateStrategy.Type, made.Status.UpdatedNumberScheduled, made.Status.NumberReady = appsv1.OnDeleteDaemonSetStrategyType, 0, ready
 		return made
 	}
+	pause := func(d *appsv1.Deployment) { d.Spec.Paused = true }
+	half := fixture.Deployment("shop", "cart", pause)
+	half.Status.UpdatedReplicas = 0
 	for name, test := range map[string]struct {
 		object any
 		want   string
 	}{
-		"a StatefulSet":                          {set(), ""},
-		"a StatefulSet with pods not ready":      {set(func(s *appsv1.StatefulSet) { s.Status.ReadyReplicas = 0 }), "Ready: 0/1"},
-		"a StatefulSet whose controller is late": {set(func(s *appsv1.StatefulSet) { s.Status.ObservedGeneration = 1 }), "has not seen yet"},
-		"a DaemonSet":                            {daemon(1), ""},
-		"a DaemonSet with pods not ready":        {daemon(0), "Ready: 0/1"},
+		"a StatefulSet":                                  {set(), ""},
+		"a StatefulSet with pods not ready":              {set(func(s *appsv1.StatefulSet) { s.Status.ReadyReplicas = 0 }), "Ready: 0/1"},
+		"a StatefulSet whose controller is late":         {set(func(s *appsv1.StatefulSet) { s.Status.ObservedGeneration = 1 }), "has not seen yet"},
+		"a paused Deployment":                            {fixture.Deployment("shop", "cart", pause), ""},
+		"a paused Deployment whose template was changed": {half, "0 of 1 pods are from its template"},
+		"a DaemonSet":                                    {daemon(1), ""},
+		"a DaemonSet with pods not ready":                {daemon(0), "Ready: 0/1"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := mesh.RolloutOf(fixture.Snapshot(test.object).Workloads("shop")[0])
