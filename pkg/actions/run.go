@@ -37,6 +37,9 @@ type Runner struct {
 	// Between, where set, is asked before each step but the first whether the run
 	// may go on; its error stops the run.
 	Between func(ctx context.Context, done, next v1alpha1.Step) error
+	// Backup, where set, is given the objects that a step changes or deletes, as they
+	// are, before anything of the step is written; its error stops the run.
+	Backup func([]v1alpha1.BeforeImage) error
 	// Now is the clock that the record's times are read from.
 	Now func() time.Time
 
@@ -123,6 +126,11 @@ func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v
 	images, present, err := r.beforeImages(ctx, step)
 	if err != nil {
 		return fmt.Errorf("step %s: %w", step.ID, err)
+	}
+	if r.Backup != nil {
+		if err := r.Backup(images); err != nil {
+			return fmt.Errorf("before step %s: %w", step.ID, err)
+		}
 	}
 	entry.Before, step.Changes = images, present
 	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()

@@ -261,6 +261,27 @@ func TestRunThatFailsAndChangedNothingLeavesNoRecord(t *testing.T) {
 	}
 }
 
+// What cannot be kept is not changed.
+func TestRunStopsWhereNoBackupCanBeWritten(t *testing.T) {
+	r := newTrial(t, twoSteps(), enabledShop())
+	full, kept := errors.New("no space left"), 0
+	r.Backup = func(images []v1alpha1.BeforeImage) error {
+		if kept += len(images); kept > 1 {
+			return full
+		}
+		if images[0].Object.Kind != mesh.KindNamespace || images[0].Content["kind"] != "Namespace" {
+			t.Errorf("it is given %+v", images[0])
+		}
+		r.note("keep %s", images[0].Object.Name)
+		return nil
+	}
+	changed, err := r.Run(t.Context(), r.record)
+	if !changed || !errors.Is(err, full) || !strings.HasPrefix(err.Error(), "before step b: ") {
+		t.Fatalf("changed is %t, %v", changed, err)
+	}
+	r.expect(t, "keep shop", "record running: running pending", "patch shop", "record running: done pending", "record incomplete: done pending")
+}
+
 // A patch can be carried out although its answer never arrives: the connection
 // breaks, or the time is over. Its record is all that a rollback has.
 func TestRunKeepsTheRecordWhereItIsNotKnownWhetherSomethingWasChanged(t *testing.T) {

@@ -15,8 +15,8 @@ import (
 )
 
 // emptyDirectory wants a directory that holds nothing, so that no file of an
-// earlier plan is taken for one of this.
-func emptyDirectory(path string) error {
+// earlier command is taken for one of this.
+func emptyDirectory(flag, path string) error {
 	if path == "" {
 		return nil
 	}
@@ -25,9 +25,9 @@ func emptyDirectory(path string) error {
 	case errors.Is(err, os.ErrNotExist):
 		return nil
 	case err != nil:
-		return fmt.Errorf("--output-dir: %w", err)
+		return fmt.Errorf("--%s: %w", flag, err)
 	case len(entries) > 0:
-		return fmt.Errorf("--output-dir: %s is not empty: name a new directory", path)
+		return fmt.Errorf("--%s: %s is not empty: name a new directory", flag, path)
 	default:
 		return nil
 	}

@@ -90,7 +90,7 @@ func (o *planOptions) complete() error {
 }
 
 func (o *planOptions) run(ctx context.Context) error {
-	if err := emptyDirectory(o.outputDir); err != nil {
+	if err := emptyDirectory("output-dir", o.outputDir); err != nil {
 		return err
 	}
 	snapshot, err := o.readMesh(ctx)

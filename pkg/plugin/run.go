@@ -33,6 +33,7 @@ type runOptions struct {
 	timeout     time.Duration
 	gateTimeout time.Duration
 	dryRun      cmdutil.DryRunStrategy
+	backup      backup
 	// reason is why somebody runs it, for whoever reads the record.
 	reason string
 	store  *record.Store
@@ -61,6 +62,7 @@ type prepared struct {
 func (o *runOptions) addFlags(command *cobra.Command) {
 	o.output.addFlag(command)
 	cmdutil.AddDryRunFlag(command)
+	o.backup.addFlag(command)
 	command.Flags().BoolVarP(&o.yes, "yes", "y", false, "Do not ask before the first change")
 	command.Flags().DurationVar(&o.timeout, "timeout", 30*time.Minute, "How long the whole run may take; 0 for no bound")
 	command.Flags().StringVar(&o.reason, "reason", "", "Why, in a few words: `TEXT` for the record of the run")
@@ -79,6 +81,9 @@ func (o *runOptions) complete(command *cobra.Command) (err error) {
 	}
 	if !o.yes && !o.InTerminal && o.dryRun == cmdutil.DryRunNone {
 		return usageError("nobody can be asked, since stdin is not a terminal: pass --yes to go ahead without asking")
+	}
+	if err := o.backup.complete(o.dryRun); err != nil {
+		return err
 	}
 	if err := o.namespaced.complete(); err != nil {
 		return err
@@ -273,7 +278,7 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	o.Changing()
 	runner := &actions.Runner{
 		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Mesh: run.content,
-		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Between: o.hooks.between,
+		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Between: o.hooks.between, Backup: o.backup.of(run.snapshot, run.plan),
 		Events: actions.Events{
 			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,
 		},
