@@ -52,6 +52,19 @@ func (p *Projection) creates(step *v1alpha1.Step, object map[string]any) error {
 	return nil
 }
 
+// holds says whether an object of ours is there as it is to be.
+func (p *Projection) holds(object map[string]any) bool {
+	wanted, err := creatable(object)
+	if err != nil {
+		return false
+	}
+	reference := referenceTo(wanted)
+	there, found := p.find(reference)
+	return found && Ours(there) && !slices.ContainsFunc(p.toward(reference, wanted), func(one edit) bool {
+		return !Equal(Lookup(there, one.path), one.after)
+	})
+}
+
 // Stamped is a plan whose objects to be created say which run creates them.
 func Stamped(planned v1alpha1.MigrationPlan, run string) v1alpha1.MigrationPlan {
 	planned.Steps = slices.Clone(planned.Steps)

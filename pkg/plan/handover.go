@@ -198,7 +198,9 @@ func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
 }
 
 // policies are what the translation wants to be there: once nothing is left to be
-// moved, as it is to be in the end.
+// moved, as it is to be in the end. What an earlier run has left as it is to be while
+// there are sidecars becomes so in the phase for that, by which a rollback knows that
+// it has to be taken back first.
 func (e enrolment) policies(h handover) []translate.Object {
 	objects := slices.Clone(h.translation.Before)
 	if h.prefix != "" || e.moving() {
@@ -206,7 +208,7 @@ func (e enrolment) policies(h handover) []translate.Object {
 	}
 	for i := range objects {
 		for _, after := range h.translation.After {
-			if after.Reference == objects[i].Reference {
+			if after.Reference == objects[i].Reference && !e.state.holds(objects[i].Content) {
 				objects[i] = after
 			}
 		}
@@ -324,12 +326,10 @@ func labelEdits(labels map[string]string) []edit {
 // it moved.
 func (e enrolment) settlePolicies() ([]v1alpha1.Step, error) {
 	_, settled := e.untilJoined(e.handover, e.policies(e.handover))
-	if e.moving() {
-		settled = slices.DeleteFunc(settled, func(object translate.Object) bool {
-			return slices.ContainsFunc(e.translation.After, func(after translate.Object) bool { return after.Reference == object.Reference })
-		})
-		settled = append(settled, e.translation.After...)
-	}
+	settled = slices.DeleteFunc(settled, func(object translate.Object) bool {
+		return slices.ContainsFunc(e.translation.After, func(after translate.Object) bool { return after.Reference == object.Reference })
+	})
+	settled = append(settled, e.translation.After...)
 	step := v1alpha1.Step{
 		ID: string(v1alpha1.PhaseSettlePolicies), Phase: v1alpha1.PhaseSettlePolicies,
 		Summary: "let the policies hold without sidecars",
