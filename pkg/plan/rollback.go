@@ -19,49 +19,73 @@ import (
 func Rollback(
 	snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord, accepted ...string,
 ) (v1alpha1.MigrationPlan, error) {
-	planned := v1alpha1.MigrationPlan{
-		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationRollback, Namespace: namespace.Name,
-		Steps: []v1alpha1.Step{}, Accepted: accepted,
-	}
+	return RollbackTo(snapshot, namespace, records, "", accepted...)
+}
+
+// RollbackTo is Rollback of what was done in the phases after one: what was done in
+// it and before stays, as Options.Until leaves it.
+func RollbackTo(
+	snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord, to v1alpha1.Phase, accepted ...string,
+) (v1alpha1.MigrationPlan, error) {
+	planned := NothingToRollBack(namespace.Name)
+	planned.Accepted, planned.To = accepted, to
 	for _, record := range records {
 		planned.Undoes = append(planned.Undoes, record.ID)
 	}
-	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: oldest(records)}
+	if err := separable(records, to); err != nil {
+		return planned, err
+	}
+	since := oldest(records)
+	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: &since}
 	var err error
-	if planner.written, planner.created, err = writtenBy(records); err != nil {
+	if planner.written, planner.created, err = writtenAfter(to, records); err != nil {
 		return planned, err
 	}
-	if err := planner.seesAll(); err != nil {
-		return planned, err
+	return planned, planner.finish(mixedCallersOf(records))
+}
+
+// finish plans the steps that put back what the runs may have written, and judges
+// them. Mixed callers is what was chosen about those by the runs.
+func (r *rollback) finish(mixedCallers string) error {
+	if err := r.seesAll(); err != nil {
+		return err
 	}
-	planner.restored = planner.restoredNamespace()
+	r.restored = r.restoredNamespace()
 	for _, part := range []func() error{
-		planner.unsettlePolicies, planner.restoreInjection, planner.uncordon, planner.restoreWorkloads, planner.nameMissing, planner.replacePods, planner.disableAmbient,
-		planner.unguardDirectCalls, planner.deactivateWaypoints, planner.removeWaypoints, planner.restorePolicies, planner.unpin,
+		r.unsettlePolicies, r.restoreInjection, r.uncordon, r.restoreWorkloads, r.nameMissing, r.replacePods, r.disableAmbient,
+		r.unguardDirectCalls, r.deactivateWaypoints, r.removeWaypoints, r.restorePolicies, r.unpin,
 	} {
 		if err := part(); err != nil {
-			return planned, err
+			return err
 		}
 	}
-	about, err := concernedBy(snapshot, []string{namespace.Name}, planned.Steps)
+	about, err := concernedBy(r.snapshot, []string{r.namespace.Name}, r.plan.Steps)
 	if err != nil {
-		return planned, err
+		return err
 	}
-	access, err := reportBack(snapshot, about, planned.Steps)
+	access, err := reportBack(r.snapshot, about, r.plan.Steps)
 	if err != nil {
-		return planned, err
+		return err
 	}
-	access.MixedCallers = mixedCallersOf(records)
+	access.MixedCallers = mixedCallers
 	if access.Compared > 0 {
-		planned.Access = access
+		r.plan.Access = access
 	}
-	migration := &checks.Migration{Access: access, Unguarded: planner.unguarded()}
-	subject := checks.Subject{Snapshot: snapshot, Namespace: planner.restored, Migration: migration, Accepts: Options{Accept: accepted}.accepts}
-	planned.Gates = checks.Run(checks.RollbackGates(planner.formerWorkloads()), subject)
-	planned.Summary = v1alpha1.Summarize(planned.Gates)
-	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
-	planned.Overview = overview(snapshot, planned)
-	return planned, nil
+	migration := &checks.Migration{Access: access, Unguarded: r.unguarded()}
+	subject := checks.Subject{Snapshot: r.snapshot, Namespace: r.restored, Migration: migration, Accepts: Options{Accept: r.plan.Accepted}.accepts}
+	r.plan.Gates = checks.Run(checks.RollbackGates(r.formerWorkloads()), subject)
+	r.plan.Summary = v1alpha1.Summarize(r.plan.Gates)
+	r.plan.Blocked = slices.ContainsFunc(r.plan.Gates, v1alpha1.CheckResult.Blocks)
+	r.plan.Overview = overview(r.snapshot, *r.plan)
+	return nil
+}
+
+// NothingToRollBack is the plan of a rollback that has nothing to undo.
+func NothingToRollBack(namespace string) v1alpha1.MigrationPlan {
+	return v1alpha1.MigrationPlan{
+		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationRollback, Namespace: namespace,
+		Gates: []v1alpha1.CheckResult{}, Steps: []v1alpha1.Step{},
+	}
 }
 
 type rollback struct {
@@ -70,9 +94,10 @@ type rollback struct {
 	// restored is the namespace as the rollback leaves it.
 	restored mesh.Namespace
 	// state is the mesh as the steps planned so far leave it.
-	state   *Projection
-	plan    *v1alpha1.MigrationPlan
-	since   time.Time
+	state *Projection
+	plan  *v1alpha1.MigrationPlan
+	// since is when the first of the runs began; nil where that is not recorded.
+	since   *time.Time
 	written []writtenField
 	created []createdObject
 }
@@ -101,16 +126,21 @@ func oldest(records []v1alpha1.MigrationRecord) time.Time {
 
 // writtenBy collects what the runs may have written, in the order in which
 // they did: fields of objects that were there before, and objects that they
-// created. A step that was never started has written nothing; one that says
-// running may have.
+// created.
 func writtenBy(records []v1alpha1.MigrationRecord) (written []writtenField, created []createdObject, err error) {
+	return writtenAfter("", records)
+}
+
+// writtenAfter collects what they may have written in the phases after one. What they
+// created before is then an object like others.
+func writtenAfter(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) (written []writtenField, created []createdObject, err error) {
 	for _, record := range slices.Backward(records) {
 		started, done := map[string]bool{}, map[string]bool{}
 		for _, step := range record.Steps {
-			started[step.ID], done[step.ID] = step.State != v1alpha1.StepPending, step.State == v1alpha1.StepDone
+			started[step.ID], done[step.ID] = begun(step), step.State == v1alpha1.StepDone
 		}
 		for _, step := range record.Plan.Steps {
-			if !started[step.ID] {
+			if !started[step.ID] || !isAfter(step.Phase, to) {
 				continue
 			}
 			for _, change := range step.Changes {
@@ -247,7 +277,7 @@ func (r *rollback) restoreWorkloads() error {
 		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
 			Summary: "put the template of " + shortName(reference) + " back and wait for its sidecars",
-			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: &r.since},
+			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: r.since},
 		}
 		if workload, found := r.snapshot.Workload(reference); found {
 			step.Notes = byHand(workload)
@@ -283,11 +313,15 @@ func (r *rollback) replacePods() error {
 			rollouts = append(rollouts, workload.Reference)
 		}
 	}
+	which := "only pods created since the migration began"
+	if r.since == nil {
+		which = "whenever they were created"
+	}
 	r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
 		ID: string(v1alpha1.PhaseReplacePods), Phase: v1alpha1.PhaseReplacePods,
 		Summary: "replace pods that should have a sidecar and came up without",
-		Notes:   []string{"only pods created since the migration began; evicted one at a time, PodDisruptionBudgets respected"},
-		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Objects: rollouts, Since: &r.since},
+		Notes:   []string{which + "; evicted one at a time, PodDisruptionBudgets respected"},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Objects: rollouts, Since: r.since},
 	})
 	return nil
 }

@@ -183,7 +183,8 @@ func (o *enrollOptions) findStopped(ctx context.Context) error {
 	newest := records[0]
 	switch {
 	case newest.Operation == v1alpha1.OperationRollback && newest.State != v1alpha1.RunSucceeded:
-		return fmt.Errorf("run %s, a rollback, has not ended: go on with %s", newest.ID, o.command(string(v1alpha1.OperationRollback)))
+		return fmt.Errorf("run %s, a rollback, has not ended: go on with %s",
+			newest.ID, o.command(string(v1alpha1.OperationRollback))+goOn(newest, records))
 	case newest.Operation == v1alpha1.OperationRollback || newest.State == v1alpha1.RunRolledBack:
 		return fmt.Errorf("the last run in namespace %s was rolled back: there is none to resume", o.name)
 	}

@@ -2,17 +2,51 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	"github.com/spf13/cobra"
+	"istio.io/api/label"
+)
+
+// rollbackOptions are those of rollback besides what every run has.
+type rollbackOptions struct {
+	runOptions
+	part       part
+	unrecorded unrecorded
+}
+
+// unrecorded is what is chosen about a rollback that has no record to go by.
+type unrecorded struct {
+	chosen   bool
+	revision string
+}
+
+// part is what of the enrolments of a namespace a rollback undoes; the zero value is
+// all of them.
+type part struct {
+	// run is the oldest run that is undone.
+	run string
+	// to is the last phase that is not.
+	to string
+}
+
+// The flags' names.
+const (
+	flagRun        = "run"
+	flagTo         = "to"
+	flagUnrecorded = "without-record"
+	flagRevision   = "revision"
 )
 
 func newRollbackCommand(session *session) *cobra.Command {
-	options := &runOptions{namespaced: namespaced{session: session}}
+	options := &rollbackOptions{runOptions: runOptions{namespaced: namespaced{session: session}}}
 	command := &cobra.Command{
 		Use:   "rollback",
 		Short: "Put a namespace back to exactly what it was before it was enrolled",
@@ -20,25 +54,178 @@ func newRollbackCommand(session *session) *cobra.Command {
 records that enroll left in it: labels, policies and pod templates as they were,
 every pod that should have a sidecar replaced until it has one, and what enroll
 created deleted. What somebody else has changed since, or has come to use, is left
-alone and named.`,
-		Example: "  kubectl ambient rollback -n shop --dry-run=client\n  kubectl ambient rollback -n shop --yes",
-		Args:    noArguments,
+alone and named.
+
+With --run only that run is undone, and those made after it, which build on it. With
+--to what was done in the phases after that one is undone, so that the namespace is
+as enroll --until leaves it; rollback without it undoes the rest.
+
+Where there is no record, since a namespace was moved by hand or its records were
+deleted, --without-record derives the steps from what is there now: the namespace
+asks for sidecars again, templates no longer refuse them, pods are replaced, what
+names waypoints no longer does, and what bears the label of an enrolment is deleted.
+That this is exactly what was there before cannot be promised.`,
+		Example: "  kubectl ambient rollback -n shop --dry-run=client\n  kubectl ambient rollback -n shop --yes\n" +
+			"  kubectl ambient rollback -n shop --to=activate-waypoints\n  kubectl ambient rollback -n shop --run=20260801-120000-1a2b3c\n" +
+			"  kubectl ambient rollback -n shop --without-record --revision=default --dry-run=client",
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := options.complete(command); err != nil {
 				return err
 			}
-			return options.run(command.Context(), options.prepareRollback)
+			return options.run(command.Context(), options.prepare)
 		},
 	}
 	options.addFlags(command)
 	options.handover.addAcceptFlag(command)
 	options.handover.addCordonFlag(command)
+	flags := command.Flags()
+	flags.StringVar(&options.part.run, flagRun, "", "Undo this run and those made after it only: its `ID`, as history shows it")
+	flags.StringVar(&options.part.to, flagTo, "", "Undo only what was done in the phases after this `PHASE` of an enrolment")
+	flags.BoolVar(&options.unrecorded.chosen, flagUnrecorded, false, "Go by what is there now, since no record says what was there before")
+	flags.StringVar(&options.unrecorded.revision, flagRevision, "",
+		"With --without-record, the `REVISION` or tag that is to inject the namespace, or default for istio-injection=enabled; needed where the mesh leaves a choice")
 	return command
 }
 
-// prepareRollback reads the mesh and the namespace's records, and plans to
-// undo those that were not undone yet.
+func (o *rollbackOptions) complete(command *cobra.Command) error {
+	if err := o.part.validate(); err != nil {
+		return err
+	}
+	if err := o.unrecorded.validate(o.part); err != nil {
+		return err
+	}
+	o.again = o.part.flags() + o.unrecorded.flags()
+	return o.runOptions.complete(command)
+}
+
+func (p part) validate() error {
+	if p.run != "" && p.to != "" {
+		return usageError("--%s cannot be given with --%s: roll back whole runs, or the phases of all", flagRun, flagTo)
+	}
+	if err := (plan.Span{Until: v1alpha1.Phase(p.to)}).Validate(); err != nil {
+		return usageError("--%s: %w", flagTo, err)
+	}
+	return nil
+}
+
+func (u unrecorded) validate(among part) error {
+	switch {
+	case u.revision != "" && !u.chosen:
+		return usageError("--%s is for --%s: a record says which revision it was", flagRevision, flagUnrecorded)
+	case u.chosen && among != (part{}):
+		return usageError("--%s cannot be given with --%s or --%s, which choose among records", flagUnrecorded, flagRun, flagTo)
+	default:
+		return nil
+	}
+}
+
+// flags are those that choose the same again. Which revision it was, the namespace may
+// say itself by then.
+func (u unrecorded) flags() string {
+	if !u.chosen {
+		return ""
+	}
+	return " --" + flagUnrecorded
+}
+
+// flags are those that choose the part again, as a shell reads them.
+func (p part) flags() string {
+	flags := ""
+	if p.run != "" {
+		flags += " --" + flagRun + " " + quoted(p.run)
+	}
+	if p.to != "" {
+		flags += " --" + flagTo + " " + quoted(p.to)
+	}
+	return flags
+}
+
+// goOn are the flags by which a rollback that was begun is gone on with, given all
+// records of the namespace.
+func goOn(begun v1alpha1.MigrationRecord, records []v1alpha1.MigrationRecord) string {
+	undoes := begun.Plan.Undoes
+	beyond := slices.ContainsFunc(record.Open(records), func(run v1alpha1.MigrationRecord) bool { return !slices.Contains(undoes, run.ID) })
+	switch {
+	case begun.Plan.Unrecorded:
+		return unrecorded{chosen: true}.flags()
+	case begun.Plan.To != "":
+		return part{to: string(begun.Plan.To)}.flags()
+	case len(undoes) > 0 && beyond:
+		return part{run: undoes[len(undoes)-1]}.flags()
+	default:
+		return ""
+	}
+}
+
+// of are the runs that have something to be undone in the part.
+func (p part) of(records []v1alpha1.MigrationRecord) ([]v1alpha1.MigrationRecord, error) {
+	if p.run != "" {
+		return record.DownTo(records, p.run)
+	}
+	return plan.ToBeUndone(record.Open(records), v1alpha1.Phase(p.to)), nil
+}
+
+func (o *rollbackOptions) prepare(ctx context.Context) (*prepared, error) {
+	if o.unrecorded.chosen {
+		return o.prepareUnrecorded(ctx)
+	}
+	return o.prepareUndoing(ctx, o.part)
+}
+
+// prepareUnrecorded reads the mesh and plans to put the namespace back by what is
+// there. Where there is a record, that is what to go by.
+func (o *rollbackOptions) prepareUnrecorded(ctx context.Context) (*prepared, error) {
+	records, err := o.store.List(ctx)
+	if err != nil {
+		return nil, o.explain(err)
+	}
+	if open := record.Open(records); len(open) > 0 {
+		return nil, fmt.Errorf("namespace %s holds the record of run %s, by which it can be put back exactly: leave out --%s", o.name, open[0].ID, flagUnrecorded)
+	}
+	content, snapshot, err := o.readSharing(ctx, o.name)
+	if err != nil {
+		return nil, err
+	}
+	namespace, err := o.find(snapshot, o.name)
+	if err != nil {
+		return nil, err
+	}
+	planned, err := plan.RollbackUnrecorded(snapshot, namespace, plan.Unrecorded{
+		Revision: o.unrecorded.revision, Accept: o.handover.accept, Begun: stoppedUnrecorded(records),
+	})
+	if err != nil {
+		return nil, revisionError(err)
+	}
+	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
+}
+
+// stoppedUnrecorded is the plan of the last run, where that was a rollback without a
+// record and has not ended.
+func stoppedUnrecorded(records []v1alpha1.MigrationRecord) *v1alpha1.MigrationPlan {
+	if len(records) == 0 || !records[0].Plan.Unrecorded || records[0].State == v1alpha1.RunSucceeded {
+		return nil
+	}
+	return &records[0].Plan
+}
+
+// revisionError names the flag by which a revision is chosen.
+func revisionError(err error) error {
+	var option *translate.OptionError
+	if errors.As(err, &option) {
+		return usageError("%w: see --%s", err, flagRevision)
+	}
+	return err
+}
+
+// prepareRollback prepares to undo all that was not undone yet.
 func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
+	return o.prepareUndoing(ctx, part{})
+}
+
+// prepareUndoing reads the mesh and the namespace's records, and plans to undo a
+// part of what they hold.
+func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, error) {
 	records, err := o.store.List(ctx)
 	if err != nil {
 		return nil, o.explain(err)
@@ -52,23 +239,28 @@ func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
 		return nil, err
 	}
 	if len(records) == 0 {
-		return nil, fmt.Errorf("namespace %s holds no migration record: enroll did not change it, so there is nothing to put back", o.name)
+		return nil, fmt.Errorf("namespace %s holds no migration record: where it was in ambient mode before, there is nothing to put back; where it was moved by hand, or its records were deleted, rollback --%s goes by what is there now, which need not lead to exactly what was there before", o.name, flagUnrecorded)
 	}
-	open := record.Open(records)
-	if len(open) == 0 {
-		return &prepared{plan: v1alpha1.MigrationPlan{
-			TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationRollback, Namespace: o.name,
-			Gates: []v1alpha1.CheckResult{}, Steps: []v1alpha1.Step{},
-		}}, nil
-	}
-	planned, err := plan.Rollback(snapshot, namespace, open, o.handover.accept...)
+	undoes, err := part.of(records)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("namespace %s: %w", o.name, err)
+	}
+	if len(undoes) == 0 {
+		nothing := plan.NothingToRollBack(o.name)
+		nothing.To = v1alpha1.Phase(part.to)
+		if nothing.To == "" && (stoppedUnrecorded(records) != nil || namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient) {
+			fmt.Fprintf(o.Streams.ErrOut, "No record says what was there before namespace %s was in ambient mode: rollback --%s goes by what is there now.\n", o.name, flagUnrecorded)
+		}
+		return &prepared{plan: nothing}, nil
+	}
+	planned, err := plan.RollbackTo(snapshot, namespace, undoes, v1alpha1.Phase(part.to), o.handover.accept...)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", o.name, err)
 	}
 	if o.handover.cordon {
 		plan.Cordoning(snapshot, &planned)
 	}
-	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: open}, nil
+	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: undoes, remain: len(undoes) < len(record.Open(records))}, nil
 }
 
 // writtenBeside are the namespaces besides one that recorded runs have written in.

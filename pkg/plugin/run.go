@@ -38,6 +38,8 @@ type runOptions struct {
 	reason string
 	store  *record.Store
 	hooks  hooks
+	// again are the flags by which the same command goes on with a run that stopped.
+	again string
 }
 
 // hooks are what a run of enroll does besides.
@@ -57,6 +59,8 @@ type prepared struct {
 	plan     v1alpha1.MigrationPlan
 	// undoes are the records that a rollback undoes.
 	undoes []v1alpha1.MigrationRecord
+	// remain is true where there are runs that it leaves as they are.
+	remain bool
 }
 
 func (o *runOptions) addFlags(command *cobra.Command) {
@@ -239,7 +243,7 @@ func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prep
 	case run.plan.Blocked:
 		return o.showOnly(bounded, run)
 	case nothingToDo(run.plan):
-		if err := o.closeRecords(bounded, run.undoes); err != nil {
+		if err := o.closeRecords(bounded, run); err != nil {
 			return err
 		}
 		return o.showOnly(bounded, run)
@@ -260,7 +264,7 @@ func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prep
 		}
 	}
 	if failure == nil && o.output.human() {
-		o.sayDone(migration, o.Now().Sub(started))
+		o.sayDone(run, migration, o.Now().Sub(started))
 	}
 	return failure
 }
@@ -286,7 +290,7 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	changed, failure := runner.Run(ctx, migration)
 	progress.Clear()
 	if failure == nil {
-		failure = o.closeRecords(ctx, run.undoes)
+		failure = o.closeRecords(ctx, run)
 	}
 	if failure != nil {
 		return migration, o.incomplete(migration, changed, failure)
@@ -314,7 +318,7 @@ func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord,
 		if _, err := o.execute(ctx, newID(o.Now().UTC()), run, progress); err != nil {
 			return &ExitError{Status: StatusIncomplete, Err: fmt.Errorf("%w\nThe rollback has failed, too: %w", failure, err)}
 		}
-	} else if err := o.closeRecords(ctx, run.undoes); err != nil {
+	} else if err := o.closeRecords(ctx, run); err != nil {
 		return &ExitError{Status: StatusIncomplete, Err: err}
 	}
 	failed.State = v1alpha1.RunRolledBack
@@ -359,12 +363,12 @@ func (o *runOptions) lock(ctx, timed context.Context, id string, namespaces []st
 	return ctx, releaseAll, nil
 }
 
-// closeRecords marks the records that a rollback has undone.
-func (o *runOptions) closeRecords(ctx context.Context, undone []v1alpha1.MigrationRecord) error {
-	for i := range undone {
-		undone[i].State = v1alpha1.RunRolledBack
-		if err := actions.Patiently(ctx, actions.DefaultBackoff(), func() error { return o.store.Update(ctx, &undone[i]) }); err != nil {
-			return fmt.Errorf("what run %s did is undone, but its record does not say so: %w", undone[i].ID, err)
+// closeRecords marks in the records what a rollback has undone.
+func (o *runOptions) closeRecords(ctx context.Context, run *prepared) error {
+	for _, open := range run.undoes {
+		undone := plan.Undone(open, run.plan.To)
+		if err := actions.Patiently(ctx, actions.DefaultBackoff(), func() error { return o.store.Update(ctx, &undone) }); err != nil {
+			return fmt.Errorf("what run %s did is undone, but its record does not say so: %w", undone.ID, err)
 		}
 	}
 	return nil
@@ -433,7 +437,7 @@ func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed boo
 		}
 	}
 	fmt.Fprintf(&text, "\n%d of %d steps are done; the record is ConfigMap %s/%s.", done, len(migration.Steps), o.name, record.Name(migration.ID))
-	resume := o.command(string(migration.Operation))
+	resume := o.command(string(migration.Operation)) + o.again
 	if migration.Operation == v1alpha1.OperationEnroll {
 		resume += " --" + flagResume
 	}
@@ -483,14 +487,10 @@ func quoted(word string) string {
 	return "'" + strings.ReplaceAll(word, "'", `'\''`) + "'"
 }
 
-func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord, took time.Duration) {
+func (o *runOptions) sayDone(run *prepared, migration *v1alpha1.MigrationRecord, took time.Duration) {
 	took = took.Round(time.Second)
 	if migration.Operation == v1alpha1.OperationRollback {
-		except := ""
-		if len(migration.Plan.Kept) > 0 {
-			except = " but for what was left alone"
-		}
-		fmt.Fprintf(o.Streams.Out, "Namespace %s is back to what it was%s, in %s.\n", o.name, except, took)
+		o.sayUndone(run, took)
 		return
 	}
 	if until := migration.Plan.Options.Until; until != "" && until != v1alpha1.PhaseVerify {
@@ -501,6 +501,27 @@ func (o *runOptions) sayDone(migration *v1alpha1.MigrationRecord, took time.Dura
 	}
 	fmt.Fprintf(o.Streams.Out, "Namespace %s is in ambient mode, in %s.\n", o.name, took)
 	fmt.Fprintf(o.Streams.Out, "To undo it: %s\n", o.command("rollback"))
+}
+
+func (o *runOptions) sayUndone(run *prepared, took time.Duration) {
+	except := ""
+	if len(run.plan.Kept) > 0 {
+		except = " but for what was left alone"
+	}
+	switch {
+	case run.plan.Unrecorded:
+		fmt.Fprintf(o.Streams.Out, "Namespace %s is back on sidecars%s, in %s. No record says what it was before: compare it with what is declared.\n", o.name, except, took)
+		return
+	case run.plan.To != "":
+		fmt.Fprintf(o.Streams.Out, "Namespace %s is back to what phase %s of its enrolment left%s, in %s.\n", o.name, run.plan.To, except, took)
+	case run.remain:
+		oldest := run.undoes[len(run.undoes)-1].ID
+		fmt.Fprintf(o.Streams.Out, "Namespace %s is back to what it was before run %s%s, in %s.\n", o.name, oldest, except, took)
+	default:
+		fmt.Fprintf(o.Streams.Out, "Namespace %s is back to what it was%s, in %s.\n", o.name, except, took)
+		return
+	}
+	fmt.Fprintf(o.Streams.Out, "To undo the rest: %s\n", o.command("rollback"))
 }
 
 func nothingToDo(planned v1alpha1.MigrationPlan) bool { return len(planned.Steps) == 0 }
@@ -514,6 +535,12 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 	case planned.Operation == v1alpha1.OperationRollback && len(planned.Kept) > 0:
 		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s is left to be undone.\n", planned.Namespace)
 		render.Kept(s.Streams.Out, planned.Kept)
+		return
+	case planned.Unrecorded:
+		fmt.Fprintf(s.Streams.Out, "Nothing in namespace %s is of ambient mode: nothing to do.\n", planned.Namespace)
+		return
+	case planned.Operation == v1alpha1.OperationRollback && planned.To != "":
+		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s after phase %s is left to be undone: nothing to do.\n", planned.Namespace, planned.To)
 		return
 	case planned.Operation == v1alpha1.OperationRollback:
 		fmt.Fprintf(s.Streams.Out, "Every migration of namespace %s has been rolled back: nothing to do.\n", planned.Namespace)

@@ -42,7 +42,11 @@ func notesOf(run v1alpha1.RunSummary) []string {
 		notes = append(notes, "went on with "+run.Resumes)
 	}
 	if len(run.Undoes) > 0 {
-		notes = append(notes, "undoes "+strings.Join(run.Undoes, ", "))
+		part := ""
+		if run.To != "" {
+			part = ", but for what they did up to phase " + string(run.To)
+		}
+		notes = append(notes, "undoes "+strings.Join(run.Undoes, ", ")+part)
 	}
 	if run.Reason != "" {
 		notes = append(notes, strings.Join(strings.Fields(run.Reason), " "))

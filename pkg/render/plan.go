@@ -24,6 +24,9 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 		state += ", BLOCKED by the gates below"
 	}
 	fmt.Fprintf(out, "%s %s: %s\n\n", verb, plan.Namespace, state)
+	if plan.Unrecorded {
+		fmt.Fprint(out, "No record says what was there before: the steps are derived from what is there now,\nand need not lead to exactly that.\n\n")
+	}
 	overview := plan.Overview
 	for _, line := range []struct{ name, text string }{
 		{"creates", changes(overview.Creates)},

@@ -363,3 +363,21 @@ func workloadSelector(labels map[string]string) *typev1beta1.WorkloadSelector {
 	}
 	return &typev1beta1.WorkloadSelector{MatchLabels: labels}
 }
+
+// Unexempted is the spec of a DENY policy without what an enrolment has put into it
+// so that it passes over calls from waypoints, given by their identities. It is false
+// where the policy exempts none.
+func Unexempted(policy *clientsecurityv1.AuthorizationPolicy, waypoints []string) (map[string]any, bool) {
+	if policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_DENY {
+		return nil, false
+	}
+	former, _ := proto.Clone(&policy.Spec).(*securityv1beta1.AuthorizationPolicy)
+	for i, rule := range former.GetRules() {
+		former.Rules[i] = withoutExemption(rule, waypoints)
+	}
+	if proto.Equal(former, &policy.Spec) {
+		return nil, false
+	}
+	spec, err := plain(former)
+	return spec, err == nil
+}

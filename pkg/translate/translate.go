@@ -127,15 +127,21 @@ func (t *translator) object(reference, origin v1alpha1.ObjectReference, spec any
 
 // plain is a value as JSON has it, with whole numbers kept whole.
 func (t *translator) plain(value any) map[string]any {
+	fields, err := plain(value)
+	t.err = errors.Join(t.err, err)
+	return fields
+}
+
+func plain(value any) (map[string]any, error) {
 	fields := map[string]any{}
 	data, err := json.Marshal(value)
 	if err == nil {
 		err = json.Unmarshal(data, &fields)
 	}
 	if err != nil {
-		t.err = errors.Join(t.err, fmt.Errorf("write %T as JSON: %w", value, err))
+		return fields, fmt.Errorf("write %T as JSON: %w", value, err)
 	}
-	return fields
+	return fields, nil
 }
 
 // withSpec is an object with another spec.

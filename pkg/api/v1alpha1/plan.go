@@ -79,6 +79,12 @@ type MigrationPlan struct {
 	Gone []ObjectReference `json:"gone,omitempty"`
 	// Undoes names the runs that a rollback undoes, newest first.
 	Undoes []string `json:"undoes,omitempty"`
+	// To is the phase of the enrolment that a rollback goes back to: what was done
+	// in it and before stays. Empty where the runs are undone whole.
+	To Phase `json:"to,omitempty"`
+	// Unrecorded is true for a rollback that goes by what is there now, since no
+	// record says what was there before.
+	Unrecorded bool `json:"unrecorded,omitempty"`
 }
 
 // PlanOptions are what was chosen about an enrolment, but for what was accepted:

@@ -18,12 +18,14 @@ const (
 type StepState string
 
 // The states of a step. Running is written before the first change of a step
-// is sent, so a record that says running means: perhaps changed.
+// is sent, so a record that says running means: perhaps changed. Undone means that a
+// rollback of a part of the run has restored what it had changed.
 const (
 	StepPending StepState = "pending"
 	StepRunning StepState = "running"
 	StepDone    StepState = "done"
 	StepFailed  StepState = "failed"
+	StepUndone  StepState = "undone"
 )
 
 // MigrationRecord is what a run did, kept in the namespace it changed. It is
@@ -103,4 +105,6 @@ type RunSummary struct {
 	// are those that a rollback undid.
 	Resumes string   `json:"resumes,omitempty"`
 	Undoes  []string `json:"undoes,omitempty"`
+	// To is the phase of the enrolment that a rollback went back to.
+	To Phase `json:"to,omitempty"`
 }

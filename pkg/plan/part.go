@@ -1,0 +1,90 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+)
+
+// isAfter says whether a phase of an enrolment comes after another; each does
+// where that is empty.
+func isAfter(phase, to v1alpha1.Phase) bool {
+	return to == "" || slices.Index(EnrollPhases(), phase) > slices.Index(EnrollPhases(), to)
+}
+
+// begun says whether a step may have written something that was not undone since. A
+// step that was never started has written nothing; one that says running may have.
+func begun(step v1alpha1.StepRecord) bool {
+	return step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone
+}
+
+// ToBeUndone are those among records of enrolments that have something left to undo
+// in the phases after one.
+func ToBeUndone(records []v1alpha1.MigrationRecord, to v1alpha1.Phase) []v1alpha1.MigrationRecord {
+	return slices.DeleteFunc(slices.Clone(records), func(record v1alpha1.MigrationRecord) bool {
+		return to != "" && !holdsChange(record, func(phase v1alpha1.Phase) bool { return isAfter(phase, to) })
+	})
+}
+
+// holdsChange says whether a run may have changed something in phases that are meant,
+// and it was not undone since.
+func holdsChange(record v1alpha1.MigrationRecord, meant func(v1alpha1.Phase) bool) bool {
+	for i, step := range record.Plan.Steps {
+		if i < len(record.Steps) && begun(record.Steps[i]) && len(step.Changes) > 0 && meant(step.Phase) {
+			return true
+		}
+	}
+	return false
+}
+
+// Undone is the record of an enrolment after a rollback to a phase: what it did in
+// those after it is undone, and all of it where nothing else is left.
+func Undone(record v1alpha1.MigrationRecord, to v1alpha1.Phase) v1alpha1.MigrationRecord {
+	if to != "" {
+		record.Steps = slices.Clone(record.Steps)
+		for i, step := range record.Plan.Steps {
+			if i < len(record.Steps) && begun(record.Steps[i]) && isAfter(step.Phase, to) {
+				record.Steps[i].State = v1alpha1.StepUndone
+			}
+		}
+	}
+	if to == "" || !holdsChange(record, func(v1alpha1.Phase) bool { return true }) {
+		record.State = v1alpha1.RunRolledBack
+	}
+	return record
+}
+
+// separable wants no field to be written in a phase that is kept after it was in one
+// that is undone: what it would have to become, nobody has ever written.
+func separable(records []v1alpha1.MigrationRecord, to v1alpha1.Phase) error {
+	if to == "" {
+		return nil
+	}
+	type field struct {
+		object v1alpha1.ObjectReference
+		path   string
+	}
+	undone := map[field]v1alpha1.Phase{}
+	for _, record := range slices.Backward(records) {
+		for i, step := range record.Plan.Steps {
+			if i >= len(record.Steps) || !begun(record.Steps[i]) {
+				continue
+			}
+			for _, change := range step.Changes {
+				for _, one := range change.Fields {
+					at := field{change.Object, one.Path}
+					if isAfter(step.Phase, to) {
+						undone[at] = step.Phase
+						continue
+					}
+					if later, written := undone[at]; written {
+						return fmt.Errorf("%s of %s was written in phase %s, and by run %s again in phase %s, so that the two cannot be told apart: roll back whole runs, newest first",
+							one.Path, change.Object, later, record.ID, step.Phase)
+					}
+				}
+			}
+		}
+	}
+	return nil
+}

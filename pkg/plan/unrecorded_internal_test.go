@@ -1,0 +1,146 @@
+package plan
+
+import (
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+func unrecorded(t *testing.T, objects []unstructured.Unstructured, chosen Unrecorded) v1alpha1.MigrationPlan {
+	t.Helper()
+	snapshot := fixture.Snapshot(objects)
+	planned, err := RollbackUnrecorded(snapshot, fixture.Find(snapshot, "shop"), chosen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return planned
+}
+
+// An enrolment whose records were deleted is undone by what it has left, but for what
+// was pinned: others may have done that.
+func TestRollbackOfAnEnrolmentWithoutItsRecord(t *testing.T) {
+	before := guarded()
+	enrolment := enrolledGuarded(t, before, "")
+	after := madeAnew(t, carriedOut(t, before, enrolment.Steps), fixture.Ambient)
+	planned := unrecorded(t, after, Unrecorded{})
+	if !planned.Unrecorded || len(planned.Undoes) > 0 || len(planned.Kept) > 0 {
+		t.Errorf("it says %t, undoes %v, keeps %v", planned.Unrecorded, planned.Undoes, planned.Kept)
+	}
+	want := []string{
+		"unsettle-policies", "restore-injection", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient", "deactivate-waypoints/guards",
+		"deactivate-waypoints", "remove-waypoints", "restore-policies", "restore-policies/attached",
+	}
+	var got []string
+	for _, step := range planned.Steps {
+		got = append(got, step.ID)
+		if step.Gate.Since != nil {
+			t.Errorf("step %s spares pods that are older than %s", step.ID, step.Gate.Since)
+		}
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if notes := planned.Steps[0].Notes; len(notes) == 0 || !strings.Contains(notes[len(notes)-1], "need not be exactly that") {
+		t.Errorf("the first step does not say that there is no record: %v", notes)
+	}
+	bare := func(objects []unstructured.Unstructured) []unstructured.Unstructured {
+		return slices.DeleteFunc(slices.Clone(objects), func(object unstructured.Unstructured) bool {
+			return object.GetKind() == mesh.KindPod || object.GetName() == "quiet"
+		})
+	}
+	wanted(t, bare(before), bare(carriedOut(t, after, planned.Steps)))
+	// Wherever it stops, it can be gone on with, and there is nothing to do in the end.
+	for n := range planned.Steps {
+		partly := carriedOut(t, after, planned.Steps[:n+1])
+		rest := unrecorded(t, partly, Unrecorded{Begun: &planned})
+		wanted(t, bare(before), bare(carriedOut(t, partly, rest.Steps)))
+	}
+	if again := changing(unrecorded(t, carriedOut(t, after, planned.Steps), Unrecorded{Begun: &planned})); len(again) > 0 {
+		t.Errorf("in the end it would take the steps %v", again)
+	}
+}
+
+func TestRollbackWithoutRecord(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart")
+	byHand := map[string]string{"istio.io/dataplane-mode": "ambient"}
+	with := func(labels map[string]string, more ...string) map[string]string {
+		labels = maps.Clone(labels)
+		for i := 0; i < len(more); i += 2 {
+			labels[more[i]] = more[i+1]
+		}
+		return labels
+	}
+	service := fixture.YAML("{apiVersion: v1, kind: Service, metadata: {name: cart, namespace: shop, uid: s, labels: {istio.io/use-waypoint: mine}}, spec: {selector: {app: cart}, ports: [{port: 80}]}}")
+	one, two := []any{fixture.Injector("", false)}, []any{fixture.Injector("1-31", false), fixture.Injector("1-32", false), fixture.InjectorTag("default", false)}
+	for _, test := range []struct {
+		name      string
+		injectors []any
+		labels    map[string]string
+		more      []any
+		revision  string
+		want      []string
+		err       string
+	}{
+		{"moved by hand", one, byHand, nil, "", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"refusing sidecars", one, with(byHand, "istio-injection", "disabled"), nil, "", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"injected by default", []any{fixture.Injector("", true)}, with(byHand, "istio-injection", "disabled"), nil, "", []string{"restore-injection istio-injection=", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"of the only revision", []any{fixture.Injector("1-31", false)}, byHand, nil, "", []string{"restore-injection istio.io/rev=1-31", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"of a revision that is chosen", two, byHand, nil, "1-32", []string{"restore-injection istio.io/rev=1-32", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"of the default, chosen", two, byHand, nil, "default", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"asking for sidecars already", one, with(byHand, "istio-injection", "enabled"), nil, "", []string{"replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"with somebody's waypoint", one, byHand, []any{service}, "", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode=", "deactivate-waypoints istio.io/use-waypoint="}, ""},
+		{"not in ambient mode", one, map[string]string{"istio-injection": "enabled"}, []any{service}, "", nil, ""},
+		{"with a choice", two, byHand, nil, "", nil, "choose one, of 1-31, 1-32, default"},
+		{"of a revision that is not there", two, byHand, nil, "1-30", nil, "revision 1-30 would not inject namespace shop: choose one that does, of 1-31, 1-32, default"},
+		{"of a revision besides the one it asks for", two, with(byHand, "istio.io/rev", "1-31"), nil, "1-32", nil, "asks for sidecars already"},
+		{"with no injector", nil, byHand, nil, "", nil, "which none is installed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			installed := slices.DeleteFunc(fixture.Objects(fixture.Installation()), func(object unstructured.Unstructured) bool {
+				return object.GetKind() == "MutatingWebhookConfiguration"
+			})
+			snapshot := fixture.Snapshot(installed, test.injectors, fixture.Namespace("shop", test.labels), cart, fixture.PodsOf(cart, fixture.Ambient), test.more)
+			planned, err := RollbackUnrecorded(snapshot, fixture.Find(snapshot, "shop"), Unrecorded{Revision: test.revision})
+			if option := (*translate.OptionError)(nil); test.err != "" && (!errors.As(err, &option) || !strings.Contains(err.Error(), test.err)) || test.err == "" && err != nil {
+				t.Fatalf("the error is %v", err)
+			}
+			var got []string
+			for _, step := range planned.Steps {
+				line := step.ID
+				for _, change := range step.Changes {
+					for _, field := range change.Fields {
+						value, _ := field.After.(string)
+						segments := Segments(field.Path)
+						line += " " + segments[len(segments)-1] + "=" + value
+					}
+				}
+				got = append(got, line)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" && test.err == "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What cannot be read may have to be put back.
+func TestRollbackWithoutRecordWantsToSeeEverything(t *testing.T) {
+	content := fixture.Content(fixture.Installation(), fixture.Namespace("shop", map[string]string{"istio.io/dataplane-mode": "ambient"}))
+	content.Coverage[mesh.KindAuthorizationPolicy] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "you may not list them"}
+	snapshot, err := mesh.NewSnapshot(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := RollbackUnrecorded(snapshot, fixture.Find(snapshot, "shop"), Unrecorded{}); err == nil || !strings.Contains(err.Error(), "AuthorizationPolicy in namespace shop cannot be read") {
+		t.Errorf("the error is %v", err)
+	}
+}
