@@ -271,11 +271,14 @@ func selectorKeys(selector *metav1.LabelSelector) []string {
 	return keys
 }
 
+// LiveCaptureID is the check about pods that the namespace's label captures.
+const LiveCaptureID = "live-capture"
+
 // liveCapture announces the pods that change mode the instant the namespace
 // gets its label: those that run without a sidecar and did not opt out.
 func liveCapture() Check {
 	return Check{
-		ID: "live-capture", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
+		ID: LiveCaptureID, Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
 		About: "Running pods without a sidecar that the namespace's label puts into ambient mode at once.",
 		Why: "istio-cni enrols a running pod as soon as its namespace is labelled, unless it has a sidecar or refuses (istio " +
 			"cni/pkg/util/enablement_selector.go). Connections that such a pod holds are redirected while they are open, and break.",

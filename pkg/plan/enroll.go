@@ -37,6 +37,13 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 		return planned, err
 	}
 	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), handover: own, others: others, options: options}
+	if options.Workload != "" {
+		workload, err := canary(snapshot, namespace, options.Workload)
+		if err != nil {
+			return planned, err
+		}
+		planner.canary = &workload
+	}
 	if planned.Steps, err = planner.steps(); err != nil {
 		return planned, err
 	}
@@ -47,18 +54,14 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 			return planned, err
 		}
 	}
-	planned.Gates = checks.Run(slices.Concat(checks.EnrollGates(), gates), checks.Subject{
+	planned.Gates = checks.Run(planner.gates(gates), checks.Subject{
 		Snapshot: snapshot, Namespace: namespace, Migration: migration, Accepts: options.accepts,
 	})
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	if len(planned.Steps) > 0 {
-		planned.Steps = append(planned.Steps, v1alpha1.Step{
-			ID: string(v1alpha1.PhaseVerify), Phase: v1alpha1.PhaseVerify,
-			Summary: "verify that the data plane agrees",
-			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateVerified},
-		})
+		planned.Steps = append(planned.Steps, planner.verification())
 		planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
-	} else {
+	} else if planner.canary == nil {
 		// Nothing can be done; whether nothing has to be is another question.
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
 			return gate.Blocks() && checks.LeavesBehind(gate.ID)
@@ -83,6 +86,8 @@ type enrolment struct {
 	// on sidecars.
 	handover
 	others []handover
+	// canary is the workload that is moved alone; nil where all are.
+	canary *mesh.Workload
 	// state is the mesh as the steps planned so far leave it.
 	state *Projection
 }
@@ -90,10 +95,16 @@ type enrolment struct {
 // steps are those of all phases but the last, which only looks.
 func (e enrolment) steps() ([]v1alpha1.Step, error) {
 	steps := []v1alpha1.Step{}
-	for _, part := range []func() ([]v1alpha1.Step, error){
+	parts := []func() ([]v1alpha1.Step, error){
 		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
 		e.enableAmbient, e.uncordon, e.restartWorkloads, e.pauseAgain, e.settlePolicies, e.disableInjection,
-	} {
+	}
+	if e.canary != nil {
+		parts = []func() ([]v1alpha1.Step, error){
+			e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.forEach(e.activateWaypoints), e.guardDirectCalls, e.moveFirst,
+		}
+	}
+	for _, part := range parts {
 		added, err := part()
 		if err != nil {
 			return nil, err
@@ -204,12 +215,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 		}
 		waypoint, joins := e.joins(workload)
 		if e.unfinished(workload) && !joins {
-			steps = append(steps, v1alpha1.Step{
-				ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
-				Summary: "wait for " + shortName(workload.Reference) + " to be in ambient mode",
-				Notes:   append([]string{"its template was written before"}, byHand(workload)...),
-				Gate:    e.captured(workload),
-			})
+			steps = append(steps, e.waitFor(workload))
 			continue
 		}
 		moves := e.snapshot.RoleOf(workload, e.namespace) == mesh.RoleMove
@@ -258,10 +264,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 // unfinished says whether a workload was moved, by an earlier run perhaps, and
 // its pods are not there yet: what comes after it has to wait for them.
 func (e enrolment) unfinished(workload mesh.Workload) bool {
-	labels := workload.Template.Labels
-	moved := mesh.OptedOut(labels, workload.Template.Annotations) && labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneNone &&
-		e.namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
-	if !moved || !workload.Renews() || workload.Template.Spec.HostNetwork || workload.IsGateway() {
+	if !hasMoved(workload, e.namespace) || !workload.Renews() || workload.Template.Spec.HostNetwork || workload.IsGateway() {
 		return false
 	}
 	return !mesh.RolloutOf(workload).Complete || slices.ContainsFunc(e.snapshot.PodsOf(workload), func(pod mesh.Pod) bool {

@@ -25,6 +25,9 @@ type Options struct {
 	Cordon bool
 	// ResumePaused has paused Deployments resumed for their restart.
 	ResumePaused bool
+	// Workload is the only one that is moved, as deployment/cart; empty means all of
+	// the namespace.
+	Workload string
 	// Until is the last phase whose steps the plan holds; empty means all.
 	Until v1alpha1.Phase
 }
@@ -38,7 +41,7 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 			Waypoint: chosen.Waypoint, WaypointNamespace: chosen.WaypointNamespace, Replicas: chosen.WaypointReplicas,
 			MixedCallers: translate.MixedCallers(chosen.MixedCallers), EnvoyFilters: chosen.AllowEnvoyFilter,
 		}
-		options.Include, options.Until = chosen.IncludeNamespaces, chosen.Until
+		options.Include, options.Until, options.Workload = chosen.IncludeNamespaces, chosen.Until, chosen.Workload
 		options.Cordon, options.ResumePaused = chosen.Cordon, chosen.ResumePaused
 	}
 	return options
@@ -60,7 +63,7 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 		WaypointScope: string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
-		IncludeNamespaces: o.Include, Until: o.Until, Cordon: o.Cordon, ResumePaused: o.ResumePaused,
+		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Cordon: o.Cordon, ResumePaused: o.ResumePaused,
 	}
 }
 

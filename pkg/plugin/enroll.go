@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
@@ -17,6 +18,8 @@ type enrollOptions struct {
 	between  between
 	resume   bool
 	until    string
+	// workload is the only one that is moved, as plans name it; empty for all.
+	workload string
 	// rollbackOnFailure undoes what a run that fails has done.
 	rollbackOnFailure bool
 	// noted is true once it was said that another run has stopped.
@@ -26,7 +29,7 @@ type enrollOptions struct {
 func newEnrollCommand(session *session) *cobra.Command {
 	options := &enrollOptions{runOptions: runOptions{namespaced: namespaced{session: session}}}
 	command := &cobra.Command{
-		Use:   "enroll",
+		Use:   "enroll [TYPE/NAME]",
 		Short: "Move a namespace from sidecars to ambient mode",
 		Long: `Move a namespace from sidecars to ambient mode, in the steps that plan shows.
 Each step is recorded before it is taken and waited for afterwards; the next one
@@ -38,15 +41,22 @@ With --plan exactly that plan is carried out, as plan -o yaml wrote it: where
 anything that it touches has changed since, nothing is done, and the difference is
 shown.
 
+With TYPE/NAME, a deployment, statefulset or daemonset as kubectl names them, only
+that workload is moved, by labels of its own: the waypoint and policies come first,
+the namespace is not labelled, and other workloads keep their sidecars. The namespace
+can be enrolled afterwards, which does not restart the workload again, and rollback
+undoes it.
+
 What sidecars do for Services at layer 7 (policies that look at requests, JSON Web
 Tokens, routing) is handed over to a waypoint, which is created; the flags with
 waypoint in their names say which one, and for whom. A gate that fails or cannot
 be seen blocks, unless --accept names its finding.`,
 		Example: "  kubectl ambient enroll -n shop --dry-run=client\n  kubectl ambient enroll -n shop --yes --timeout=20m\n" +
-			"  kubectl ambient plan -n shop -o yaml >shop.yaml\n  kubectl ambient enroll -n shop --plan shop.yaml",
-		Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
-			if err := options.complete(command); err != nil {
+			"  kubectl ambient plan -n shop -o yaml >shop.yaml\n  kubectl ambient enroll -n shop --plan shop.yaml\n" +
+			"  kubectl ambient enroll -n shop deployment/cart",
+		Args: mostOneWorkload,
+		RunE: func(command *cobra.Command, arguments []string) error {
+			if err := options.complete(command, arguments); err != nil {
 				return err
 			}
 			return options.run(command.Context())
@@ -74,7 +84,19 @@ const (
 	flagUntil  = "until"
 )
 
-func (o *enrollOptions) complete(command *cobra.Command) error {
+// mostOneWorkload takes the name of a workload. A namespace typed without -n must not
+// end in a run on another one.
+func mostOneWorkload(command *cobra.Command, arguments []string) error {
+	if len(arguments) == 1 && strings.Contains(arguments[0], "/") {
+		return nil
+	}
+	return noArguments(command, arguments)
+}
+
+func (o *enrollOptions) complete(command *cobra.Command, arguments []string) error {
+	if err := o.completeWorkload(arguments); err != nil {
+		return err
+	}
 	if err := o.contract.read(o.session); err != nil {
 		return err
 	}
@@ -111,6 +133,25 @@ func (o *enrollOptions) complete(command *cobra.Command) error {
 	return nil
 }
 
+// completeWorkload reads which workload is to be moved alone.
+func (o *enrollOptions) completeWorkload(arguments []string) (err error) {
+	if len(arguments) == 0 {
+		return nil
+	}
+	if o.workload, err = plan.WorkloadNamed(arguments[0]); err != nil {
+		return usageError("%w", err)
+	}
+	for _, given := range []struct {
+		name string
+		set  bool
+	}{{flagPlan, o.contract.file != ""}, {flagResume, o.resume}, {flagUntil, o.until != ""}} {
+		if given.set {
+			return usageError("--%s cannot be given with %s: it is for what a whole run does", given.name, o.workload)
+		}
+	}
+	return nil
+}
+
 func (o *enrollOptions) run(ctx context.Context) error {
 	o.hooks = hooks{between: o.between.pass}
 	if o.rollbackOnFailure {
@@ -133,7 +174,7 @@ func (o *enrollOptions) options() plan.Options {
 		return options
 	default:
 		options := o.handover.options()
-		options.Until = v1alpha1.Phase(o.until)
+		options.Until, options.Workload = v1alpha1.Phase(o.until), o.workload
 		return options
 	}
 }

@@ -493,6 +493,11 @@ func (o *runOptions) sayDone(run *prepared, migration *v1alpha1.MigrationRecord,
 		o.sayUndone(run, took)
 		return
 	}
+	if workload := migration.Plan.Options.Workload; workload != "" {
+		fmt.Fprintf(o.Streams.Out, "%s of namespace %s is in ambient mode, in %s; the other workloads are as they were.\n", workload, o.name, took)
+		fmt.Fprintf(o.Streams.Out, "To go on with all: %s\nTo undo it:        %s\n", o.command("enroll"), o.command("rollback"))
+		return
+	}
 	if until := migration.Plan.Options.Until; until != "" && until != v1alpha1.PhaseVerify {
 		fmt.Fprintf(o.Streams.Out, "The steps of namespace %s up to phase %s are done, in %s.\n", o.name, until, took)
 		fmt.Fprintf(o.Streams.Out, "To go on:   %s --%s\n", o.command("enroll"), flagResume)
@@ -535,6 +540,9 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 	case planned.Operation == v1alpha1.OperationRollback && len(planned.Kept) > 0:
 		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s is left to be undone.\n", planned.Namespace)
 		render.Kept(s.Streams.Out, planned.Kept)
+		return
+	case planned.Options != nil && planned.Options.Workload != "":
+		fmt.Fprintf(s.Streams.Out, "%s of namespace %s is in ambient mode: nothing to do.\n", planned.Options.Workload, planned.Namespace)
 		return
 	case planned.Unrecorded:
 		fmt.Fprintf(s.Streams.Out, "Nothing in namespace %s is of ambient mode: nothing to do.\n", planned.Namespace)

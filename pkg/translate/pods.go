@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -71,7 +72,8 @@ func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh
 	role := snapshot.RoleOf(workload, namespace)
 	none := labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone
 	optedOut := mesh.OptedOut(labels, workload.Template.Annotations)
-	left := optedOut && !none && namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
+	mode := cmp.Or(labels[label.IoIstioDataplaneMode.Name], namespace.Labels[label.IoIstioDataplaneMode.Name])
+	left := optedOut && mode == mesh.DataplaneAmbient
 	one := pods{
 		name: workload.Reference.Kind + " " + workload.Reference.Name, workload: workload.Reference, template: true,
 		labels: labels, ports: namedPorts(workload.Template.Spec), proxy: workload.IsGateway(),

@@ -102,6 +102,8 @@ type PlanOptions struct {
 	IncludeNamespaces []string `json:"includeNamespaces,omitempty"`
 	Cordon            bool     `json:"cordon,omitempty"`
 	ResumePaused      bool     `json:"resumePaused,omitempty"`
+	// Workload is the only one that is moved, as deployment/cart.
+	Workload string `json:"workload,omitempty"`
 	// From and Until are the first and the last phase whose steps the plan holds;
 	// empty where it holds all.
 	From  Phase `json:"from,omitempty"`
