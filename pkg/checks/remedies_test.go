@@ -20,7 +20,7 @@ func TestNoRemedyIsACommandAboutIt(t *testing.T) {
 
 func TestRemediesAreCommands(t *testing.T) {
 	want := map[string]string{
-		"a paused Deployment":       `^kubectl -n shop rollout resume deployment/\w+$`,
+		"a paused Deployment":       `^pass --resume-paused to have it resumed for the restart and paused again, or kubectl -n shop rollout resume deployment/\w+$`,
 		"a partitioned StatefulSet": `^kubectl -n shop patch statefulset/db --type=merge -p '{"spec":{"updateStrategy":{"rollingUpdate":{"partition":0}}}}'$`,
 	}
 	for _, test := range allCases() {
