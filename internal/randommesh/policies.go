@@ -88,7 +88,8 @@ func (d *drawing) authorization(name string) {
 		spec["rules"] = rules
 	}
 	d.add(securityVersion, "AuthorizationPolicy", namespace, name, nil, map[string]any{"spec": spec})
-	if action != "CUSTOM" && d.in(5) {
+	// Of AUDIT there is no dry run (istio pkg/config/validation).
+	if action != "CUSTOM" && d.in(5) && action != "AUDIT" {
 		d.last().SetAnnotations(map[string]string{"istio.io/dry-run": "true"})
 	}
 }

@@ -43,6 +43,9 @@ func (s *server) decideSidecar(h hop) (Verdict, error) {
 	}
 	by := "sidecar " + s.name() + ": "
 	switch {
+	case chain == nil && h.transport == plaintext && arrived.transport == tlsTransport:
+		// The application's own TLS, at a port that is declared to carry something else.
+		return Verdict{Unreachable, by + "no chain takes the TLS of applications"}, nil
 	case chain == nil:
 		return Verdict{Denied, by + "no chain takes " + string(h.transport)}, nil
 	case chain.mutual && h.transport != mutualTLS:
