@@ -253,7 +253,7 @@ func (o outcomes) narrowest`,
 	{
 		what: "guards select pods with sidecars", file: "pkg/translate/guards.go",
 		old: `narrowed := map[string]string{label.SidecarInject.Name: "false"}`,
-		new: "narrowed := map[string]string{}",
+		new: `narrowed := map[string]string{label.SidecarInject.Name: "false"}; clear(narrowed)`,
 	},
 	{
 		what: "guards select all that moved", file: "pkg/translate/guards.go",
