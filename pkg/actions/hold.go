@@ -178,10 +178,10 @@ func (h *holding) policies(subject checks.Subject) ([]string, error) {
 	var lost []string
 	known := map[v1alpha1.ObjectReference]bool{}
 	for _, object := range h.Objects {
-		known[unversioned(object)] = true
+		known[object.Unversioned()] = true
 	}
 	for _, policy := range h.Policies {
-		known[unversioned(policy.Object)] = true
+		known[policy.Object.Unversioned()] = true
 		was, err := h.state.Object(policy.Object)
 		if err != nil {
 			return nil, err
@@ -194,17 +194,11 @@ func (h *holding) policies(subject checks.Subject) ([]string, error) {
 	}
 	for _, policy := range checks.PoliciesIn(subject.Snapshot, h.Lists) {
 		live, _ := subject.Snapshot.Object(policy)
-		if !known[unversioned(policy)] && checks.Reaches(subject, h.Handover, live) {
+		if !known[policy.Unversioned()] && checks.Reaches(subject, h.Handover, live) {
 			lost = append(lost, policy.String()+" has been made since the plan was: nothing that stands in for sidecars enforces it yet")
 		}
 	}
 	return lost, nil
-}
-
-// unversioned names an object whichever version of its kind it is read in.
-func unversioned(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
-	reference.APIVersion = ""
-	return reference
 }
 
 // unready is what is there and does not do its work yet, or not for the moment.
@@ -223,7 +217,7 @@ func (h *holding) unready(snapshot *mesh.Snapshot) []string {
 		if !service.Bound {
 			continue
 		}
-		bound[unversioned(service.Object)] = true
+		bound[service.Object.Unversioned()] = true
 		object, _ := snapshot.Object(service.Object)
 		if text := unbound(snapshot, service.Object, object); text != "" {
 			missing = append(missing, service.Object.String()+" "+text)

@@ -46,7 +46,7 @@ func (s *Snapshot) Unrecognized() map[schema.GroupVersionKind]int { return maps.
 // Suppressed says whether the owner of an object does not want to be told of a
 // check's findings about it.
 func (s *Snapshot) Suppressed(object v1alpha1.ObjectReference, check string) bool {
-	for id := range strings.SplitSeq(s.suppressions[unversioned(object)], ",") {
+	for id := range strings.SplitSeq(s.suppressions[object.Unversioned()], ",") {
 		if strings.TrimSpace(id) == check {
 			return true
 		}
@@ -111,11 +111,11 @@ func (s *Snapshot) Object(reference v1alpha1.ObjectReference) (Object, bool) {
 		if workload, found := s.Workload(reference); found {
 			return workload.Object, true
 		}
-		object, found := s.rewritten[unversioned(reference)]
+		object, found := s.rewritten[reference.Unversioned()]
 		if found {
 			return object, object != nil
 		}
-		object, found = s.whole[unversioned(reference)]
+		object, found = s.whole[reference.Unversioned()]
 		return object, found
 	}
 	return nil, false

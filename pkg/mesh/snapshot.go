@@ -354,7 +354,7 @@ const SuppressAnnotation = v1alpha1.Group + "/suppress"
 
 func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID]bool, webhooks *[]admissionv1.MutatingWebhookConfiguration) error {
 	if ids := object.GetAnnotations()[SuppressAnnotation]; ids != "" {
-		s.suppressions[unversioned(referenceOf(object))] = ids
+		s.suppressions[referenceOf(object).Unversioned()] = ids
 	}
 	kind := object.GroupVersionKind()
 	if !Understood(kind.GroupKind()) {
@@ -373,7 +373,7 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 		if s.rewritten != nil {
 			whole = s.rewritten
 		}
-		whole[unversioned(referenceOf(object))] = s.asRead(object)
+		whole[referenceOf(object).Unversioned()] = s.asRead(object)
 	}
 	switch kind.Kind {
 	case KindNamespace:
@@ -673,12 +673,6 @@ func before(a, b metav1.Object) bool {
 		return a.GetNamespace() < b.GetNamespace()
 	}
 	return a.GetName() < b.GetName()
-}
-
-// unversioned names an object whichever version of its kind it is read in.
-func unversioned(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
-	reference.APIVersion = ""
-	return reference
 }
 
 func referenceOf(object *unstructured.Unstructured) v1alpha1.ObjectReference {

@@ -66,7 +66,7 @@ func (s *Snapshot) drop(reference v1alpha1.ObjectReference, kinds map[string]boo
 			s.rewritten = map[v1alpha1.ObjectReference]Object{}
 		}
 	}
-	s.rewritten[unversioned(reference)] = nil
+	s.rewritten[reference.Unversioned()] = nil
 	switch reference.Kind {
 	case KindNamespace:
 		s.namespaces = cloneOnce(s.namespaces, first)

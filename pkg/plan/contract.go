@@ -70,8 +70,25 @@ func Contract(reviewed v1alpha1.MigrationPlan) error {
 	case reviewed.Options.From != "":
 		return fmt.Errorf("it begins with phase %s: a plan is carried out from its first step on; make it without --from", reviewed.Options.From)
 	default:
-		return nil
+		return whole(reviewed)
 	}
+}
+
+// whole wants a plan to hold every object that it changes or deletes and does not
+// create itself: one that is left out could have changed without anybody noticing.
+func whole(reviewed v1alpha1.MigrationPlan) error {
+	created := map[v1alpha1.ObjectReference]bool{}
+	for _, step := range reviewed.Steps {
+		for _, change := range step.Changes {
+			if change.Create != nil {
+				created[change.Object] = true
+			}
+			if _, held := content(reviewed.Objects, change.Object); !held && !created[change.Object] {
+				return fmt.Errorf("it does not hold %s, which step %s touches, as it was: make it anew by plan -o yaml", change.Object, step.ID)
+			}
+		}
+	}
+	return nil
 }
 
 // Departures compares a plan that was reviewed, with its objects, with one that was

@@ -60,6 +60,11 @@ func TestAContractIsAWholePlanOfAnEnrolment(t *testing.T) {
 		"with which options":    func(p *v1alpha1.MigrationPlan) { p.Options = nil },
 		"it is blocked":         func(p *v1alpha1.MigrationPlan) { p.Blocked = true },
 		"begins with phase pin": func(p *v1alpha1.MigrationPlan) { p.Options.From = v1alpha1.PhasePin },
+		"does not hold Deployment shop/cart, which step restart touches": func(p *v1alpha1.MigrationPlan) {
+			p.Steps = []v1alpha1.Step{{ID: "restart", Changes: []v1alpha1.Change{{
+				Object: v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "cart"},
+			}}}}
+		},
 	} {
 		spoilt := good()
 		spoil(&spoilt)

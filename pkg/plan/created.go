@@ -264,7 +264,7 @@ func (r *rollback) released(user, gateway v1alpha1.ObjectReference) bool {
 		return true
 	}
 	for _, reference := range append(r.objects(v1alpha1.PhaseActivateWaypoints), r.namespace.Reference()) {
-		if unversioned(reference) != unversioned(user) {
+		if reference.Unversioned() != user.Unversioned() {
 			continue
 		}
 		object, found := r.snapshot.Object(reference)
@@ -283,7 +283,7 @@ func (r *rollback) released(user, gateway v1alpha1.ObjectReference) bool {
 func (r *rollback) releasedByTemplate(user, gateway v1alpha1.ObjectReference) bool {
 	for _, reference := range r.objects(v1alpha1.PhaseRestartWorkloads) {
 		workload, found := r.snapshot.Workload(reference)
-		if !found || unversioned(reference) != unversioned(user) &&
+		if !found || reference.Unversioned() != user.Unversioned() &&
 			!slices.ContainsFunc(r.snapshot.PodsOf(workload), func(pod mesh.Pod) bool { return pod.Reference() == user }) {
 			continue
 		}
@@ -342,12 +342,6 @@ func (r *rollback) stillTargeted(target mesh.Target) string {
 		}
 	}
 	return ""
-}
-
-// unversioned names an object whichever version of its kind it is read in.
-func unversioned(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
-	reference.APIVersion = ""
-	return reference
 }
 
 // namespaceOf is the namespace that an object is in, or is.

@@ -6,6 +6,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // joins is the waypoint that the pods of a workload have to name, and do not yet.
@@ -64,7 +65,8 @@ func (e enrolment) untilJoined(h handover, objects []translate.Object) (now, lat
 // onlyJoining says whether a DENY policy with a selector is about workloads that
 // only come to name their waypoint.
 func (e enrolment) onlyJoining(object translate.Object) bool {
-	selector, _ := Lookup(object.Content, "/spec/selector/matchLabels").(map[string]any)
+	// It is what a translation wrote: labels, or none.
+	selector, _, _ := unstructured.NestedStringMap(object.Content, "spec", "selector", "matchLabels")
 	if object.Reference.Kind != mesh.KindAuthorizationPolicy || Lookup(object.Content, "/spec/action") != "DENY" || len(mesh.TargetsIn(object.Content)) > 0 {
 		return false
 	}
@@ -73,7 +75,7 @@ func (e enrolment) onlyJoining(object translate.Object) bool {
 	}
 	joining := false
 	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
-		if !selects(selector, workload.Template.Labels) {
+		if !mesh.SelectsLabels(selector, workload.Template.Labels) {
 			continue
 		}
 		_, joins := e.joins(workload)
@@ -83,13 +85,4 @@ func (e enrolment) onlyJoining(object translate.Object) bool {
 		joining = true
 	}
 	return joining
-}
-
-func selects(selector map[string]any, labels map[string]string) bool {
-	for name, value := range selector {
-		if of, set := labels[name]; !set || of != value {
-			return false
-		}
-	}
-	return true
 }

@@ -69,7 +69,7 @@ func (e enrolment) relied(steps []v1alpha1.Step) (*v1alpha1.Handover, error) {
 	}
 	relied.Lists = e.policyLists()
 	for _, reference := range checks.PoliciesIn(e.snapshot, relied.Lists) {
-		if slices.ContainsFunc(relied.Objects, func(object v1alpha1.ObjectReference) bool { return unversioned(object) == unversioned(reference) }) {
+		if slices.ContainsFunc(relied.Objects, func(object v1alpha1.ObjectReference) bool { return object.Unversioned() == reference.Unversioned() }) {
 			continue
 		}
 		object, found := state.find(reference)

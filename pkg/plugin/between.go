@@ -65,7 +65,8 @@ func (b *between) complete(session *session) error {
 
 // pass says whether a run may go on from a step that is done to the next one.
 func (b *between) pass(ctx context.Context, done, next v1alpha1.Step) error {
-	if done.Phase == v1alpha1.PhaseRestartWorkloads {
+	// Some steps of the phase restart nothing: what was cordoned or paused is put back.
+	if done.Phase == v1alpha1.PhaseRestartWorkloads && len(done.Gate.Workloads) > 0 {
 		if err := b.execute(ctx, done); err != nil {
 			return fmt.Errorf("after step %s: --gate-exec: %w", done.ID, err)
 		}

@@ -227,7 +227,7 @@ func (t *translator) whyNot(waypoint types.NamespacedName, behind []pods) string
 
 // is says whether pods are those of an object, a workload or a pod.
 func (p pods) is(object v1alpha1.ObjectReference) bool {
-	return unversioned(p.workload) == unversioned(object) || p.name == object.Kind+" "+object.Name
+	return p.workload.Unversioned() == object.Unversioned() || p.name == object.Kind+" "+object.Name
 }
 
 // dedicated is what makes a waypoint for pods alone.

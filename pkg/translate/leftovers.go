@@ -16,18 +16,18 @@ func (t *translator) leftovers() {
 	}
 	accounted := map[v1alpha1.ObjectReference]bool{}
 	for _, object := range t.translation.Before {
-		accounted[unversioned(object.Reference)] = true
+		accounted[object.Reference.Unversioned()] = true
 	}
 	for _, orphan := range t.snapshot.Orphans(t.namespace.Name) {
-		accounted[unversioned(orphan.Object)] = true
+		accounted[orphan.Object.Unversioned()] = true
 	}
 	for _, policy := range t.snapshot.AuthorizationPolicies() {
-		if reference := authorizationReference(policy); ours(policy.Labels) && t.mine(policy.Namespace, mesh.TargetsOf(&policy.Spec)) && !accounted[unversioned(reference)] {
+		if reference := authorizationReference(policy); ours(policy.Labels) && t.mine(policy.Namespace, mesh.TargetsOf(&policy.Spec)) && !accounted[reference.Unversioned()] {
 			t.leftover(reference, policy.Annotations[v1alpha1.OriginLabel])
 		}
 	}
 	for _, extension := range t.snapshot.Extensions() {
-		if isOurs(extension) && t.mine(extension.Reference.Namespace, extension.Targets) && !accounted[unversioned(extension.Reference)] {
+		if isOurs(extension) && t.mine(extension.Reference.Namespace, extension.Targets) && !accounted[extension.Reference.Unversioned()] {
 			t.leftover(extension.Reference, extension.Annotations()[v1alpha1.OriginLabel])
 		}
 	}
@@ -51,12 +51,6 @@ func (t *translator) leftover(object v1alpha1.ObjectReference, origin string) {
 		Object: object, Field: "metadata.labels[" + v1alpha1.OriginLabel + "]",
 		Message: "an earlier run has made it" + from + ", and nothing asks for it with these options: it goes on to hold until somebody deletes it",
 	})
-}
-
-// unversioned names an object whichever version of its kind it is read in.
-func unversioned(reference v1alpha1.ObjectReference) v1alpha1.ObjectReference {
-	reference.APIVersion = ""
-	return reference
 }
 
 // isOurs says whether an extension was made by a run.

@@ -57,6 +57,12 @@ type ObjectReference struct {
 	Name      string `json:"name"`
 }
 
+// Unversioned names the object whichever version of its kind it is read in.
+func (r ObjectReference) Unversioned() ObjectReference {
+	r.APIVersion = ""
+	return r
+}
+
 // String is the object as messages name it: "Deployment shop/cart", or
 // "Namespace shop" for what is not in a namespace.
 func (r ObjectReference) String() string {
