@@ -39,6 +39,7 @@ On a namespace the annotation hides them for everything in it.
 `)
 	writeChecks(&text, "Gates of an enrolment", checks.EnrollGates())
 	writeChecks(&text, "Gates of a plan", checks.PlanGates())
+	writeChecks(&text, "Gates of a simplification", checks.SimplifyGates())
 	writeChecks(&text, "Checks of verify", checks.VerifyChecks())
 	writeChecks(&text, "Gates of a rollback", checks.RollbackGates(nil))
 	writeFacts(&text)

@@ -14,9 +14,9 @@ func Roles() (string, error) {
 	fmt.Fprintf(text, `# What kubectl ambient needs. Written from the code; kubectl apply -f it as it is.
 #
 # %s is for status, plan, verify, snapshot and history: bind it by a
-# ClusterRoleBinding. %s is what enroll and rollback need besides:
-# bind it by a ClusterRoleBinding, or by a RoleBinding in each namespace that is to
-# be migrated, and in that of a waypoint elsewhere. Neither reads Secrets.
+# ClusterRoleBinding. %s is what enroll, simplify and rollback need
+# besides: bind it by a ClusterRoleBinding, or by a RoleBinding in each namespace that
+# is to be migrated, and in that of a waypoint elsewhere. Neither reads Secrets.
 `, plugin.ViewerRole, plugin.OperatorRole)
 	for _, role := range plugin.Roles() {
 		data, err := yaml.Marshal(role)

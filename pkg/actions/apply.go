@@ -139,7 +139,9 @@ func (w Writer) made(ctx context.Context, change v1alpha1.Change) (*unstructured
 	switch {
 	case err != nil:
 		return nil, err
-	case !plan.Ours(live.Object):
+	case !plan.Ours(change.Create) && plan.SaysTheSame(live.Object, change.Create) && live.GetDeletionTimestamp() == nil:
+		return live, nil
+	case plan.Ours(change.Create) && !plan.Ours(live.Object):
 		return nil, &plan.TakenError{Object: change.Object}
 	case !plan.AsWritten(live.Object, change.Create, 0) || live.GetDeletionTimestamp() != nil:
 		return nil, fmt.Errorf("%s has been created since the plan was made, and is not what the plan creates: plan again", change.Object)

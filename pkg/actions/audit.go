@@ -92,10 +92,14 @@ func (a *auditor) ended(ctx context.Context, failure error) {
 
 // reasonOf is a reason in the form that Events have: EnrollStarted.
 func reasonOf(operation v1alpha1.Operation, what string) string {
-	if operation == v1alpha1.OperationRollback {
+	switch operation {
+	case v1alpha1.OperationRollback:
 		return "Rollback" + what
+	case v1alpha1.OperationSimplify:
+		return "Simplify" + what
+	default:
+		return "Enroll" + what
 	}
-	return "Enroll" + what
 }
 
 func orUnknown(user string) string {

@@ -45,8 +45,23 @@ func (h *holding) note(changes []v1alpha1.Change) error {
 		if _, _, err := h.state.Apply(change); err != nil {
 			return err
 		}
+		h.hold(change)
 	}
 	return nil
+}
+
+// hold takes in what a step has made beside what was handed over, and leaves out what
+// one has deleted, since something else stands in for it.
+func (h *holding) hold(change v1alpha1.Change) {
+	is := func(object v1alpha1.ObjectReference) bool { return object.Unversioned() == change.Object.Unversioned() }
+	policy := change.Object.Kind == mesh.KindAuthorizationPolicy || change.Object.Kind == mesh.KindRequestAuthentication
+	switch {
+	case change.Delete:
+		h.Objects = slices.DeleteFunc(slices.Clone(h.Objects), is)
+		h.Policies = slices.DeleteFunc(slices.Clone(h.Policies), func(known v1alpha1.KnownPolicy) bool { return is(known.Object) })
+	case change.Create != nil && policy && !slices.ContainsFunc(h.Objects, is):
+		h.Objects = append(slices.Clone(h.Objects), change.Object)
+	}
 }
 
 // errNotHeld is why a run ends before a step although its time is not over: what is

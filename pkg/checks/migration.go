@@ -35,6 +35,9 @@ type Migration struct {
 	Held []Held
 	// ResumePaused is true where paused Deployments are resumed for their restart.
 	ResumePaused bool
+	// Simplification is what the plan deletes because it was replaced; nil where it is
+	// not to.
+	Simplification *Simplification
 }
 
 // Lost is an effect that ends with the sidecars.

@@ -34,8 +34,9 @@ type Injectors []Injector
 type Injector struct {
 	Webhook admissionv1.MutatingWebhook
 	Policy  InjectionPolicy
-	// Revision is that of the webhook's configuration.
-	Revision string
+	// Configuration is the name of the webhook's configuration, Revision its revision.
+	Configuration string
+	Revision      string
 }
 
 // InjectionPolicy is a revision's own rule for pods that say nothing (istio
@@ -70,7 +71,7 @@ func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, conf
 		policy := policies[revision]
 		for _, webhook := range configuration.Webhooks {
 			if strings.HasSuffix(webhook.Name, injectorSuffix) {
-				injectors = append(injectors, Injector{Webhook: webhook, Policy: policy, Revision: revision})
+				injectors = append(injectors, Injector{Webhook: webhook, Policy: policy, Configuration: configuration.Name, Revision: revision})
 			}
 		}
 	}

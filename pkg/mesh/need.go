@@ -321,6 +321,9 @@ const (
 	ContextWaypoint = "WAYPOINT"
 )
 
+// ContextSidecars begins the contexts that are about nothing else.
+const ContextSidecars = "SIDECAR_"
+
 // Patch is what a check needs of an EnvoyFilter's patch.
 type Patch struct {
 	ApplyTo string

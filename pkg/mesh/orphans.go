@@ -14,7 +14,8 @@ import (
 // pods of a selector: one for all ALLOW policies that have it.
 const FromWaypointPrefix = "from-waypoint-"
 
-// Orphan is an object that an enrolment has made from another, which is gone.
+// Orphan is an object that an enrolment has made from another, which is gone although
+// no run has deleted it.
 type Orphan struct {
 	Object v1alpha1.ObjectReference
 	// Origin is what it was made from, as messages name it.
@@ -36,7 +37,8 @@ func (s *Snapshot) Orphans(namespace string) []Orphan {
 		origin := annotations[v1alpha1.OriginLabel]
 		kind, of, _ := strings.Cut(origin, " ")
 		in, _, _ := strings.Cut(of, "/")
-		if object.Namespace == namespace && labels[v1alpha1.OriginLabel] != "" && of != "" && !there[origin] && s.Coverage(kind, in).Known() {
+		simplified := annotations[v1alpha1.SimplifiedAnnotation] != ""
+		if object.Namespace == namespace && labels[v1alpha1.OriginLabel] != "" && !simplified && of != "" && !there[origin] && s.Coverage(kind, in).Known() {
 			orphans = append(orphans, Orphan{Object: object, Origin: origin})
 		}
 	}

@@ -451,7 +451,7 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 // workloads.
 var written = []string{
 	KindService, KindServiceEntry, KindGateway, KindAuthorizationPolicy, KindRequestAuthentication, KindPeerAuthentication,
-	KindTelemetry, KindWasmPlugin, KindTrafficExtension, KindEnvoyFilter, KindConfigMap, KindNode,
+	KindTelemetry, KindWasmPlugin, KindTrafficExtension, KindEnvoyFilter, KindSidecar, KindConfigMap, KindNode,
 }
 
 // placeholderUID stands for the UID of an object that was never in a cluster.

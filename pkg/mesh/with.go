@@ -91,6 +91,8 @@ func (s *Snapshot) drop(reference v1alpha1.ObjectReference, kinds map[string]boo
 		s.authorizationPolicies = dropPointers(s.authorizationPolicies, is)
 	case KindPeerAuthentication:
 		s.peerAuthentications = dropPointers(s.peerAuthentications, is)
+	case KindSidecar:
+		s.sidecars = dropPointers(s.sidecars, is)
 	case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindRequestAuthentication:
 		s.extensions = without(s.extensions, func(extension Extension) bool {
 			own := extension.Reference
@@ -146,6 +148,8 @@ func (s *Snapshot) sortChanged(kinds map[string]bool) {
 			sortPointers(s.authorizationPolicies)
 		case KindPeerAuthentication:
 			sortPointers(s.peerAuthentications)
+		case KindSidecar:
+			sortPointers(s.sidecars)
 		case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindRequestAuthentication:
 			sortExtensions(s.extensions)
 		case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob, KindRollout:

@@ -65,13 +65,14 @@ func (p *Projection) holds(object map[string]any) bool {
 	})
 }
 
-// Stamped is a plan whose objects to be created say which run creates them.
+// Stamped is a plan whose objects to be created say which run creates them, but for
+// those that are made again as they were.
 func Stamped(planned v1alpha1.MigrationPlan, run string) v1alpha1.MigrationPlan {
 	planned.Steps = slices.Clone(planned.Steps)
 	for i := range planned.Steps {
 		changes := slices.Clone(planned.Steps[i].Changes)
 		for j := range changes {
-			if changes[j].Create == nil {
+			if !Ours(changes[j].Create) {
 				continue
 			}
 			created := runtime.DeepCopyJSON(changes[j].Create)

@@ -57,6 +57,9 @@ func (r *rollback) seesAll() error {
 	for _, created := range r.created {
 		references = append(references, created.object)
 	}
+	for _, deleted := range r.deleted {
+		references = append(references, deleted.object)
+	}
 	for _, phase := range []v1alpha1.Phase{
 		v1alpha1.PhaseDeployWaypoints, v1alpha1.PhaseMigratePolicies, v1alpha1.PhaseActivateWaypoints, v1alpha1.PhaseSettlePolicies,
 	} {

@@ -188,8 +188,12 @@ func stillSaying(snapshot *mesh.Snapshot, relied v1alpha1.Handover) ([]v1alpha1.
 }
 
 // originGone says whether the object that a created one carries over is not there
-// any more: then nobody misses the created one.
+// any more: then nobody misses the created one, unless a run has deleted it and left
+// the created one in its place.
 func originGone(snapshot *mesh.Snapshot, created map[string]any) bool {
+	if Lookup(created, Pointer("/metadata/annotations", v1alpha1.SimplifiedAnnotation)) != nil {
+		return false
+	}
 	origin, _ := Lookup(created, Pointer("/metadata/annotations", v1alpha1.OriginLabel)).(string)
 	kind, name, named := strings.Cut(origin, " ")
 	namespace, name, namespaced := strings.Cut(name, "/")

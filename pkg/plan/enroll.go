@@ -9,6 +9,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
 )
@@ -26,26 +27,40 @@ func Survey(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) 
 	return enroll(snapshot, namespace, options, true)
 }
 
-func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, survey bool) (v1alpha1.MigrationPlan, error) {
+// begin makes the planner of an enrolment, and the steps of all phases of it but those
+// that only look or delete.
+func begin(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (planner enrolment, planned v1alpha1.MigrationPlan, err error) {
 	chosen := options.Chosen()
-	planned := v1alpha1.MigrationPlan{
+	planned = v1alpha1.MigrationPlan{
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationEnroll, Namespace: namespace.Name,
 		Steps: []v1alpha1.Step{}, Options: &chosen, Accepted: options.Accept,
 	}
 	own, others, err := handovers(snapshot, namespace, options)
 	if err != nil {
-		return planned, err
+		return planner, planned, err
 	}
-	planner := enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), handover: own, others: others, options: options}
+	planner = enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), handover: own, others: others, options: options}
 	if options.Workload != "" {
+		if options.Simplify {
+			return planner, planned, &translate.OptionError{Text: "a workload is moved alone while others keep their sidecars: what these need cannot be simplified away"}
+		}
 		workload, err := canary(snapshot, namespace, options.Workload)
 		if err != nil {
-			return planned, err
+			return planner, planned, err
 		}
 		planner.canary = &workload
 	}
-	if planned.Steps, err = planner.steps(); err != nil {
+	planned.Steps, err = planner.steps()
+	return planner, planned, err
+}
+
+func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, survey bool) (v1alpha1.MigrationPlan, error) {
+	planner, planned, err := begin(snapshot, namespace, options)
+	if err != nil {
 		return planned, err
+	}
+	if options.Simplify && len(planned.Steps) == 0 {
+		return planner.onlySimplify(planned)
 	}
 	migration, gates := planner.summary(), checks.HandoverGates()
 	if !survey {
@@ -54,12 +69,19 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 			return planned, err
 		}
 	}
+	var deletions []v1alpha1.Step
+	if options.Simplify && !survey {
+		if deletions, err = planner.simplify(&planned, migration); err != nil {
+			return planned, err
+		}
+		gates = slices.Concat(gates, checks.SimplifyGates())
+	}
 	planned.Gates = checks.Run(planner.gates(gates), checks.Subject{
 		Snapshot: snapshot, Namespace: namespace, Migration: migration, Accepts: options.accepts,
 	})
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	if len(planned.Steps) > 0 {
-		planned.Steps = append(planned.Steps, planner.verification())
+		planned.Steps = append(append(planned.Steps, planner.verification()), deletions...)
 		planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
 	} else if planner.canary == nil {
 		// Nothing can be done; whether nothing has to be is another question.
@@ -74,7 +96,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 	}
 	planned.Steps = Span{Until: options.Until}.of(planned.Steps)
 	planned.Overview = overview(snapshot, planned)
-	planned.Overview.Waypoints = waypointUses(append([]handover{own}, others...), planned)
+	planned.Overview.Waypoints = waypointUses(append([]handover{planner.handover}, planner.others...), planned)
 	return planned, nil
 }
 

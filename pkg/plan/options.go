@@ -28,6 +28,8 @@ type Options struct {
 	// Workload is the only one that is moved, as deployment/cart; empty means all of
 	// the namespace.
 	Workload string
+	// Simplify deletes what was replaced, at the end.
+	Simplify bool
 	// Until is the last phase whose steps the plan holds; empty means all.
 	Until v1alpha1.Phase
 }
@@ -42,7 +44,7 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 			MixedCallers: translate.MixedCallers(chosen.MixedCallers), EnvoyFilters: chosen.AllowEnvoyFilter,
 		}
 		options.Include, options.Until, options.Workload = chosen.IncludeNamespaces, chosen.Until, chosen.Workload
-		options.Cordon, options.ResumePaused = chosen.Cordon, chosen.ResumePaused
+		options.Cordon, options.ResumePaused, options.Simplify = chosen.Cordon, chosen.ResumePaused, chosen.Simplify
 	}
 	return options
 }
@@ -63,13 +65,13 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 		WaypointScope: string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
-		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Cordon: o.Cordon, ResumePaused: o.ResumePaused,
+		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Cordon: o.Cordon, ResumePaused: o.ResumePaused, Simplify: o.Simplify,
 	}
 }
 
 // Validate wants choices that there are, and checks that can be accepted.
 func (o Options) Validate() error {
-	gates := slices.Concat(checks.EnrollGates(), checks.PlanGates())
+	gates := slices.Concat(checks.EnrollGates(), checks.PlanGates(), checks.SimplifyGates())
 	for _, accepted := range o.Accept {
 		id, _, _ := strings.Cut(accepted, ":")
 		if !slices.ContainsFunc(gates, func(check checks.Check) bool { return check.ID == id }) {

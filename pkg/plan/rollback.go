@@ -41,6 +41,7 @@ func RollbackTo(
 	if planner.written, planner.created, err = writtenAfter(to, records); err != nil {
 		return planned, err
 	}
+	planner.deleted = deletedBy(records)
 	return planned, planner.finish(mixedCallersOf(records))
 }
 
@@ -52,7 +53,7 @@ func (r *rollback) finish(mixedCallers string) error {
 	}
 	r.restored = r.restoredNamespace()
 	for _, part := range []func() error{
-		r.unsettlePolicies, r.restoreInjection, r.uncordon, r.restoreWorkloads, r.nameMissing, r.replacePods, r.disableAmbient,
+		r.restoreReplaced, r.unsettlePolicies, r.restoreInjection, r.uncordon, r.restoreWorkloads, r.nameMissing, r.replacePods, r.disableAmbient,
 		r.unguardDirectCalls, r.deactivateWaypoints, r.removeWaypoints, r.restorePolicies, r.unpin,
 	} {
 		if err := part(); err != nil {
@@ -100,6 +101,7 @@ type rollback struct {
 	since   *time.Time
 	written []writtenField
 	created []createdObject
+	deleted []deletedObject
 }
 
 // writtenField is a field that the runs may have written.
@@ -157,11 +159,12 @@ func writtenAfter(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) (writte
 					if err := created[i].rewrite(change); err != nil {
 						return nil, nil, err
 					}
-					if step.Phase != v1alpha1.PhaseSettlePolicies {
+					if step.Phase != v1alpha1.PhaseSettlePolicies && step.Phase != v1alpha1.PhaseSimplify {
 						continue
 					}
 					// It is deleted in the end, but before a sidecar comes back it has
-					// to be what it was while there were sidecars.
+					// to be what it was while there were sidecars, and before what it was
+					// made from is there again, what it was beside that.
 				}
 				for _, field := range change.Fields {
 					written = note(written, step.Phase, change.Object, field)
@@ -384,6 +387,12 @@ func (r *rollback) restorePolicies() error {
 	}
 	attached := func(created createdObject) bool {
 		return len(mesh.TargetsIn(created.contents[len(created.contents)-1])) > 0
+	}
+	if err := r.deleteCreated(v1alpha1.PhaseSimplify, whatever, v1alpha1.Step{
+		ID: string(v1alpha1.PhaseRestorePolicies) + "/simplified", Phase: v1alpha1.PhaseRestorePolicies,
+		Summary: "delete the policies that stood in for deleted ones", Gate: v1alpha1.Gate{Kind: v1alpha1.GateGone},
+	}); err != nil {
+		return err
 	}
 	err = r.deleteCreated(v1alpha1.PhaseMigratePolicies, func(created createdObject) bool { return !attached(created) }, v1alpha1.Step{
 		ID: string(v1alpha1.PhaseRestorePolicies) + "/passage", Phase: v1alpha1.PhaseRestorePolicies,

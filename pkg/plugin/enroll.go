@@ -67,6 +67,7 @@ be seen blocks, unless --accept names its finding.`,
 	options.handover.addAcceptFlag(command)
 	options.handover.addIncludeFlag(command)
 	options.handover.addCordonFlag(command)
+	options.handover.addSimplifyFlag(command)
 	options.contract.addFlag(command)
 	options.between.addFlags(command)
 	flags := command.Flags()
@@ -118,7 +119,7 @@ func (o *enrollOptions) complete(command *cobra.Command, arguments []string) err
 		instead = flagResume
 	}
 	chosen := []string{
-		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude, flagCordon, flagResumePaused,
+		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude, flagCordon, flagResumePaused, flagSimplify,
 	}
 	if o.resume {
 		chosen = append(chosen, flagPlan)
@@ -226,6 +227,8 @@ func (o *enrollOptions) findStopped(ctx context.Context) error {
 	case newest.Operation == v1alpha1.OperationRollback && newest.State != v1alpha1.RunSucceeded:
 		return fmt.Errorf("run %s, a rollback, has not ended: go on with %s",
 			newest.ID, o.command(string(v1alpha1.OperationRollback))+goOn(newest, records))
+	case newest.Operation == v1alpha1.OperationSimplify && newest.State != v1alpha1.RunSucceeded && newest.State != v1alpha1.RunRolledBack:
+		return fmt.Errorf("run %s, which was to simplify what is there, has not ended: go on with %s", newest.ID, o.command(string(v1alpha1.OperationSimplify)))
 	case newest.Operation == v1alpha1.OperationRollback || newest.State == v1alpha1.RunRolledBack:
 		return fmt.Errorf("the last run in namespace %s was rolled back: there is none to resume", o.name)
 	}
@@ -239,7 +242,7 @@ func (o *enrollOptions) noteStopped(ctx context.Context) {
 	o.noted = true
 	records, err := o.store.List(ctx)
 	open := record.Open(records)
-	if err != nil || len(open) == 0 || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
+	if err != nil || len(open) == 0 || open[0].Operation != v1alpha1.OperationEnroll || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
 		// Not being able to read them is said when a record is to be written.
 		return
 	}

@@ -19,6 +19,7 @@ type handover struct {
 	accept                             []string
 	include                            []string
 	resumePaused, cordon               bool
+	simplify                           bool
 }
 
 // The flags' names.
@@ -35,6 +36,7 @@ const (
 	flagInclude           = "include-namespaces"
 	flagResumePaused      = "resume-paused"
 	flagCordon            = "cordon"
+	flagSimplify          = "simplify"
 )
 
 // addFlags adds the flags that shape the waypoints and what is handed over to them.
@@ -73,13 +75,19 @@ func (h *handover) addCordonFlag(command *cobra.Command) {
 		"Cordon each node while the pod on it is replaced of a DaemonSet whose update strategy is OnDelete. Nodes that are cordoned already stay so")
 }
 
+// addSimplifyFlag adds the flag that deletes what was replaced.
+func (h *handover) addSimplifyFlag(command *cobra.Command) {
+	command.Flags().BoolVar(&h.simplify, flagSimplify, false,
+		"At the end, delete what waypoints and ambient mode have replaced, as the command simplify does")
+}
+
 func (h *handover) options() plan.Options {
 	return plan.Options{
 		Translation: translate.Options{
 			Scope: translate.Scope(h.scope), Skip: h.skip, Add: h.add, Waypoint: h.waypoint, WaypointNamespace: h.waypointNamespace,
 			Replicas: h.replicas, MixedCallers: translate.MixedCallers(h.mixedCallers), EnvoyFilters: h.envoyFilters,
 		},
-		Accept: h.accept, Include: h.include, ResumePaused: h.resumePaused, Cordon: h.cordon,
+		Accept: h.accept, Include: h.include, ResumePaused: h.resumePaused, Cordon: h.cordon, Simplify: h.simplify,
 	}
 }
 

@@ -101,6 +101,9 @@ func needsOf(planned v1alpha1.MigrationPlan, namespace string, mapper meta.RESTM
 			case change.Create != nil:
 				// Whoever makes something must be able to take it back.
 				verbs = []string{"get", "create", "delete"}
+			case change.Delete && planned.Operation != v1alpha1.OperationRollback:
+				// A rollback makes it again.
+				verbs = []string{"get", "delete", "create"}
 			case change.Delete:
 				verbs = []string{"get", "delete"}
 			}

@@ -53,6 +53,7 @@ apply.`,
 	options.handover.addAcceptFlag(command)
 	options.handover.addIncludeFlag(command)
 	options.handover.addCordonFlag(command)
+	options.handover.addSimplifyFlag(command)
 	flags := command.Flags()
 	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")
 	flags.BoolVar(&options.ignoreFailures, "ignore-failures", false, "Show the steps although gates block; the exit status stays 3")
@@ -177,7 +178,11 @@ func (o *planOptions) showShaped(snapshot *mesh.Snapshot, whole, shown v1alpha1.
 		fmt.Fprintf(out, "%d findings are hidden; enroll goes by them all the same.\n", hidden)
 	}
 	render.Access(out, shown.Access, o.output.format == render.FormatWide)
-	return render.Steps(out, shown, o.diffs(snapshot, whole))
+	if err := render.Steps(out, shown, o.diffs(snapshot, whole)); err != nil {
+		return err
+	}
+	render.Retained(out, shown.Kept)
+	return nil
 }
 
 func hiddenFindings(gates []v1alpha1.CheckResult) int {
@@ -234,7 +239,11 @@ func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, 
 	if err := render.Steps(out, planned, diffs); err != nil {
 		return err
 	}
-	render.Kept(out, planned.Kept)
+	if planned.Operation == v1alpha1.OperationRollback {
+		render.Kept(out, planned.Kept)
+	} else {
+		render.Retained(out, planned.Kept)
+	}
 	render.Gone(out, planned.Gone)
 	return nil
 }

@@ -41,7 +41,7 @@ func viewerNeeds() []authorizationv1.ResourceAttributes {
 	return needs
 }
 
-// operatorNeeds are what enroll and rollback need besides.
+// operatorNeeds are what enroll, simplify and rollback need besides.
 func operatorNeeds() []authorizationv1.ResourceAttributes {
 	return slices.Concat(
 		attributes("", "namespaces", "patch"),
@@ -66,6 +66,7 @@ func operatorNeeds() []authorizationv1.ResourceAttributes {
 		attributes("extensions.istio.io", "trafficextensions", "create", "patch", "delete"),
 		attributes("networking.istio.io", "envoyfilters", "create", "patch", "delete"),
 		attributes("networking.istio.io", "serviceentries", "patch"),
+		attributes("networking.istio.io", "sidecars", "create", "delete"),
 	)
 }
 

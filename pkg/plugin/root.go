@@ -56,8 +56,8 @@ func NewCommand(environment Environment) *cobra.Command {
 
 status shows where every namespace stands, plan what stands in the way and what
 would change, enroll carries it out step by step, verify asks the data plane
-whether it holds, and rollback puts everything back as it was. history lists what
-was done.`,
+whether it holds, and rollback puts everything back as it was. simplify deletes what
+sidecars alone needed. history lists what was done.`,
 		Annotations:   map[string]string{cobra.CommandDisplayNameAnnotation: displayName},
 		Version:       environment.Version,
 		Args:          noArguments,
@@ -75,7 +75,7 @@ was done.`,
 	session := &session{Environment: environment, flags: flags}
 	root.AddCommand(
 		newStatusCommand(session), newPlanCommand(session), newEnrollCommand(session),
-		newVerifyCommand(session), newRollbackCommand(session), newHistoryCommand(session), newSnapshotCommand(session),
+		newVerifyCommand(session), newSimplifyCommand(session), newRollbackCommand(session), newHistoryCommand(session), newSnapshotCommand(session),
 	)
 	return root
 }

@@ -23,11 +23,11 @@ import (
 	cmdutil "k8s.io/kubectl/pkg/cmd/util"
 )
 
-// runOptions are those of the commands that change the cluster: enroll and
+// runOptions are those of the commands that change the cluster: enroll, simplify and
 // rollback.
 type runOptions struct {
 	namespaced
-	// handover is that of enroll; of it a rollback has what is accepted.
+	// handover is that of enroll; of it the others have what is accepted.
 	handover    handover
 	yes         bool
 	timeout     time.Duration
@@ -211,10 +211,14 @@ func (o *runOptions) confirm(ctx context.Context, planned v1alpha1.MigrationPlan
 }
 
 func capitalized(operation v1alpha1.Operation) string {
-	if operation == v1alpha1.OperationRollback {
+	switch operation {
+	case v1alpha1.OperationRollback:
 		return "Roll back"
+	case v1alpha1.OperationSimplify:
+		return "Simplify"
+	default:
+		return "Enroll"
 	}
-	return "Enroll"
 }
 
 // carryOut takes the lock of the namespace and makes the run, as it is planned
@@ -442,7 +446,7 @@ func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed boo
 		resume += " --" + flagResume
 	}
 	fmt.Fprintf(&text, "\n  to go on:     %s", resume)
-	if migration.Operation == v1alpha1.OperationEnroll {
+	if migration.Operation != v1alpha1.OperationRollback {
 		fmt.Fprintf(&text, "\n  to roll back: %s", o.command("rollback"))
 	}
 	return &ExitError{Status: StatusIncomplete, Err: &incompleteError{text: text.String(), cause: failure}}
@@ -498,6 +502,11 @@ func (o *runOptions) sayDone(run *prepared, migration *v1alpha1.MigrationRecord,
 		fmt.Fprintf(o.Streams.Out, "To go on with all: %s\nTo undo it:        %s\n", o.command("enroll"), o.command("rollback"))
 		return
 	}
+	if migration.Operation == v1alpha1.OperationSimplify {
+		fmt.Fprintf(o.Streams.Out, "What only sidecars needed is deleted from namespace %s, in %s.\n", o.name, took)
+		fmt.Fprintf(o.Streams.Out, "To undo it, and the enrolment: %s\n", o.command("rollback"))
+		return
+	}
 	if until := migration.Plan.Options.Until; until != "" && until != v1alpha1.PhaseVerify {
 		fmt.Fprintf(o.Streams.Out, "The steps of namespace %s up to phase %s are done, in %s.\n", o.name, until, took)
 		fmt.Fprintf(o.Streams.Out, "To go on:   %s --%s\n", o.command("enroll"), flagResume)
@@ -534,7 +543,7 @@ func nothingToDo(planned v1alpha1.MigrationPlan) bool { return len(planned.Steps
 func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 	switch {
 	case planned.Blocked:
-		fmt.Fprintf(s.Streams.Out, "Namespace %s has pods that no step would move:\n\n", planned.Namespace)
+		fmt.Fprintf(s.Streams.Out, "Namespace %s has %s:\n\n", planned.Namespace, obstacle(planned))
 		render.Gates(s.Streams.Out, planned, false)
 		return
 	case planned.Operation == v1alpha1.OperationRollback && len(planned.Kept) > 0:
@@ -554,7 +563,20 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 		fmt.Fprintf(s.Streams.Out, "Every migration of namespace %s has been rolled back: nothing to do.\n", planned.Namespace)
 		return
 	}
-	fmt.Fprintf(s.Streams.Out, "Namespace %s is in ambient mode: nothing to do.\n", planned.Namespace)
+	if planned.Operation == v1alpha1.OperationSimplify {
+		fmt.Fprintf(s.Streams.Out, "Namespace %s holds nothing that can be deleted: nothing to do.\n", planned.Namespace)
+	} else {
+		fmt.Fprintf(s.Streams.Out, "Namespace %s is in ambient mode: nothing to do.\n", planned.Namespace)
+	}
+	render.Retained(s.Streams.Out, planned.Kept)
+}
+
+// obstacle is why nothing can be done.
+func obstacle(planned v1alpha1.MigrationPlan) string {
+	if planned.Operation == v1alpha1.OperationSimplify {
+		return "not left its sidecars behind, and nothing is deleted"
+	}
+	return "pods that no step would move"
 }
 
 // blockedBy is the error of a plan whose gates do not hold.

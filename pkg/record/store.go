@@ -179,14 +179,14 @@ func (s *Store) pieces(ctx context.Context) (map[string][]byte, error) {
 	return pieces, nil
 }
 
-// Open returns the enrolments among records that changed something and were
+// Open returns the enrolments and simplifications among records that changed something and were
 // not rolled back: what a rollback has to undo.
 func Open(records []v1alpha1.MigrationRecord) []v1alpha1.MigrationRecord {
 	return slices.DeleteFunc(slices.Clone(records), func(record v1alpha1.MigrationRecord) bool { return !open(record) })
 }
 
 func open(record v1alpha1.MigrationRecord) bool {
-	return record.Operation == v1alpha1.OperationEnroll && record.State != v1alpha1.RunRolledBack
+	return record.Operation != v1alpha1.OperationRollback && record.State != v1alpha1.RunRolledBack
 }
 
 // Newest returns the newest record of each namespace, by name, from what is

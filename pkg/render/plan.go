@@ -15,6 +15,7 @@ import (
 func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 	verb := map[v1alpha1.Operation]string{
 		v1alpha1.OperationEnroll: "Enroll namespace", v1alpha1.OperationRollback: "Roll back namespace",
+		v1alpha1.OperationSimplify: "Simplify namespace",
 	}[plan.Operation]
 	state := count(len(plan.Steps), "step")
 	if plan.Withheld {
@@ -217,6 +218,17 @@ func Gone(out io.Writer, gone []v1alpha1.ObjectReference) {
 	fmt.Fprintln(out, "\nGONE (deleted by somebody else since)")
 	for _, object := range gone {
 		fmt.Fprintf(out, "  %s\n", object)
+	}
+}
+
+// Retained writes what a simplification does not delete.
+func Retained(out io.Writer, kept []v1alpha1.KeptField) {
+	if len(kept) == 0 {
+		return
+	}
+	fmt.Fprintln(out, "\nKEPT (replaced, and not deleted all the same)")
+	for _, field := range kept {
+		fmt.Fprintf(out, "  %s\n    %s\n", field.Object, wrapped(field.Reason, 4))
 	}
 }
 

@@ -9,7 +9,8 @@ import (
 
 // leftovers are policies that earlier runs have made and that nothing asks for any
 // more, since other options were chosen, or other policies are there. They go on to
-// hold. Those whose original is gone a check of its own names.
+// hold. Those whose original is gone a check of its own names; those whose original a
+// run has deleted stand for themselves.
 func (t *translator) leftovers() {
 	if t.options.RoutingOnly {
 		return
@@ -22,15 +23,21 @@ func (t *translator) leftovers() {
 		accounted[orphan.Object.Unversioned()] = true
 	}
 	for _, policy := range t.snapshot.AuthorizationPolicies() {
-		if reference := authorizationReference(policy); ours(policy.Labels) && t.mine(policy.Namespace, mesh.TargetsOf(&policy.Spec)) && !accounted[reference.Unversioned()] {
+		if reference := authorizationReference(policy); ours(policy.Labels) && !simplified(policy.Annotations) && t.mine(policy.Namespace, mesh.TargetsOf(&policy.Spec)) && !accounted[reference.Unversioned()] {
 			t.leftover(reference, policy.Annotations[v1alpha1.OriginLabel])
 		}
 	}
 	for _, extension := range t.snapshot.Extensions() {
-		if isOurs(extension) && t.mine(extension.Reference.Namespace, extension.Targets) && !accounted[extension.Reference.Unversioned()] {
+		if isOurs(extension) && !simplified(extension.Annotations()) && t.mine(extension.Reference.Namespace, extension.Targets) && !accounted[extension.Reference.Unversioned()] {
 			t.leftover(extension.Reference, extension.Annotations()[v1alpha1.OriginLabel])
 		}
 	}
+}
+
+// simplified says whether an object stands for what it was made from, which a run has
+// deleted.
+func simplified(annotations map[string]string) bool {
+	return annotations[v1alpha1.SimplifiedAnnotation] != ""
 }
 
 // mine says whether a policy that a run has made is for the namespace: it is in it, or

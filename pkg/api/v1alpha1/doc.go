@@ -13,6 +13,10 @@ const Group = "ambient.kubectl-ambient.dev"
 // is ever taken for one of them.
 const OriginLabel = Group + "/origin"
 
+// SimplifiedAnnotation marks the objects of a run that go on to hold although what
+// they were made from is gone, because a run has deleted it: they are all there is now.
+const SimplifiedAnnotation = Group + "/simplified"
+
 // RunAnnotation is the run that has created an object, or that an Event is about.
 const RunAnnotation = Group + "/run"
 

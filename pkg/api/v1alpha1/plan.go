@@ -5,9 +5,11 @@ import "time"
 // Operation is the direction of a plan or a run.
 type Operation string
 
-// Enroll moves a namespace to ambient mode, rollback undoes such runs.
+// Enroll moves a namespace to ambient mode, simplify deletes what that has replaced,
+// rollback undoes such runs.
 const (
 	OperationEnroll   Operation = "enroll"
+	OperationSimplify Operation = "simplify"
 	OperationRollback Operation = "rollback"
 )
 
@@ -26,10 +28,12 @@ const (
 	PhaseSettlePolicies    Phase = "settle-policies"
 	PhaseDisableInjection  Phase = "disable-injection"
 	PhaseVerify            Phase = "verify"
+	PhaseSimplify          Phase = "simplify"
 )
 
 // The phases of a rollback, in order.
 const (
+	PhaseRestoreReplaced     Phase = "restore-replaced"
 	PhaseUnsettlePolicies    Phase = "unsettle-policies"
 	PhaseRestoreInjection    Phase = "restore-injection"
 	PhaseRestoreWorkloads    Phase = "restore-workloads"
@@ -72,7 +76,7 @@ type MigrationPlan struct {
 	// before have left it.
 	Handover *Handover `json:"handover,omitempty"`
 	// Kept names what a rollback leaves alone because somebody else has
-	// changed it since.
+	// changed it since, and what a simplification does not delete.
 	Kept []KeptField `json:"kept,omitempty"`
 	// Gone names what a rollback would put back, if somebody had not deleted
 	// it.
@@ -104,6 +108,7 @@ type PlanOptions struct {
 	ResumePaused      bool     `json:"resumePaused,omitempty"`
 	// Workload is the only one that is moved, as deployment/cart.
 	Workload string `json:"workload,omitempty"`
+	Simplify bool   `json:"simplify,omitempty"`
 	// From and Until are the first and the last phase whose steps the plan holds;
 	// empty where it holds all.
 	From  Phase `json:"from,omitempty"`
@@ -170,7 +175,8 @@ type Change struct {
 	// itself creates the object.
 	UID    string        `json:"uid,omitempty"`
 	Fields []FieldChange `json:"fields,omitempty"`
-	// Create is the whole object that the step creates. It bears OriginLabel.
+	// Create is the whole object that the step creates. It bears OriginLabel, unless
+	// it is one that a run had deleted and a rollback makes again.
 	Create map[string]any `json:"create,omitempty"`
 	// Delete is true where the step deletes the object.
 	Delete bool `json:"delete,omitempty"`

@@ -86,7 +86,7 @@ type RunSummary struct {
 	ID        string    `json:"id"`
 	Operation Operation `json:"operation"`
 	State     RunState  `json:"state"`
-	// Open is true for an enrolment that a rollback would undo.
+	// Open is true for a run that a rollback would undo.
 	Open bool `json:"open"`
 	// Reason says why a run is incomplete, Why is the reason that somebody gave
 	// for it.

@@ -1,0 +1,322 @@
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+)
+
+// Simplify plans the deletion of what an enrolment of a namespace has replaced, with
+// the options that it was enrolled with. It is blocked as long as any of its pods has
+// a sidecar, or anything is left to be enrolled. A plan without steps means that
+// nothing can be deleted; what is not, although it was replaced, is named in Kept.
+func Simplify(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (v1alpha1.MigrationPlan, error) {
+	options.Simplify, options.Until = true, ""
+	planner, planned, err := begin(snapshot, namespace, options)
+	if err != nil {
+		return planned, err
+	}
+	planned.Operation = v1alpha1.OperationSimplify
+	return planner.onlySimplify(planned)
+}
+
+// onlySimplify makes a plan that does nothing else. What is to be done before is not
+// part of it: it blocks.
+func (e enrolment) onlySimplify(planned v1alpha1.MigrationPlan) (v1alpha1.MigrationPlan, error) {
+	pending := planned.Steps
+	planned.Steps = []v1alpha1.Step{}
+	migration := e.summary()
+	deletions, err := e.simplify(&planned, migration)
+	if err != nil {
+		return planned, err
+	}
+	for _, step := range pending {
+		migration.Simplification.Pending = append(migration.Simplification.Pending, step.Summary)
+	}
+	gates := checks.SimplifyGates()
+	if len(deletions) > 0 {
+		gates = slices.Concat(checks.ReplacedGates(), gates)
+		planned.Steps = append([]v1alpha1.Step{verification(v1alpha1.PhaseVerify)}, deletions...)
+	}
+	planned.Gates = checks.Run(gates, checks.Subject{
+		Snapshot: e.snapshot, Namespace: e.namespace, Migration: migration, Accepts: e.options.accepts,
+	})
+	planned.Summary = v1alpha1.Summarize(planned.Gates)
+	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
+	if len(planned.Steps) > 0 {
+		if err := e.rely(&planned); err != nil {
+			return planned, err
+		}
+	}
+	planned.Steps = Span{Until: e.options.Until}.of(planned.Steps)
+	planned.Overview = overview(e.snapshot, planned)
+	return planned, nil
+}
+
+// verification is a step that only looks.
+func verification(phase v1alpha1.Phase, of ...string) v1alpha1.Step {
+	return v1alpha1.Step{
+		ID: strings.Join(append([]string{string(phase)}, of...), "/"), Phase: phase,
+		Summary: "verify that the data plane agrees", Gate: v1alpha1.Gate{Kind: v1alpha1.GateVerified},
+	}
+}
+
+// simplify makes the steps that delete what was replaced once those of a plan are
+// done, and names what is kept. No decision about any call is another one after them:
+// what would change one stays.
+func (e enrolment) simplify(planned *v1alpha1.MigrationPlan, migration *checks.Migration) ([]v1alpha1.Step, error) {
+	before := planned.Steps
+	at := newStageMaker(e.snapshot, nil)
+	moved := map[v1alpha1.ObjectReference]bool{}
+	for _, step := range before {
+		restarted, err := at.apply(step)
+		if err != nil {
+			return nil, err
+		}
+		for _, workload := range restarted {
+			moved[workload], at.overlay.Moved[workload] = true, access.ProgressAfter
+		}
+	}
+	migration.Simplification = &checks.Simplification{Sidecars: e.sidecarsLeft(moved), Leftovers: e.leftovers(moved)}
+	s := &simplification{enrolment: e, at: at}
+	for _, one := range translate.SupersededIn(e.snapshot, e.namespace, e.translation) {
+		switch kept, err := s.inDoubt(one); {
+		case err != nil:
+			return nil, err
+		case kept != "":
+			s.keep(one.Object, kept)
+		case one.Decides:
+			s.undecided = append(s.undecided, one.Object)
+		default:
+			s.deleted = append(s.deleted, one.Object)
+		}
+	}
+	if err := s.decide(s.undecided); err != nil {
+		return nil, err
+	}
+	slices.SortFunc(s.kept, func(a, b v1alpha1.KeptField) int { return strings.Compare(a.Object.String(), b.Object.String()) })
+	planned.Kept = append(planned.Kept, s.kept...)
+	if len(s.deleted) == 0 {
+		return nil, nil
+	}
+	steps, err := s.steps(s.deleted)
+	if err != nil {
+		return nil, err
+	}
+	return append(steps, verification(v1alpha1.PhaseSimplify, "verify")), nil
+}
+
+// simplification decides what can be deleted.
+type simplification struct {
+	enrolment
+	// at is the mesh when it comes to that.
+	at *stageMaker
+	// undecided may decide calls, deleted can go, kept has to stay.
+	undecided, deleted []v1alpha1.ObjectReference
+	kept               []v1alpha1.KeptField
+}
+
+func (s *simplification) keep(object v1alpha1.ObjectReference, reason string) {
+	s.kept = append(s.kept, v1alpha1.KeptField{Object: object, Reason: reason})
+}
+
+// inDoubt says why an object has to stay, whatever it decides: it is empty where
+// nothing is known.
+func (s *simplification) inDoubt(one translate.Superseded) (string, error) {
+	if one.Kept != "" {
+		return one.Kept, nil
+	}
+	for _, by := range one.By {
+		object, found := s.at.state.find(by)
+		if !found || !Ours(object) {
+			return by.String() + ", which is to stand in for it, is not there, or not as an enrolment makes it", nil
+		}
+	}
+	if _, found := s.at.state.find(one.Object); !found {
+		return "it is not known in whole", nil
+	}
+	return "", nil
+}
+
+// decide deletes, of some objects, those without which every call is decided as with
+// them. They are tried together, and in halves where that changes anything.
+func (s *simplification) decide(objects []v1alpha1.ObjectReference) error {
+	if len(objects) == 0 {
+		return nil
+	}
+	reason, err := s.changes(slices.Concat(s.deleted, objects))
+	switch {
+	case err != nil:
+		return err
+	case reason == "":
+		s.deleted = append(s.deleted, objects...)
+		return nil
+	case len(objects) == 1:
+		s.keep(objects[0], reason)
+		return nil
+	}
+	half := len(objects) / 2
+	if err := s.decide(objects[:half]); err != nil {
+		return err
+	}
+	return s.decide(objects[half:])
+}
+
+// changes says which call is decided differently once some objects are deleted, or
+// that this cannot be told; it is empty where none is.
+func (s *simplification) changes(objects []v1alpha1.ObjectReference) (string, error) {
+	steps, err := s.steps(objects)
+	if err != nil {
+		return "", err
+	}
+	about, err := concernedBy(s.at.snapshot, []string{s.namespace.Name}, steps)
+	if err != nil {
+		return "", err
+	}
+	if len(about.unknown) > 0 {
+		return "whether it still decides calls cannot be told: " + about.unknown[0], nil
+	}
+	at := s.at.fork(about.all())
+	stages := []compare.Stage{at.stage("")}
+	for _, step := range steps {
+		if _, err := at.apply(step); err != nil {
+			return "", err
+		}
+		stages = append(stages, at.stage(step.ID))
+	}
+	report := reportOf(stages, comparing(s.snapshot, about.all()))
+	switch {
+	case len(report.Changes) > 0:
+		change := report.Changes[0]
+		return fmt.Sprintf("it still decides calls: without it, %s from %s would be %s, now %s", checks.DescribeCall(change),
+			checks.DescribeCaller(change.Caller), checks.Verdict(change.After), checks.Verdict(change.Before)), nil
+	case len(report.Incomplete) > 0:
+		return "whether it still decides calls cannot be told: " + report.Incomplete[0], nil
+	default:
+		return "", nil
+	}
+}
+
+// fork is the same place of the mesh again, to go on from in another way, looked at in
+// some namespaces.
+func (m *stageMaker) fork(namespaces []string) *stageMaker {
+	fork := newStageMaker(m.snapshot, namespaces)
+	fork.state = &Projection{snapshot: m.state.snapshot, objects: maps.Clone(m.state.objects)}
+	fork.overlay = access.Overlay{Moved: maps.Clone(m.overlay.Moved), Ready: maps.Clone(m.overlay.Ready)}
+	return fork
+}
+
+// steps delete some objects: first what stands in for them is made to stand for
+// itself, then they go.
+func (s *simplification) steps(objects []v1alpha1.ObjectReference) ([]v1alpha1.Step, error) {
+	without, err := s.at.snapshot.With(nil, objects)
+	if err != nil {
+		return nil, err
+	}
+	state := s.at.fork(nil).state
+	own := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseSimplify) + "/own", Phase: v1alpha1.PhaseSimplify,
+		Summary: "let what stands in for policies stand for itself",
+		Notes:   []string{"nothing looks for what it was made from any more; from now on it is what its owners change"},
+	}
+	if err := s.passages(state, &own, without); err != nil {
+		return nil, err
+	}
+	for _, orphan := range s.orphans(without, objects) {
+		path := Pointer("/metadata/annotations", v1alpha1.SimplifiedAnnotation)
+		if err := state.changes(&own, orphan, []edit{{path, "true"}}); err != nil {
+			return nil, err
+		}
+	}
+	own.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(own)}
+	gone := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseSimplify), Phase: v1alpha1.PhaseSimplify,
+		Summary: "delete what only sidecars needed",
+		Notes:   []string{"a rollback makes it again, from the record of this run"},
+	}
+	sorted := slices.SortedFunc(slices.Values(objects), func(a, b v1alpha1.ObjectReference) int { return strings.Compare(a.String(), b.String()) })
+	for _, object := range sorted {
+		if err := state.deletes(&gone, object); err != nil {
+			return nil, err
+		}
+	}
+	gone.Gate = v1alpha1.Gate{Kind: v1alpha1.GateGone, Objects: changedBy(gone)}
+	return appendStep(appendStep(nil, own), gone), nil
+}
+
+// passages makes what lets the waypoint through fit the ALLOW policies that are left:
+// one such policy may be for several of them.
+func (s *simplification) passages(state *Projection, step *v1alpha1.Step, without *mesh.Snapshot) error {
+	namespace, found := without.Namespace(s.namespace.Name)
+	if !found {
+		return nil
+	}
+	left, err := translate.Namespace(without, namespace, s.options.Translation)
+	if err != nil {
+		return err
+	}
+	for _, object := range left.Before {
+		if !strings.HasPrefix(object.Reference.Name, mesh.FromWaypointPrefix) {
+			continue
+		}
+		err := state.creates(step, object.Content)
+		if taken := (*TakenError)(nil); err != nil && !errors.As(err, &taken) {
+			return err
+		}
+	}
+	return nil
+}
+
+// orphans are what runs have made from some objects, and that is not made from
+// anything any more without them.
+func (s *simplification) orphans(without *mesh.Snapshot, objects []v1alpha1.ObjectReference) []v1alpha1.ObjectReference {
+	namespaces := []string{s.namespace.Name}
+	for _, object := range s.translation.Before {
+		if !slices.Contains(namespaces, object.Reference.Namespace) {
+			namespaces = append(namespaces, object.Reference.Namespace)
+		}
+	}
+	var orphans []v1alpha1.ObjectReference
+	for _, namespace := range namespaces {
+		for _, orphan := range without.Orphans(namespace) {
+			if slices.ContainsFunc(objects, func(object v1alpha1.ObjectReference) bool { return object.String() == orphan.Origin }) {
+				orphans = append(orphans, orphan.Object)
+			}
+		}
+	}
+	return orphans
+}
+
+// sidecarsLeft are the pods that still have a sidecar once some workloads are moved.
+func (e enrolment) sidecarsLeft(moved map[v1alpha1.ObjectReference]bool) []v1alpha1.ObjectReference {
+	var left []v1alpha1.ObjectReference
+	gone := e.podsOf(moved)
+	for _, pod := range e.snapshot.Pods(e.namespace.Name) {
+		if pod.HasSidecar() && !gone[pod.Name] {
+			left = append(left, pod.Reference())
+		}
+	}
+	return left
+}
+
+// podsOf are the pods of some workloads, by name.
+func (e enrolment) podsOf(workloads map[v1alpha1.ObjectReference]bool) map[string]bool {
+	pods := map[string]bool{}
+	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
+		if workloads[workload.Reference] {
+			for _, pod := range e.snapshot.PodsOf(workload) {
+				pods[pod.Name] = true
+			}
+		}
+	}
+	return pods
+}

@@ -1,0 +1,185 @@
+package plan_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime"
+)
+
+// written are objects after steps that restart nothing, and what a record would hold
+// of them before each step.
+func written(t *testing.T, objects []unstructured.Unstructured, steps []v1alpha1.Step) (after []unstructured.Unstructured, before [][]v1alpha1.BeforeImage) {
+	t.Helper()
+	for i := range objects {
+		after = append(after, *objects[i].DeepCopy())
+	}
+	for _, step := range steps {
+		var images []v1alpha1.BeforeImage
+		for _, change := range step.Changes {
+			i := slices.IndexFunc(after, func(object unstructured.Unstructured) bool { return names(change.Object, object) })
+			if change.Create != nil {
+				if i >= 0 {
+					t.Fatalf("step %s: %s is there already", step.ID, change.Object)
+				}
+				created := unstructured.Unstructured{Object: runtime.DeepCopyJSON(change.Create)}
+				created.SetUID(fixture.UID(created.GetKind(), created.GetNamespace(), created.GetName()))
+				created.SetGeneration(1)
+				after = append(after, created)
+				continue
+			}
+			if i < 0 {
+				t.Fatalf("step %s: %s is not there", step.ID, change.Object)
+			}
+			images = append(images, v1alpha1.BeforeImage{Object: change.Object, Content: after[i].DeepCopy().Object})
+			if change.Delete {
+				if hash, err := plan.Hash(after[i].Object); err != nil || hash != change.BeforeHash {
+					t.Errorf("step %s: %s is not what was planned for: %v", step.ID, change.Object, err)
+				}
+				after = slices.Delete(after, i, i+1)
+				continue
+			}
+			changed, err := plan.Apply(after[i].Object, change.Fields)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after[i].Object = changed
+		}
+		before = append(before, images)
+	}
+	return after, before
+}
+
+func simplified(t *testing.T, objects []unstructured.Unstructured, options plan.Options) v1alpha1.MigrationPlan {
+	t.Helper()
+	snapshot := fixture.Snapshot(objects)
+	planned, err := plan.Simplify(snapshot, fixture.Find(snapshot, "shop"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return planned
+}
+
+// outlined says what a simplification does and keeps.
+func outlined(planned v1alpha1.MigrationPlan) []string {
+	var lines []string
+	for _, step := range planned.Steps {
+		for _, change := range step.Changes {
+			switch {
+			case change.Create != nil:
+				lines = append(lines, "create "+change.Object.String())
+			case change.Delete:
+				lines = append(lines, "delete "+change.Object.String())
+			default:
+				lines = append(lines, "mark "+change.Object.String())
+			}
+		}
+	}
+	for _, kept := range planned.Kept {
+		lines = append(lines, "keep "+kept.Object.String()+": "+kept.Reason)
+	}
+	return lines
+}
+
+// TestSimplificationOfAccess simplifies each mesh of testdata/access once it is
+// enrolled: afterwards nothing is left to be enrolled or simplified, nothing is an
+// orphan, and a rollback of both runs has everything as it was.
+func TestSimplificationOfAccess(t *testing.T) {
+	meshes, err := filepath.Glob("testdata/access/*.yaml")
+	if err != nil || len(meshes) == 0 {
+		t.Fatalf("no meshes: %v", err)
+	}
+	deleting := 0
+	for _, path := range meshes {
+		t.Run(strings.TrimSuffix(filepath.Base(path), ".yaml"), func(t *testing.T) {
+			content, err := os.ReadFile(path)
+			if err != nil {
+				t.Fatal(err)
+			}
+			read, _ := readScenario(t, string(content))
+			made := enrolledMesh(t, path)
+			if again := planOf(t, made.after, read.Options); made.plan.Blocked || len(again.Steps) > 0 {
+				t.Skip("it cannot be enrolled, or not in one go")
+			}
+			simplification := simplified(t, made.after, read.Options)
+			t.Log(strings.Join(outlined(simplification), "\n"))
+			if simplification.Blocked {
+				t.Logf("blocked by %v", simplification.Overview.Blockers)
+			}
+			after, images := written(t, made.after, simplification.Steps)
+			if len(simplification.Steps) > 0 {
+				deleting++
+			}
+
+			again := planOf(t, after, read.Options)
+			if len(again.Steps) > 0 {
+				t.Errorf("it is to be enrolled again: %v", sketch(again))
+			}
+			for _, gate := range again.Gates {
+				if gate.ID == "orphaned-policies" && gate.Status == v1alpha1.StatusWarn || gate.ID == "waypoint-losses" && strings.Contains(gate.Message, "an earlier run") {
+					t.Errorf("%s: %s", gate.Object, gate.Message)
+				}
+			}
+			if twice := simplified(t, after, read.Options); len(twice.Steps) > 0 {
+				t.Errorf("it is to be simplified again: %v", outlined(twice))
+			}
+
+			records := []v1alpha1.MigrationRecord{
+				recordOf("two", simplification, done(len(simplification.Steps))...), recordOf("one", made.plan, done(len(made.plan.Steps))...),
+			}
+			records[0].Operation = v1alpha1.OperationSimplify
+			for i := range images {
+				records[0].Steps[i].Before = images[i]
+			}
+			back := rollback(t, after, records...)
+			if len(back.Kept)+len(back.Gone) > 0 {
+				t.Errorf("kept %v, gone %v", back.Kept, back.Gone)
+			}
+			restored, _ := written(t, after, back.Steps)
+			wantPolicies(t, made.before, restored)
+		})
+	}
+	if deleting == 0 {
+		t.Error("nothing was deleted anywhere")
+	}
+}
+
+func planOf(t *testing.T, objects []unstructured.Unstructured, options plan.Options) v1alpha1.MigrationPlan {
+	t.Helper()
+	snapshot := fixture.Snapshot(objects)
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return planned
+}
+
+// wantPolicies wants every object but pods and what runs them to be what it was.
+func wantPolicies(t *testing.T, before, now []unstructured.Unstructured) {
+	t.Helper()
+	said := func(objects []unstructured.Unstructured) map[string]any {
+		all := map[string]any{}
+		for _, object := range objects {
+			if kind := object.GetKind(); kind == "Pod" || kind == "ReplicaSet" {
+				continue
+			}
+			content := plan.Bare(object.Object)
+			for _, field := range []string{"uid", "creationTimestamp"} {
+				unstructured.RemoveNestedField(content, "metadata", field)
+			}
+			all[object.GetKind()+" "+object.GetNamespace()+"/"+object.GetName()] = content
+		}
+		return all
+	}
+	if diff := cmp.Diff(said(before), said(now)); diff != "" {
+		t.Errorf("it is not what it was (-was +is):\n%s", diff)
+	}
+}
