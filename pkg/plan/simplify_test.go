@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -106,8 +107,9 @@ func TestSimplificationOfAccess(t *testing.T) {
 			}
 			read, _ := readScenario(t, string(content))
 			made := enrolledMesh(t, path)
-			if again := planOf(t, made.after, read.Options); made.plan.Blocked || len(again.Steps) > 0 {
-				t.Skip("it cannot be enrolled, or not in one go")
+			made.after = takingTraffic(t, made.after)
+			if left := writes(planOf(t, made.after, read.Options)); len(left) > 0 {
+				t.Skipf("it cannot be enrolled in one go: %v", left)
 			}
 			simplification := simplified(t, made.after, read.Options)
 			t.Log(strings.Join(outlined(simplification), "\n"))
@@ -120,7 +122,7 @@ func TestSimplificationOfAccess(t *testing.T) {
 			}
 
 			again := planOf(t, after, read.Options)
-			if len(again.Steps) > 0 {
+			if left := writes(again); len(left) > 0 {
 				t.Errorf("it is to be enrolled again: %v", sketch(again))
 			}
 			for _, gate := range again.Gates {
@@ -152,6 +154,35 @@ func TestSimplificationOfAccess(t *testing.T) {
 	}
 }
 
+// writes are the steps of a plan that do not only wait.
+func writes(planned v1alpha1.MigrationPlan) []string {
+	var writing []string
+	for _, step := range planned.Steps {
+		if len(step.Changes) > 0 {
+			writing = append(writing, step.ID)
+		}
+	}
+	return writing
+}
+
+// takingTraffic are objects with the waypoints among them ready.
+func takingTraffic(t *testing.T, objects []unstructured.Unstructured) []unstructured.Unstructured {
+	t.Helper()
+	var slices []any
+	for i := range objects {
+		if objects[i].GetKind() != "Gateway" {
+			continue
+		}
+		set(t, &objects[i], []any{map[string]any{"type": "Programmed", "status": "True", "reason": "Programmed", "observedGeneration": objects[i].GetGeneration()}}, "status", "conditions")
+		slices = append(slices, fixture.YAML(fmt.Sprintf(`apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: %[1]s-1, namespace: %[2]s, labels: {gateway.networking.k8s.io/gateway-name: %[1]s}}
+addressType: IPv4
+endpoints: [{addresses: [10.0.0.9], conditions: {ready: true}}]`, objects[i].GetName(), objects[i].GetNamespace())))
+	}
+	return append(objects, fixture.Objects(slices...)...)
+}
+
 func planOf(t *testing.T, objects []unstructured.Unstructured, options plan.Options) v1alpha1.MigrationPlan {
 	t.Helper()
 	snapshot := fixture.Snapshot(objects)
@@ -168,7 +199,7 @@ func wantPolicies(t *testing.T, before, now []unstructured.Unstructured) {
 	said := func(objects []unstructured.Unstructured) map[string]any {
 		all := map[string]any{}
 		for _, object := range objects {
-			if kind := object.GetKind(); kind == "Pod" || kind == "ReplicaSet" {
+			if kind := object.GetKind(); kind == "Pod" || kind == "ReplicaSet" || kind == "EndpointSlice" {
 				continue
 			}
 			content := plan.Bare(object.Object)

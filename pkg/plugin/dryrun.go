@@ -17,6 +17,9 @@ type dryRun struct {
 	// created are the objects that do not exist, because a step before would
 	// have created them: the API server cannot try a change of those.
 	created map[v1alpha1.ObjectReference]bool
+	// changed are those that a step before would have changed: the API server has
+	// them as they are now, and does not delete what a plan would find.
+	changed map[v1alpha1.ObjectReference]bool
 	untried int
 }
 
@@ -37,13 +40,14 @@ func (d *dryRun) try(ctx context.Context, change v1alpha1.Change) (render.Object
 		}
 		diff.After = plan.Bare(after.Object)
 		return diff, nil
-	case d.created[change.Object]:
+	case d.created[change.Object], change.Delete && d.changed[change.Object]:
 		d.untried++
 		return diff, nil
 	case change.Delete:
 		_, err := d.writer.Delete(ctx, change, true)
 		return diff, err
 	default:
+		d.changed[change.Object] = true
 		return d.change(ctx, change)
 	}
 }

@@ -161,7 +161,7 @@ func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
 	if err != nil {
 		return err
 	}
-	trial := &dryRun{writer: writer, state: plan.NewProjection(run.snapshot), created: map[v1alpha1.ObjectReference]bool{}}
+	trial := &dryRun{writer: writer, state: plan.NewProjection(run.snapshot), created: map[v1alpha1.ObjectReference]bool{}, changed: map[v1alpha1.ObjectReference]bool{}}
 	diffs := func(step v1alpha1.Step) ([]render.ObjectDiff, error) {
 		var diffs []render.ObjectDiff
 		for _, change := range step.Changes {

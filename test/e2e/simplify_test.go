@@ -1,0 +1,203 @@
+package e2e
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+)
+
+// forSidecars is what a namespace has besides its policies for nothing but sidecars,
+// and a policy by addresses and identities, which ztunnel goes on to enforce.
+const forSidecars = `
+---
+apiVersion: networking.istio.io/v1
+kind: Sidecar
+metadata: {name: default}
+spec: {egress: [{hosts: ["./*", "istio-system/*"]}]}
+---
+apiVersion: telemetry.istio.io/v1
+kind: Telemetry
+metadata: {name: cart, labels: {team: carts}}
+spec:
+  selector: {matchLabels: {app: cart}}
+  accessLogging: [{providers: [{name: envoy}]}]
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: scrapers}
+spec:
+  selector: {matchLabels: {app: web}}
+  action: ALLOW
+  rules: [{from: [{source: {principals: [cluster.local/ns/monitoring/sa/prometheus]}}]}]
+`
+
+var (
+	sidecars    = schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"}
+	telemetries = schema.GroupVersionResource{Group: "telemetry.istio.io", Version: "v1", Resource: "telemetries"}
+)
+
+// TestSimplify deletes what was replaced in a namespace that protects itself by HTTP,
+// as a command of its own and as the end of an enrolment. Nothing takes what is left
+// for left over, and a rollback has every object as it was.
+func TestSimplify(t *testing.T) {
+	for _, test := range []struct {
+		namespace string
+		labels    map[string]string
+		with      bool
+	}{
+		{"simplify", map[string]string{"istio-injection": "enabled"}, false},
+		{"simplify-with", map[string]string{"istio.io/rev": "canary"}, true},
+	} {
+		t.Run(test.namespace, func(t *testing.T) {
+			t.Parallel()
+			c := shared
+			c.namespace(t, test.namespace, test.labels)
+			c.applyText(t, test.namespace, strings.ReplaceAll(protected+forSidecars, "NAMESPACE", test.namespace))
+			c.settled(t, test.namespace)
+			before := c.said(t, test.namespace)
+			simplify := []string{"simplify", "-n", test.namespace}
+			enroll := []string{"enroll", "-n", test.namespace, "--mixed-callers=deny", "--yes"}
+
+			says(t, c.ambient(t, append(simplify, "--yes")...).want(t, 3).stdout, "wholly-ambient")
+			if diff := cmp.Diff(before, c.said(t, test.namespace)); diff != "" {
+				t.Errorf("something was changed (-before +now):\n%s", diff)
+			}
+			if test.with {
+				c.ambient(t, append(enroll, "--simplify")...).want(t, 0)
+			} else {
+				c.ambient(t, enroll...).want(t, 0)
+				enrolled := c.said(t, test.namespace)
+				shown := c.ambient(t, append(simplify, "--dry-run=server")...).want(t, 0)
+				says(t, shown.stdout, "scrapers", "it still decides calls")
+				if diff := cmp.Diff(enrolled, c.said(t, test.namespace)); diff != "" {
+					t.Errorf("something was changed (-before +now):\n%s", diff)
+				}
+				c.ambient(t, append(simplify, "--yes")...).want(t, 0)
+			}
+			for name, resource := range map[string]schema.GroupVersionResource{
+				"nothing": authorizationPolicies, "browsers": authorizationPolicies, "readers": authorizationPolicies, "only-web-to-admin": authorizationPolicies,
+				"audited": authorizationPolicies, "tokens": {Group: "security.istio.io", Version: "v1", Resource: "requestauthentications"},
+				"default": sidecars, "cart": telemetries,
+			} {
+				if _, err := c.dynamic.Resource(resource).Namespace(test.namespace).Get(t.Context(), name, metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+					t.Errorf("%s %s is still there: %v", resource.Resource, name, err)
+				}
+			}
+			if _, err := c.dynamic.Resource(authorizationPolicies).Namespace(test.namespace).Get(t.Context(), "scrapers", metav1.GetOptions{}); err != nil {
+				t.Errorf("what still decides calls is gone: %v", err)
+			}
+
+			c.wantBound(t, test.namespace)
+			c.ambient(t, "verify", "-n", test.namespace).want(t, 0)
+			for _, status := range []string{c.ambient(t, "status", "-n", test.namespace).want(t, 0).stdout, c.ambient(t, enroll...).want(t, 0).stdout} {
+				if strings.Contains(status, "orphaned") || strings.Contains(status, "which is gone") || strings.Contains(status, "an earlier run has made it") {
+					t.Errorf("what stands for itself is taken for left over:\n%s", status)
+				}
+			}
+			says(t, c.ambient(t, enroll...).want(t, 0).stdout, "nothing to do")
+			says(t, c.ambient(t, append(simplify, "--yes")...).want(t, 0).stdout, "nothing to do", "scrapers")
+
+			c.ambient(t, "rollback", "-n", test.namespace, "--dry-run=server").want(t, 0)
+			c.ambient(t, "rollback", "-n", test.namespace, "--yes").want(t, 0)
+			c.settled(t, test.namespace)
+			c.wantSidecars(t, test.namespace)
+			if diff := cmp.Diff(before, c.said(t, test.namespace)); diff != "" {
+				t.Errorf("it is not as it was (-before +now):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestSimplifyKilled kills a simplification at each of its writes: it can be made
+// again, and it can be rolled back with the enrolment before it.
+func TestSimplifyKilled(t *testing.T) {
+	t.Parallel()
+	c := shared
+	trial := func(t *testing.T, namespace string) (before map[string]any) {
+		t.Helper()
+		c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+		c.applyText(t, namespace, smallProtected)
+		c.settled(t, namespace)
+		before = c.said(t, namespace)
+		c.ambient(t, "enroll", "-n", namespace, "--mixed-callers=deny", "--yes").want(t, 0)
+		return before
+	}
+	const calm = "simplify-never"
+	trial(t, calm)
+	writing := newKiller(0)
+	writing.run(t.Context(), t, c, "simplify", "-n", calm, "--yes").want(t, 0)
+	simple := relative(c.said(t, calm), calm)
+	for at := 1; at <= writing.counted(); at++ {
+		namespace := "simplify-killed-" + string(rune('a'+at))
+		t.Run(namespace, func(t *testing.T) {
+			t.Parallel()
+			before := trial(t, namespace)
+			newKiller(at).run(t.Context(), t, c, "simplify", "-n", namespace, "--yes")
+			if at%2 == 0 {
+				c.ambient(t, "simplify", "-n", namespace, "--yes").want(t, 0)
+				if diff := cmp.Diff(simple, relative(c.said(t, namespace), namespace)); diff != "" {
+					t.Errorf("it is not as if nothing had happened (-calm +killed):\n%s", diff)
+				}
+			}
+			c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+			c.settled(t, namespace)
+			if diff := cmp.Diff(before, c.said(t, namespace)); diff != "" {
+				t.Errorf("it is not as it was (-before +now):\n%s", diff)
+			}
+		})
+	}
+}
+
+const smallProtected = `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: cart}
+spec:
+  replicas: 1
+  selector: {matchLabels: {app: cart}}
+  template:
+    metadata: {labels: {app: cart}}
+    spec: {containers: [{name: cart, image: cart, ports: [{containerPort: 8080}]}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart}
+spec: {selector: {app: cart}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: readers}
+spec:
+  selector: {matchLabels: {app: cart}}
+  rules: [{to: [{operation: {methods: [GET]}}]}]
+`
+
+// said is what users say in their objects of a namespace: an object that was deleted
+// and made again says the same.
+func (c *cluster) said(t *testing.T, namespace string) map[string]any {
+	t.Helper()
+	state := c.state(t, namespace)
+	for _, resource := range []schema.GroupVersionResource{sidecars, telemetries} {
+		list, err := c.dynamic.Resource(resource).Namespace(namespace).List(t.Context(), metav1.ListOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range list.Items {
+			state[resource.Resource+"/"+list.Items[i].GetName()] = usersPart(&list.Items[i])
+		}
+	}
+	for _, object := range state {
+		content, _ := object.(map[string]any)
+		for _, field := range []string{"uid", "creationTimestamp"} {
+			unstructured.RemoveNestedField(content, "metadata", field)
+		}
+		unstructured.RemoveNestedField(content, "metadata", "annotations", v1alpha1.RunAnnotation)
+	}
+	return state
+}
