@@ -40,7 +40,7 @@ func TestDryRunOfCreations(t *testing.T) {
 	})
 	trial := &dryRun{
 		writer: actions.Writer{Dynamic: client, Mapper: fixture.Mapper()}, state: plan.NewProjection(fixture.Snapshot(&read)),
-		created: map[v1alpha1.ObjectReference]bool{},
+		created: map[v1alpha1.ObjectReference]bool{}, changed: map[v1alpha1.ObjectReference]bool{},
 	}
 	var sides []string
 	for _, change := range []v1alpha1.Change{

@@ -239,13 +239,18 @@ func (s *session) show(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan, 
 	if err := render.Steps(out, planned, diffs); err != nil {
 		return err
 	}
-	if planned.Operation == v1alpha1.OperationRollback {
-		render.Kept(out, planned.Kept)
-	} else {
-		render.Retained(out, planned.Kept)
-	}
-	render.Gone(out, planned.Gone)
+	s.sayLeftAlone(planned)
 	return nil
+}
+
+// sayLeftAlone names what a plan does not touch although it is about it.
+func (s *session) sayLeftAlone(planned v1alpha1.MigrationPlan) {
+	if planned.Operation == v1alpha1.OperationRollback {
+		render.Kept(s.Streams.Out, planned.Kept)
+	} else {
+		render.Retained(s.Streams.Out, planned.Kept)
+	}
+	render.Gone(s.Streams.Out, planned.Gone)
 }
 
 func stepDiffs(state *plan.Projection, step v1alpha1.Step) ([]render.ObjectDiff, error) {

@@ -187,8 +187,9 @@ func (o *runOptions) dryRunServer(ctx context.Context, run *prepared) error {
 	if err := render.Steps(o.Streams.Out, run.plan, diffs); err != nil {
 		return err
 	}
+	o.sayLeftAlone(run.plan)
 	if trial.untried > 0 {
-		fmt.Fprintf(o.Streams.Out, "\nNot tried, since what they change does not exist yet: %d of the changes.\n", trial.untried)
+		fmt.Fprintf(o.Streams.Out, "\nNot tried, since what they change is not there yet, or not as it would be by then: %d of the changes.\n", trial.untried)
 	}
 	fmt.Fprintln(o.Streams.Out, "\nDry run: the API server accepts every change; nothing was changed.")
 	return nil
