@@ -214,3 +214,121 @@ func wantPolicies(t *testing.T, before, now []unstructured.Unstructured) {
 		t.Errorf("it is not what it was (-was +is):\n%s", diff)
 	}
 }
+
+// defaultDeny is a mesh of testdata/access with two policies that can be deleted, once
+// it is enrolled.
+const defaultDeny = "testdata/access/default-deny.yaml"
+
+// TestEnrollAndSimplify plans both in one: it deletes what a simplification afterwards
+// would.
+func TestEnrollAndSimplify(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, parts := readScenario(t, string(content))
+	read.Options.Simplify = true
+	whole := planOf(t, fixture.Objects(parts...), read.Options)
+	if whole.Operation != v1alpha1.OperationEnroll || whole.Options == nil || !whole.Options.Simplify {
+		t.Errorf("it is a %s with options %v", whole.Operation, whole.Options)
+	}
+	steps := ids(whole)
+	want := []string{"verify", "simplify/own", "simplify", "simplify/verify"}
+	if last := steps[max(0, len(steps)-len(want)):]; !slices.Equal(last, want) {
+		t.Errorf("it ends with %v", last)
+	}
+	for _, step := range whole.Steps {
+		if required := step.Requires == v1alpha1.GateHandoverHolds; step.Phase == v1alpha1.PhaseSimplify && required != (len(step.Changes) > 0) {
+			t.Errorf("step %s requires %q", step.ID, step.Requires)
+		}
+	}
+	after := simplified(t, takingTraffic(t, enrolledMesh(t, defaultDeny).after), read.Options)
+	together := v1alpha1.MigrationPlan{Steps: slices.DeleteFunc(slices.Clone(whole.Steps), func(step v1alpha1.Step) bool { return step.Phase != v1alpha1.PhaseSimplify })}
+	if diff := cmp.Diff(outlined(after), outlined(together)); diff != "" {
+		t.Errorf("together it is another simplification (-afterwards +together):\n%s", diff)
+	}
+}
+
+// TestNothingIsDeletedBeforeTheLastSidecar wants a namespace that is not moved to be
+// left alone.
+func TestNothingIsDeletedBeforeTheLastSidecar(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, parts := readScenario(t, string(content))
+	planned := simplified(t, fixture.Objects(parts...), read.Options)
+	if !planned.Blocked || !slices.Contains(planned.Overview.Blockers, "wholly-ambient") {
+		t.Errorf("blocked is %t, by %v", planned.Blocked, planned.Overview.Blockers)
+	}
+}
+
+// TestRollbackMakesAgainWhatIsGone wants a rollback to make again what a run has
+// deleted, and no more: what somebody has made of that name is named and stays.
+func TestRollbackMakesAgainWhatIsGone(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _ := readScenario(t, string(content))
+	made := enrolledMesh(t, defaultDeny)
+	enrolled := takingTraffic(t, made.after)
+	simplification := simplified(t, enrolled, read.Options)
+	simple, images := written(t, enrolled, simplification.Steps)
+	record := func(states ...v1alpha1.StepState) v1alpha1.MigrationRecord {
+		run := recordOf("two", simplification, states...)
+		run.Operation = v1alpha1.OperationSimplify
+		for i := range images {
+			if run.Steps[i].State != v1alpha1.StepPending {
+				run.Steps[i].Before = images[i]
+			}
+		}
+		return run
+	}
+	all := done(len(simplification.Steps))
+	another := fixture.YAML("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: readers, namespace: shop}\nspec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{}]}")
+	same := slices.DeleteFunc(slices.Clone(enrolled), func(object unstructured.Unstructured) bool { return object.GetName() != "readers" })
+	for _, test := range []struct {
+		name    string
+		objects []unstructured.Unstructured
+		run     v1alpha1.MigrationRecord
+		again   []string
+		kept    []string
+	}{
+		{"all of it", simple, record(all...), []string{"nothing", "readers"}, nil},
+		{"somebody has made another", append(slices.Clone(simple), another...), record(all...), []string{"nothing"}, []string{"readers"}},
+		{"somebody has made it again", append(slices.Clone(simple), same...), record(all...), []string{"nothing"}, nil},
+		{"nothing was deleted yet", enrolled, record(v1alpha1.StepDone, v1alpha1.StepDone, v1alpha1.StepRunning), nil, nil},
+		{"never begun, and gone", simple, record(), nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			back := rollback(t, test.objects, test.run, recordOf("one", made.plan, done(len(made.plan.Steps))...))
+			var again, kept []string
+			for _, step := range back.Steps {
+				for _, change := range step.Changes {
+					if change.Create == nil {
+						continue
+					}
+					again = append(again, change.Object.Name)
+					if step.ID != back.Steps[0].ID || step.Phase != v1alpha1.PhaseRestoreReplaced || plan.Ours(change.Create) {
+						t.Errorf("step %s makes %v", step.ID, change.Create)
+					}
+				}
+			}
+			for _, one := range back.Kept {
+				kept = append(kept, one.Object.Name)
+			}
+			slices.Sort(again)
+			if diff := cmp.Diff([][]string{test.again, test.kept}, [][]string{again, kept}); diff != "" {
+				t.Errorf("made again, and kept, are (-want +got):\n%s", diff)
+			}
+			for _, step := range plan.Stamped(back, "three").Steps {
+				for _, change := range step.Changes {
+					if change.Create != nil && plan.Lookup(change.Create, plan.Pointer("/metadata/annotations", v1alpha1.RunAnnotation)) != nil {
+						t.Errorf("%s is not made as it was: %v", change.Object, change.Create)
+					}
+				}
+			}
+		})
+	}
+}
