@@ -275,3 +275,52 @@ func TestPatchForComparesNumbersByValue(t *testing.T) {
 		}
 	}
 }
+
+// TestMakeAgain makes what a run had deleted: it bears no label of ours, and what is
+// there already is taken for it only where it says the same.
+func TestMakeAgain(t *testing.T) {
+	plainly := func(edits ...func(*unstructured.Unstructured)) *unstructured.Unstructured {
+		return gatewayObject(append(edits, func(o *unstructured.Unstructured) { o.SetLabels(map[string]string{"team": "a"}) })...)
+	}
+	for _, test := range []struct {
+		name    string
+		there   []any
+		written bool
+		want    string
+	}{
+		{name: "nothing is there", written: true},
+		{name: "an earlier attempt has made it", there: []any{plainly()}},
+		{name: "another one is there", there: []any{plainly(ofClass("istio"))}, want: "is not what the plan creates"},
+		{name: "one of ours is there", there: []any{live()}, want: "is not what the plan creates"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			writer := Writer{Dynamic: fixture.NewDynamic(test.there...), Mapper: fixture.Mapper()}
+			_, written, err := writer.Create(t.Context(), v1alpha1.Change{Object: gatewayReference, Create: plainly().Object}, false)
+			if written != test.written || (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
+				t.Errorf("written is %t: %v", written, err)
+			}
+		})
+	}
+}
+
+// TestHoldingWhatIsDeleted looks no more for what a step has deleted, and for what one
+// has made from then on.
+func TestHoldingWhatIsDeleted(t *testing.T) {
+	policy := func(name string) v1alpha1.ObjectReference {
+		return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Namespace: "shop", Name: name}
+	}
+	content := fixture.Content(fixture.YAML("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: old, namespace: shop}\nspec: {}"))
+	held, err := hold(v1alpha1.MigrationPlan{Handover: &v1alpha1.Handover{
+		Objects: []v1alpha1.ObjectReference{policy("old")}, Policies: []v1alpha1.KnownPolicy{{Object: policy("old")}},
+	}}, content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := map[string]any{"apiVersion": "security.istio.io/v1", "kind": "AuthorizationPolicy", "metadata": map[string]any{"name": "new", "namespace": "shop"}}
+	if err := held.note([]v1alpha1.Change{{Object: policy("old"), Delete: true}, {Object: policy("new"), Create: made}}); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]v1alpha1.ObjectReference{policy("new")}, held.Objects); diff != "" || len(held.Policies) > 0 {
+		t.Errorf("it holds policies %v, and (-want +got):\n%s", held.Policies, diff)
+	}
+}
