@@ -74,7 +74,7 @@ func forSidecars(name string) bool {
 func (e enrolment) sidecarsElsewhere(moved map[v1alpha1.ObjectReference]bool) bool {
 	gone := e.podsOf(moved)
 	return len(e.snapshot.WorkloadEntries())+len(e.snapshot.WorkloadGroups()) > 0 || slices.ContainsFunc(e.snapshot.AllPods(), func(pod mesh.Pod) bool {
-		return pod.HasSidecar() && !(pod.Namespace == e.namespace.Name && gone[pod.Name])
+		return pod.HasSidecar() && (pod.Namespace != e.namespace.Name || !gone[pod.Name])
 	})
 }
 

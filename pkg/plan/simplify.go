@@ -89,9 +89,7 @@ func (e enrolment) simplify(planned *v1alpha1.MigrationPlan, migration *checks.M
 	migration.Simplification = &checks.Simplification{Sidecars: e.sidecarsLeft(moved), Leftovers: e.leftovers(moved)}
 	s := &simplification{enrolment: e, at: at}
 	for _, one := range translate.SupersededIn(e.snapshot, e.namespace, e.translation) {
-		switch kept, err := s.inDoubt(one); {
-		case err != nil:
-			return nil, err
+		switch kept := s.inDoubt(one); {
 		case kept != "":
 			s.keep(one.Object, kept)
 		case one.Decides:
@@ -131,20 +129,20 @@ func (s *simplification) keep(object v1alpha1.ObjectReference, reason string) {
 
 // inDoubt says why an object has to stay, whatever it decides: it is empty where
 // nothing is known.
-func (s *simplification) inDoubt(one translate.Superseded) (string, error) {
+func (s *simplification) inDoubt(one translate.Superseded) string {
 	if one.Kept != "" {
-		return one.Kept, nil
+		return one.Kept
 	}
 	for _, by := range one.By {
 		object, found := s.at.state.find(by)
 		if !found || !Ours(object) {
-			return by.String() + ", which is to stand in for it, is not there, or not as an enrolment makes it", nil
+			return by.String() + ", which is to stand in for it, is not there, or not as an enrolment makes it"
 		}
 	}
 	if _, found := s.at.state.find(one.Object); !found {
-		return "it is not known in whole", nil
+		return "it is not known in whole"
 	}
-	return "", nil
+	return ""
 }
 
 // decide deletes, of some objects, those without which every call is decided as with
