@@ -15,15 +15,16 @@ type deletedObject struct {
 	content map[string]any
 }
 
-// deletedBy collects what runs, given newest first, have deleted or may have. Of what
+// deletedBy collects what runs, given newest first, have deleted or may have in the
+// phases after one, and was not undone since. Of what
 // was deleted twice, since somebody had made it again, what it was last counts. What
 // was gone when a step came to it, no run has deleted.
-func deletedBy(records []v1alpha1.MigrationRecord) []deletedObject {
+func deletedBy(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) []deletedObject {
 	var deleted []deletedObject
 	seen := map[v1alpha1.ObjectReference]bool{}
 	for _, record := range records {
 		for i, step := range record.Plan.Steps {
-			if i >= len(record.Steps) || record.Steps[i].State == v1alpha1.StepPending {
+			if i >= len(record.Steps) || !begun(record.Steps[i]) || !isAfter(step.Phase, to) {
 				continue
 			}
 			for _, change := range step.Changes {

@@ -41,7 +41,7 @@ func RollbackTo(
 	if planner.written, planner.created, err = writtenAfter(to, records); err != nil {
 		return planned, err
 	}
-	planner.deleted = deletedBy(records)
+	planner.deleted = deletedBy(to, records)
 	return planned, planner.finish(mixedCallersOf(records))
 }
 
