@@ -313,10 +313,12 @@ func (r *trial) stepStarted(ctx context.Context) func(number, of int, step v1alp
 		release, err := r.hold(ctx, r.mesh.Namespace, name)
 		done := make(chan error, 1)
 		r.during = done
+		if err != nil {
+			done <- err
+			return
+		}
 		go func() {
-			if err == nil {
-				err = r.lookDuring(ctx, number-1, name)
-			}
+			err := r.lookDuring(ctx, number-1, name)
 			done <- errors.Join(err, release(context.WithoutCancel(ctx)))
 		}()
 	}
