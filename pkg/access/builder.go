@@ -30,6 +30,10 @@ type Overlay struct {
 	Moved map[v1alpha1.ObjectReference]Progress
 	// Ready says of waypoints whether they are, whatever their status says.
 	Ready map[types.NamespacedName]bool
+	// AllSidecars takes every pod that ztunnel captures for one with a sidecar, and
+	// no waypoint for ready: what is left decides calls by what policies say of the
+	// pods that they select.
+	AllSidecars bool
 }
 
 // Builder makes states, and keeps what it has understood of policies from one to

@@ -83,11 +83,12 @@ func (g *grouping) addPod(workload v1alpha1.ObjectReference, pod mesh.Pod) {
 	if g.isWaypoint(pod.Labels) {
 		return
 	}
-	added := g.add(&Server{
+	server := &Server{
 		Workload: workload, Labels: g.telling(pod.Labels), Mode: g.modeOf(pod), Tunnels: pod.Tunnels(),
 		Identity: g.identity(pod.ServiceAccount), Addresses: parseAddresses(pod.Addresses),
-	})
-	if added != nil {
+	}
+	g.putOnSidecar(server)
+	if added := g.add(server); added != nil {
 		added.declare(portsOf(pod.Object))
 	}
 }
@@ -143,11 +144,26 @@ func (g *grouping) addTemplate(workload mesh.Workload) {
 	}
 	server.Labels = g.telling(server.Labels)
 	server.Tunnels = server.Labels[mesh.TunnelLabel] == mesh.TunnelHTTP
+	g.putOnSidecar(server)
 	if added := g.add(server); added != nil {
 		for _, container := range template.Spec.Containers {
 			added.declare(container.Ports)
 		}
 	}
+}
+
+// putOnSidecar makes a server that ztunnel captures what it would be with a sidecar
+// that accepts HBONE, where the overlay wants that.
+func (g *grouping) putOnSidecar(server *Server) {
+	if !g.overlay.AllSidecars || server.Mode != ModeAmbient {
+		return
+	}
+	if server.Labels == nil {
+		server.Labels = map[string]string{}
+	}
+	canonical(server.Labels, server.Workload.Name)
+	setDefault(server.Labels, labelTLSMode, tlsModeIstio)
+	server.Mode, server.Tunnels = ModeSidecar, true
 }
 
 // canonical sets the labels that every injected pod gets (istio

@@ -106,7 +106,7 @@ func (b *building) waypoint(gateway gatewayv1.Gateway) *Waypoint {
 	if !said {
 		ready = len(gateway.Status.Addresses) > 0
 	}
-	if !ready {
+	if !ready || b.overlay.AllSidecars {
 		return nil
 	}
 	if known, met := b.waypoints[name]; met {

@@ -238,7 +238,7 @@ func callsNewlyAllowed() Check {
 		// has deleted is let in already of whoever passes by the waypoint.
 		findings = append(findings, subject.letIn(chosen, "let in past the waypoint, as was chosen")...)
 		findings = append(findings, subject.letIn(unguarded, "let in past the waypoint, as it is already for others: somebody has deleted the policy that refused it there")...)
-		return append(findings, subject.letIn(repaired, "let in again, as before somebody took away what was handed over")...)
+		return append(findings, subject.letIn(repaired, "let in, as the policies say for sidecars: what runs have made of them was taken away since, or they have come or changed since")...)
 	})
 }
 

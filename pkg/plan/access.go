@@ -188,24 +188,28 @@ func Stages(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) ([]compare.
 // stagesOf is the mesh before the first step and after each, and during those that
 // restart something; or only the first and the last of them.
 func stagesOf(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
-	at := newStageMaker(snapshot, namespaces)
-	stages := []compare.Stage{at.stage("")}
+	return newStageMaker(snapshot, namespaces).stages(steps, ends)
+}
+
+// stages are that of the mesh as it is and those of some steps, which are carried out.
+func (m *stageMaker) stages(steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
+	stages := []compare.Stage{m.stage("")}
 	for i, step := range steps {
-		restarted, err := at.apply(step)
+		restarted, err := m.apply(step)
 		if err != nil {
 			return nil, err
 		}
 		for _, workload := range restarted {
-			at.overlay.Moved[workload] = access.ProgressDuring
+			m.overlay.Moved[workload] = access.ProgressDuring
 		}
 		if len(restarted) > 0 && !ends {
-			stages = append(stages, at.stage(step.ID))
+			stages = append(stages, m.stage(step.ID))
 		}
 		for _, workload := range restarted {
-			at.overlay.Moved[workload] = access.ProgressAfter
+			m.overlay.Moved[workload] = access.ProgressAfter
 		}
 		if !ends || i == len(steps)-1 {
-			stages = append(stages, at.stage(step.ID))
+			stages = append(stages, m.stage(step.ID))
 		}
 	}
 	return stages, nil

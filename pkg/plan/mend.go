@@ -3,6 +3,7 @@ package plan
 import (
 	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -16,10 +17,7 @@ import (
 // that is in ambient mode already.
 func (e enrolment) mended(steps []v1alpha1.Step) string {
 	handed := e.namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient &&
-		slices.ContainsFunc(e.translation.Before, func(object translate.Object) bool {
-			there, found := e.snapshot.Object(object.Reference)
-			return found && Ours(there)
-		})
+		slices.ContainsFunc(e.translation.Before, e.left)
 	last := ""
 	for _, step := range steps {
 		if handed && (Span{Until: v1alpha1.PhaseActivateWaypoints}).Holds(step.Phase) && step.Phase != v1alpha1.PhasePin {
@@ -44,77 +42,129 @@ func stageAfter(stages []compare.Stage, step string) int {
 // steps make again what was handed over, today is what somebody has broken, and
 // nothing to go by: the steps after them are compared with how calls are decided once
 // that is done; on the way there, what is decided as at either end is expected; and
-// what differs for good is told apart.
+// what differs for good is told apart where it is what policies say.
 func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended string) (*v1alpha1.AccessReport, error) {
 	options := comparing(e.snapshot, namespaces)
-	stages, err := stagesOf(e.snapshot, namespaces, steps, false)
+	at := newStageMaker(e.snapshot, namespaces)
+	stages, err := at.stages(steps, false)
 	if err != nil {
 		return nil, err
 	}
 	if mended == "" {
 		return reportOf(stages, options), nil
 	}
-	at := stageAfter(stages, mended)
-	mending := reportOf(stages[:at+1], options)
-	made := reportOf(stages[at:], options)
+	until := stageAfter(stages, mended)
+	made := reportOf(stages[until:], options)
+	mending := options
+	if mending.Meant, err = e.meant(at.builder, namespaces); err != nil {
+		return nil, err
+	}
+	repaired := reportOf(stages[:until+1], mending)
 	options.BothEnds = true
-	onTheWay := reportOf(stages[:at+1], options)
-	for _, change := range mending.Changes {
+	onTheWay := reportOf(stages[:until+1], options)
+	for _, change := range repaired.Changes {
 		if change.Until == "" {
-			change.Repairs = e.handedBefore(change.Service)
+			change.Repairs = change.Repairs && e.handedBefore(change.Service)
 			made.Changes = append(made.Changes, change)
 		}
 	}
 	made.Changes = append(made.Changes, onTheWay.Changes...)
-	made.Compared += mending.Compared
-	made.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(made.Incomplete, mending.Incomplete))))
+	made.Compared += repaired.Compared
+	made.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(made.Incomplete, repaired.Incomplete))))
 	return made, nil
 }
 
-// handedBefore says whether a service that a waypoint is to stand in front of was
-// behind it already, as its own labels tell, or what is left of its policies at the
+// meant is how calls would be decided by what policies say now, were all pods on
+// sidecars: by what others have written, without what runs have made of it. What was
+// taken away, and what has come since, is in it alike.
+func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.State, error) {
+	var ours []v1alpha1.ObjectReference
+	for _, policy := range e.snapshot.AuthorizationPolicies() {
+		if policy.Labels[v1alpha1.OriginLabel] != "" {
+			ours = append(ours, v1alpha1.ObjectReference{
+				APIVersion: "security.istio.io/v1", Kind: mesh.KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name,
+			})
+		}
+	}
+	for _, extension := range e.snapshot.Extensions() {
+		if there, found := e.snapshot.Object(extension.Reference); found && Ours(there) {
+			ours = append(ours, extension.Reference)
+		}
+	}
+	without, err := e.snapshot.With(nil, ours)
+	if err != nil {
+		return nil, err
+	}
+	return builder.Of(without, namespaces, access.Overlay{AllSidecars: true}), nil
+}
+
+// handedBefore says whether a service was behind the waypoint already that is to stand
+// in front of it, as its own labels tell, or what is left of its policies at the
 // waypoint. The label of its namespace holds for what comes later as well, and tells
-// it only where policies do so, too. What no run has handed over is no repair: calls
-// to it are compared with today.
+// it only where policies do so, too. What no run has handed over, and what goes to
+// another waypoint, or to none, is no repair: calls to it are compared with today.
 func (e enrolment) handedBefore(service *v1alpha1.ObjectReference) bool {
 	if service == nil {
 		return true
 	}
-	for _, one := range e.translation.Services {
-		if one.Need.Service == *service && one.WaypointName != "" {
-			_, _, named := mesh.NamedWaypoint(one.Need.Labels, mesh.Namespace{Name: e.namespace.Name})
-			_, _, byNamespace := mesh.NamedWaypoint(one.Need.Labels, e.namespace)
-			return named || e.anyLeft(*service) || byNamespace && e.anyForAll()
+	for _, of := range append([]handover{e.handover}, e.others...) {
+		for _, one := range of.translation.Services {
+			if one.Need.Service == *service {
+				return e.wasBehind(of, one)
+			}
 		}
-	}
-	for _, direct := range e.translation.Direct {
-		if slices.Contains(direct.Services, *service) {
-			return e.anyLeft(direct.Reference()) || slices.ContainsFunc(direct.Workloads, e.named)
+		for _, direct := range of.translation.Direct {
+			if slices.Contains(direct.Services, *service) {
+				return e.anyLeft(of, direct.Reference()) || slices.ContainsFunc(direct.Workloads, func(workload v1alpha1.ObjectReference) bool {
+					return e.names(workload, direct)
+				})
+			}
 		}
 	}
 	return true
 }
 
+// wasBehind says whether a service was behind the waypoint that it is to be behind.
+func (e enrolment) wasBehind(of handover, one translate.ServiceWaypoint) bool {
+	is := func(namespace mesh.Namespace) (named, same bool) {
+		in, name, named := mesh.NamedWaypoint(one.Need.Labels, namespace)
+		return named, named && in == one.WaypointNamespace && name == one.WaypointName
+	}
+	_, bySelf := is(mesh.Namespace{Name: of.of.Name})
+	named, same := is(of.of)
+	switch {
+	case one.WaypointName == "":
+		return !named
+	case named && !same:
+		return false
+	default:
+		return bySelf || e.anyLeft(of, one.Need.Service) || same && e.anyForAll(of)
+	}
+}
+
 // anyLeft says whether anything that runs have attached to a service, or to a waypoint
 // of pods, is there.
-func (e enrolment) anyLeft(to v1alpha1.ObjectReference) bool {
-	return slices.ContainsFunc(attachedTo(e.translation.Before, to), func(object translate.Object) bool {
-		there, found := e.snapshot.Object(object.Reference)
-		return found && Ours(there)
-	})
+func (e enrolment) anyLeft(of handover, to v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(attachedTo(of.translation.Before, to), e.left)
 }
 
 // anyForAll says whether anything is there that runs have attached to the waypoint for
 // all services behind it.
-func (e enrolment) anyForAll() bool {
-	return slices.ContainsFunc(attachedTo(e.translation.Before, v1alpha1.ObjectReference{}), func(object translate.Object) bool {
-		there, found := e.snapshot.Object(object.Reference)
-		return found && Ours(there) && len(mesh.TargetsIn(there)) > 0
+func (e enrolment) anyForAll(of handover) bool {
+	return slices.ContainsFunc(attachedTo(of.translation.Before, v1alpha1.ObjectReference{}), func(object translate.Object) bool {
+		return e.left(object) && len(mesh.TargetsIn(object.Content)) > 0
 	})
 }
 
-// named says whether the template of a workload names a waypoint.
-func (e enrolment) named(reference v1alpha1.ObjectReference) bool {
+// left says whether an object is there that a run has made.
+func (e enrolment) left(object translate.Object) bool {
+	there, found := e.snapshot.Object(object.Reference)
+	return found && Ours(there)
+}
+
+// names says whether the template of a workload names a waypoint of pods.
+func (e enrolment) names(reference v1alpha1.ObjectReference, direct translate.WorkloadWaypoint) bool {
 	workload, found := e.snapshot.Workload(reference)
-	return found && workload.Template.Labels[label.IoIstioUseWaypoint.Name] != ""
+	in, name, named := mesh.NamedWaypoint(workload.Template.Labels, mesh.Namespace{Name: reference.Namespace})
+	return found && named && in == direct.Namespace && name == direct.Name
 }

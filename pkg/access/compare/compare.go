@@ -40,6 +40,10 @@ type Options struct {
 	// BothEnds takes what is decided as at the last stage for what is expected, too:
 	// only what is neither as before nor as in the end is a difference.
 	BothEnds bool
+	// Meant is how calls would be decided if nothing but what policies say did, in a
+	// state of the same Builder: differences that lead there are told apart. Nil where
+	// nothing tells.
+	Meant *access.State
 }
 
 // DefaultLimit bounds the requests by which policies of one server are told apart.
@@ -64,6 +68,8 @@ type participant struct {
 	identity access.Identity
 	// modes are by stage; one entry holds for all stages of who does not move.
 	modes [][]access.Mode
+	// meant are the modes in the state that tells what is meant, of workloads.
+	meant []access.Mode
 	// unseen is true for callers that nobody has seen.
 	unseen bool
 }
@@ -83,7 +89,9 @@ type subject struct {
 	addresses []netip.Addr
 	requests  []access.Request
 	tables    map[string]*table
-	memo      map[memoKey][]difference
+	// meant is what is to be made of calls; nil where nothing tells.
+	meant *table
+	memo  map[memoKey][]difference
 }
 
 // target is what a caller can dial to reach a workload.
@@ -149,6 +157,7 @@ func (c *Comparison) addParticipants() {
 			}
 		}
 	}
+	c.addMeantModes(byWorkload)
 	for _, group := range c.options.Others {
 		// Each pod of theirs stays in its mode: what becomes of calls in one says
 		// nothing of those in another.
@@ -177,6 +186,7 @@ func (c *Comparison) addSubjects() {
 			one.servers[i] = append(one.servers[i], server)
 		}
 	}
+	c.addMeantServers(byWorkload)
 	for _, one := range c.servers {
 		one.states = make([]*access.State, len(c.stages))
 		for i := range c.stages {
@@ -201,6 +211,11 @@ func fingerprints(servers []*access.Server) string {
 func (c *Comparison) describe(one *subject) {
 	var atoms classes.Atoms
 	met := map[any]bool{}
+	if one.meant != nil {
+		for _, server := range one.meant.servers {
+			addPolicies(server, &atoms, met)
+		}
+	}
 	seen := map[string]bool{}
 	for i, servers := range one.servers {
 		for _, server := range servers {
@@ -213,15 +228,7 @@ func (c *Comparison) describe(one *subject) {
 		}
 		seen[one.keys[i]] = true
 		for _, server := range servers {
-			for _, policy := range server.Policies() {
-				if !met[policy] {
-					met[policy] = true
-					atoms.AddPolicy(&policy.Spec, policy.Namespace)
-				}
-			}
-			for _, authentication := range server.Authentications() {
-				atoms.AddAuthentication(authentication)
-			}
+			addPolicies(server, &atoms, met)
 			one.addTargets(server, &atoms)
 		}
 	}
@@ -240,6 +247,19 @@ func (c *Comparison) describe(one *subject) {
 		one.addresses = []netip.Addr{{}}
 	}
 	one.callers = c.callerClasses(&atoms)
+}
+
+// addPolicies adds what the policies tell apart that decide calls to a server.
+func addPolicies(server *access.Server, atoms *classes.Atoms, met map[any]bool) {
+	for _, policy := range server.Policies() {
+		if !met[policy] {
+			met[policy] = true
+			atoms.AddPolicy(&policy.Spec, policy.Namespace)
+		}
+	}
+	for _, authentication := range server.Authentications() {
+		atoms.AddAuthentication(authentication)
+	}
 }
 
 // addTargets are the ports of the Services in front of a server, and its own.

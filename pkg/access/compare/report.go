@@ -40,7 +40,7 @@ type spanKey struct {
 // addStage notes a stage for each difference that there is at it.
 func (c *Comparison) addStage(spans map[spanKey][]int, one *subject, stage, caller int) {
 	for _, member := range one.callers[caller].members {
-		for _, difference := range c.differences(one, stage, caller, member.at(0), member.at(stage), member.at(len(c.stages)-1)) {
+		for _, difference := range c.differences(one, stage, caller, modes{before: member.at(0), now: member.at(stage), after: member.at(len(c.stages) - 1), meant: member.asMeant()}) {
 			key := spanKey{difference, caller, member.name}
 			if stages := spans[key]; len(stages) == 0 || stages[len(stages)-1] != stage {
 				spans[key] = append(stages, stage)
@@ -91,7 +91,18 @@ func consecutive(stages []int) [][]int {
 func compareKeys(a, b spanKey) int {
 	return cmp.Or(cmp.Compare(a.difference.effect, b.difference.effect), cmp.Compare(a.difference.target, b.difference.target),
 		cmp.Compare(a.caller, b.caller), cmp.Compare(a.difference.mode, b.difference.mode), cmp.Compare(a.difference.at, b.difference.at),
-		cmp.Compare(a.difference.before, b.difference.before), cmp.Compare(a.difference.alike, b.difference.alike), cmp.Compare(a.member, b.member))
+		cmp.Compare(a.difference.before, b.difference.before), compareBools(a.difference.meant, b.difference.meant), cmp.Compare(a.difference.alike, b.difference.alike), cmp.Compare(a.member, b.member))
+}
+
+func compareBools(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	default:
+		return 1
+	}
 }
 
 // mostMembers is how many callers of a kind are named.
@@ -107,7 +118,7 @@ func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
 	}
 	change := v1alpha1.CallChange{
 		Effect: v1alpha1.CallNewlyAllowed, From: c.stages[of.first].Step, Server: one.workload, Port: one.targets[difference.target].port,
-		Service: one.targets[difference.target].service, Before: verdict(before), After: verdict(after), Alike: difference.alike,
+		Service: one.targets[difference.target].service, Before: verdict(before), After: verdict(after), Alike: difference.alike, Repairs: difference.meant,
 		Caller:  v1alpha1.CallCaller{Name: names, Mode: string(difference.mode), Principal: call.Caller.Identity.Principal()},
 		Request: requestOf(call),
 	}
@@ -249,7 +260,7 @@ func (c *Comparison) waitsFor(one *subject, last, caller int, member *participan
 	if len(passing) == 0 || len(one.servers[0]) == 0 {
 		return false, false
 	}
-	for _, of := range c.differences(one, last, caller, passing, passing, nil) {
+	for _, of := range c.differences(one, last, caller, modes{before: passing, now: passing}) {
 		switch to := one.targets[of.target]; {
 		case to.service == nil:
 		case one.headless(to):

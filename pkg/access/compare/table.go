@@ -1,6 +1,7 @@
 package compare
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 
@@ -126,6 +127,8 @@ type difference struct {
 	mode, before access.Mode
 	// at is the first such call, alike how many there are.
 	at, alike int
+	// meant is true where the calls are decided as they are meant to be.
+	meant bool
 }
 
 type effect int
@@ -140,28 +143,34 @@ const (
 
 // memoKey is what the differences of a caller's calls to a workload follow from.
 type memoKey struct {
-	caller             int
-	servers            string
-	before, now, after string
+	caller                    int
+	servers                   string
+	before, now, after, meant string
+}
+
+// modes are how a caller calls: before the first step, now, in the end, and in the
+// state that tells what is meant.
+type modes struct {
+	before, now, after, meant []access.Mode
 }
 
 // differences compares calls of a class of callers, in the modes that one of them
-// has before and now, to a workload at a stage with those at the first one.
-func (c *Comparison) differences(one *subject, stage, caller int, before, now, after []access.Mode) []difference {
-	key := memoKey{caller, one.keys[stage], modeKey(before), modeKey(now), modeKey(after)}
+// has, to a workload at a stage with those at the first one.
+func (c *Comparison) differences(one *subject, stage, caller int, of modes) []difference {
+	key := memoKey{caller, one.keys[stage], modeKey(of.before), modeKey(of.now), modeKey(of.after), modeKey(of.meant)}
 	if known, is := one.memo[key]; is {
 		return known
 	}
 	var found []difference
 	first, current := one.table(0), one.table(stage)
 	for at := range one.targets {
-		expected := c.expected(one, first, caller, at, before)
+		expected := c.expected(one, first, caller, at, of.before)
 		if c.options.BothEnds {
-			for i, outcome := range c.expected(one, one.table(len(c.stages)-1), caller, at, after) {
+			for i, outcome := range c.expected(one, one.table(len(c.stages)-1), caller, at, of.after) {
 				expected[i] |= outcome
 			}
 		}
-		found = append(found, c.compareRows(one, first, current, caller, at, before, now, expected)...)
+		found = append(found, c.compareRows(one, first, current, caller, at, of, expected)...)
 	}
 	one.memo[key] = found
 	return found
@@ -192,36 +201,48 @@ func (c *Comparison) expected(one *subject, of *table, caller, at int, callerMod
 
 // compareRows wants each call of now to have an expected outcome: wider than any is
 // newly allowed, narrower than any newly denied.
-func (c *Comparison) compareRows(one *subject, first, current *table, caller, at int, before, now []access.Mode, was []outcomes) []difference {
-	if len(before) == 0 {
+func (c *Comparison) compareRows(one *subject, first, current *table, caller, at int, of modes, was []outcomes) []difference {
+	if len(of.before) == 0 {
 		// Nobody was there to call.
 		return nil
 	}
 	var found []difference
-	for _, mode := range now {
-		byEffect := map[effect]*difference{}
-		for i, outcome := range c.decide(one, current, row{caller, at, mode}) {
+	for _, mode := range of.now {
+		here := row{caller, at, mode}
+		meant := c.intended(one, first, current, here, of)
+		var kinds []difference
+		for i, outcome := range c.decide(one, current, here) {
 			if outcome == 0 || was[i] == 0 {
 				continue
 			}
+			kind := difference{target: at, mode: mode, before: of.before[0], at: i}
 			if outcome.widest() > was[i].widest() {
-				effect := newlyAllowed
-				if mode == access.ModeAmbient && c.admits(one, first, row{caller, at, mode}, i, outcome) {
-					effect = newlyProven
+				kind.effect, kind.meant = newlyAllowed, meant[i].admits(outcome)
+				if c.unproven(one, first, here, of.before) && c.admits(one, first, here, i, outcome) {
+					kind.effect = newlyProven
 				}
-				count(byEffect, difference{effect: effect, target: at, mode: mode, before: before[0], at: i})
+				kinds = count(kinds, kind)
 			}
 			if outcome.narrowest() < was[i].narrowest() {
-				count(byEffect, difference{effect: newlyDenied, target: at, mode: mode, before: before[0], at: i})
+				kind.effect, kind.meant = newlyDenied, meant[i].refuses(outcome)
+				kinds = count(kinds, kind)
 			}
 		}
-		for _, effect := range []effect{newlyAllowed, newlyProven, newlyDenied} {
-			if one, is := byEffect[effect]; is {
-				found = append(found, *one)
-			}
-		}
+		slices.SortFunc(kinds, func(a, b difference) int {
+			return cmp.Or(cmp.Compare(a.effect, b.effect), compareBools(a.meant, b.meant))
+		})
+		found = append(found, kinds...)
 	}
 	return found
+}
+
+// unproven says whether callers prove who they are, and did not before.
+func (c *Comparison) unproven(one *subject, first *table, at row, before []access.Mode) bool {
+	return at.mode == access.ModeAmbient && !slices.ContainsFunc(before, func(mode access.Mode) bool {
+		return slices.ContainsFunc(one.ways(first, row{at.caller, at.target, mode}), func(way []access.Hop) bool {
+			return !way[len(way)-1].Identity.None()
+		})
+	})
 }
 
 // admits says whether a call would have been let in at an end of the migration that
@@ -236,11 +257,25 @@ func (c *Comparison) admits(one *subject, first *table, at row, i int, outcome o
 	})
 }
 
-func count(byEffect map[effect]*difference, one difference) {
-	known, is := byEffect[one.effect]
-	if !is {
-		known = &one
-		byEffect[one.effect] = known
+// ways are the points that calls of a row pass, by server.
+func (s *subject) ways(of *table, at row) [][]access.Hop {
+	var ways [][]access.Hop
+	for _, server := range of.servers {
+		if call, reachable := s.call(server, at); reachable {
+			ways = append(ways, of.state.Way(call))
+		}
 	}
-	known.alike++
+	return ways
+}
+
+// count adds a difference to those of its kind, of which the first stands for all.
+func count(kinds []difference, one difference) []difference {
+	for i := range kinds {
+		if kinds[i].effect == one.effect && kinds[i].meant == one.meant {
+			kinds[i].alike++
+			return kinds
+		}
+	}
+	one.alike = 1
+	return append(kinds, one)
 }
