@@ -61,7 +61,7 @@ func TestAPlanThatMakesAWaypointAgain(t *testing.T) {
 	}
 }
 
-func TestCallsThatAreLetInAgainAreAnnounced(t *testing.T) {
+func TestCallsThatPoliciesAdmitAreAnnounced(t *testing.T) {
 	change := v1alpha1.CallChange{
 		Effect: v1alpha1.CallNewlyAllowed, From: "deploy-waypoints", Alike: 1,
 		Server: v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "cart"},
@@ -70,7 +70,7 @@ func TestCallsThatAreLetInAgainAreAnnounced(t *testing.T) {
 		change.Repairs = repairs
 		report := &v1alpha1.AccessReport{Compared: 1, Changes: []v1alpha1.CallChange{change}}
 		result := planned(t, checks.IDCallsNewlyAllowed, &checks.Migration{Access: report}, enrolled()...)
-		if result.Status != want || strings.Contains(result.Message, "let in again") != repairs {
+		if result.Status != want || strings.Contains(result.Message, "let in, as the policies say") != repairs {
 			t.Errorf("repairs %t: %s", repairs, describe([]v1alpha1.CheckResult{result}))
 		}
 	}

@@ -98,48 +98,30 @@ func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.
 	return builder.Of(without, namespaces, access.Overlay{AllSidecars: true}), nil
 }
 
-// handedBefore says whether a service was behind the waypoint already that is to stand
-// in front of it, as its own labels tell, or what is left of its policies at the
+// handedBefore says whether a service that a waypoint is to stand in front of was
+// behind it already, as its own labels tell, or what is left of its policies at the
 // waypoint. The label of its namespace holds for what comes later as well, and tells
-// it only where policies do so, too. What no run has handed over, and what goes to
-// another waypoint, or to none, is no repair: calls to it are compared with today.
+// it only where policies do so, too. What no run has handed over is no repair: calls
+// to it are compared with today.
 func (e enrolment) handedBefore(service *v1alpha1.ObjectReference) bool {
 	if service == nil {
 		return true
 	}
 	for _, of := range append([]handover{e.handover}, e.others...) {
 		for _, one := range of.translation.Services {
-			if one.Need.Service == *service {
-				return e.wasBehind(of, one)
+			if one.Need.Service == *service && one.WaypointName != "" {
+				_, _, named := mesh.NamedWaypoint(one.Need.Labels, mesh.Namespace{Name: of.of.Name})
+				_, _, byNamespace := mesh.NamedWaypoint(one.Need.Labels, of.of)
+				return named || e.anyLeft(of, *service) || byNamespace && e.anyForAll(of)
 			}
 		}
 		for _, direct := range of.translation.Direct {
 			if slices.Contains(direct.Services, *service) {
-				return e.anyLeft(of, direct.Reference()) || slices.ContainsFunc(direct.Workloads, func(workload v1alpha1.ObjectReference) bool {
-					return e.names(workload, direct)
-				})
+				return e.anyLeft(of, direct.Reference()) || slices.ContainsFunc(direct.Workloads, e.named)
 			}
 		}
 	}
 	return true
-}
-
-// wasBehind says whether a service was behind the waypoint that it is to be behind.
-func (e enrolment) wasBehind(of handover, one translate.ServiceWaypoint) bool {
-	is := func(namespace mesh.Namespace) (named, same bool) {
-		in, name, named := mesh.NamedWaypoint(one.Need.Labels, namespace)
-		return named, named && in == one.WaypointNamespace && name == one.WaypointName
-	}
-	_, bySelf := is(mesh.Namespace{Name: of.of.Name})
-	named, same := is(of.of)
-	switch {
-	case one.WaypointName == "":
-		return !named
-	case named && !same:
-		return false
-	default:
-		return bySelf || e.anyLeft(of, one.Need.Service) || same && e.anyForAll(of)
-	}
 }
 
 // anyLeft says whether anything that runs have attached to a service, or to a waypoint
@@ -162,9 +144,8 @@ func (e enrolment) left(object translate.Object) bool {
 	return found && Ours(there)
 }
 
-// names says whether the template of a workload names a waypoint of pods.
-func (e enrolment) names(reference v1alpha1.ObjectReference, direct translate.WorkloadWaypoint) bool {
+// named says whether the template of a workload names a waypoint.
+func (e enrolment) named(reference v1alpha1.ObjectReference) bool {
 	workload, found := e.snapshot.Workload(reference)
-	in, name, named := mesh.NamedWaypoint(workload.Template.Labels, mesh.Namespace{Name: reference.Namespace})
-	return found && named && in == direct.Namespace && name == direct.Name
+	return found && workload.Template.Labels[label.IoIstioUseWaypoint.Name] != ""
 }

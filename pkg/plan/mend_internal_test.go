@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
@@ -66,6 +67,93 @@ func TestMending(t *testing.T) {
 			})
 			if missing != test.missing {
 				t.Errorf("the missing waypoint is named: %t", missing)
+			}
+		})
+	}
+}
+
+// rewritten are objects with those of a name as something makes of them.
+func rewritten(objects []unstructured.Unstructured, name string, edit func(map[string]any)) []unstructured.Unstructured {
+	var all []unstructured.Unstructured
+	for _, object := range objects {
+		if object.GetName() == name {
+			object = *object.DeepCopy()
+			edit(object.Object)
+		}
+		all = append(all, object)
+	}
+	return all
+}
+
+// What policies admit that have come or changed since the run is let in as it would have
+// been at once with sidecars. What they would not admit blocks, however it comes to be
+// let in.
+func TestMendingLetsInWhatPoliciesSay(t *testing.T) {
+	const writers = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: writers, namespace: shop, generation: 1}
+spec: {selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {methods: [POST]}}]}]}`
+	attached := func(spec string) string {
+		return `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: attached, namespace: shop, generation: 1}
+spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: waypoint}], ` + spec + `}`
+	}
+	passage := func(object unstructured.Unstructured) bool {
+		return strings.HasPrefix(object.GetName(), mesh.FromWaypointPrefix)
+	}
+	for _, test := range []struct {
+		name    string
+		objects func(moved []unstructured.Unstructured) []unstructured.Unstructured
+		// repairs and blocks are the methods that are let in, with and without blocking.
+		repairs, blocks []string
+	}{
+		{
+			name: "a policy has come that admits more",
+			objects: func(moved []unstructured.Unstructured) []unstructured.Unstructured {
+				return append(moved, fixture.YAML(writers[1:])...)
+			},
+			repairs: []string{"POST"},
+		},
+		{
+			name: "a policy admits more than it did",
+			objects: func(moved []unstructured.Unstructured) []unstructured.Unstructured {
+				return rewritten(moved, "readers", func(object map[string]any) {
+					object["spec"].(map[string]any)["rules"] = []any{map[string]any{"to": []any{map[string]any{"operation": map[string]any{"methods": []any{"GET", "PUT"}}}}}}
+				})
+			},
+			repairs: []string{"PUT"},
+		},
+		{
+			name: "what lets the waypoint through is gone, and somebody has attached to it what admits more than policies of pods do",
+			objects: func(moved []unstructured.Unstructured) []unstructured.Unstructured {
+				return append(lacking(moved, passage), fixture.YAML(attached("rules: [{to: [{operation: {methods: [POST]}}]}]")[1:])...)
+			},
+			repairs: []string{"GET"}, blocks: []string{"POST"},
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			planned := enrolled(t, test.objects(moved(t)))
+			var repairs, blocks []string
+			for _, change := range planned.Access.Changes {
+				if change.Effect == v1alpha1.CallNewlyAllowed && change.Repairs {
+					repairs = append(repairs, change.Request.Method)
+				} else if change.Effect == v1alpha1.CallNewlyAllowed {
+					blocks = append(blocks, change.Request.Method)
+				}
+			}
+			slices.Sort(repairs)
+			slices.Sort(blocks)
+			if diff := cmp.Diff(test.repairs, slices.Compact(repairs)); diff != "" {
+				t.Errorf("repairs (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(test.blocks, slices.Compact(blocks)); diff != "" {
+				t.Errorf("blocks (-want +got):\n%s", diff)
+			}
+			if blocked := slices.Contains(planned.Overview.Blockers, checks.IDCallsNewlyAllowed); blocked != (len(test.blocks) > 0) {
+				t.Errorf("it is blocked by %q", planned.Overview.Blockers)
 			}
 		})
 	}

@@ -51,6 +51,10 @@ type stager struct {
 
 // stage is the mesh with some workloads in ambient mode, the others with sidecars.
 func (s *stager) stage(step string, ambient []string, parts ...any) compare.Stage {
+	return compare.Stage{Step: step, State: s.state(access.Overlay{}, ambient, parts...)}
+}
+
+func (s *stager) state(overlay access.Overlay, ambient []string, parts ...any) *access.State {
 	objects := []any{
 		fixture.Without("ConfigMap", fixture.Installation()...),
 		fixture.MeshConfig("rootNamespace: istio-system\ndefaultConfig: {proxyMetadata: {ISTIO_META_ENABLE_HBONE: \"true\"}}\n"),
@@ -72,7 +76,7 @@ func (s *stager) stage(step string, ambient []string, parts ...any) compare.Stag
 		}
 		objects = append(objects, deployment, fixture.PodsOf(deployment, mode))
 	}
-	return compare.Stage{Step: step, State: s.builder.Of(fixture.Snapshot(objects...), []string{"shop"}, access.Overlay{})}
+	return s.builder.Of(fixture.Snapshot(objects...), []string{"shop"}, overlay)
 }
 
 // told is a change in a few words.
