@@ -68,6 +68,11 @@ func (r *rollback) finish(mixedCallers string) error {
 	if err != nil {
 		return err
 	}
+	ending, err := r.endingWithWaypoints(about.own)
+	if err != nil {
+		return err
+	}
+	access.Changes = append(access.Changes, ending...)
 	access.MixedCallers = mixedCallers
 	if access.Compared > 0 {
 		r.plan.Access = access

@@ -44,6 +44,10 @@ type Options struct {
 	// state of the same Builder: differences that lead there are told apart. Nil where
 	// nothing tells.
 	Meant *access.State
+	// Leaving takes for meant, too, what comes to leave the waypoint that it goes
+	// through. Otherwise that never is: what others have attached there is enforced by
+	// nobody any more, whatever policies say that select pods.
+	Leaving bool
 }
 
 // DefaultLimit bounds the requests by which policies of one server are told apart.

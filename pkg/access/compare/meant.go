@@ -48,7 +48,7 @@ func (c *Comparison) addMeantServers(byWorkload map[v1alpha1.ObjectReference]*su
 // by being in ambient mode now, those that it would have by that, too. The zero outcome
 // is of calls about which nothing tells what is meant.
 func (c *Comparison) intended(one *subject, first, current *table, at row, of modes) []outcomes {
-	if one.meant == nil || !keepsWaypoints(one, first, current, at, of.before) {
+	if one.meant == nil || !c.options.Leaving && !keepsWaypoints(one, first, current, at, of.before) {
 		return make([]outcomes, len(one.addresses)*len(one.requests))
 	}
 	all := c.expected(one, one.meant, at.caller, at.target, of.meant)
@@ -61,8 +61,7 @@ func (c *Comparison) intended(one *subject, first, current *table, at row, of mo
 }
 
 // keepsWaypoints says whether calls of a row still go through the waypoint that they go
-// through at first: what others have attached to one that they leave is enforced by
-// nobody any more, whatever policies say that select pods.
+// through at first.
 func keepsWaypoints(one *subject, first, current *table, at row, before []access.Mode) bool {
 	now := one.ways(current, at)
 	for _, mode := range before {

@@ -218,7 +218,7 @@ func (c *Comparison) compareRows(one *subject, first, current *table, caller, at
 			kind := difference{target: at, mode: mode, before: of.before[0], at: i}
 			if outcome.widest() > was[i].widest() {
 				kind.effect, kind.meant = newlyAllowed, meant[i].admits(outcome)
-				if c.unproven(one, first, here, of.before) && c.admits(one, first, here, i, outcome) {
+				if c.admits(one, first, here, of, i, outcome) {
 					kind.effect = newlyProven
 				}
 				kinds = count(kinds, kind)
@@ -236,24 +236,23 @@ func (c *Comparison) compareRows(one *subject, first, current *table, caller, at
 	return found
 }
 
-// unproven says whether callers prove who they are, and did not before.
-func (c *Comparison) unproven(one *subject, first *table, at row, before []access.Mode) bool {
-	return at.mode == access.ModeAmbient && !slices.ContainsFunc(before, func(mode access.Mode) bool {
-		return slices.ContainsFunc(one.ways(first, row{at.caller, at.target, mode}), func(way []access.Hop) bool {
-			return !way[len(way)-1].Identity.None()
-		})
-	})
+// admits says whether a call would have been let in at an end of the migration that is
+// expected, had the caller only proved who it is there as it does now.
+func (c *Comparison) admits(one *subject, first *table, at row, of modes, i int, outcome outcomes) bool {
+	if at.mode != access.ModeAmbient {
+		return false
+	}
+	if one.unproven(first, at, of.before) && c.decide(one, first, at)[i].widest() >= outcome.widest() {
+		return true
+	}
+	last := one.table(len(c.stages) - 1)
+	return c.options.BothEnds && len(last.servers) > 0 && one.unproven(last, at, of.after) && c.decide(one, last, at)[i].widest() >= outcome.widest()
 }
 
-// admits says whether a call would have been let in at an end of the migration that
-// is expected, had the caller proved who it is.
-func (c *Comparison) admits(one *subject, first *table, at row, i int, outcome outcomes) bool {
-	ends := []*table{first}
-	if c.options.BothEnds {
-		ends = append(ends, one.table(len(c.stages)-1))
-	}
-	return slices.ContainsFunc(ends, func(end *table) bool {
-		return len(end.servers) > 0 && c.decide(one, end, at)[i].widest() >= outcome.widest()
+// unproven says whether no server sees who calls, in some modes.
+func (s *subject) unproven(of *table, at row, in []access.Mode) bool {
+	return !slices.ContainsFunc(in, func(mode access.Mode) bool {
+		return slices.ContainsFunc(s.ways(of, row{at.caller, at.target, mode}), func(way []access.Hop) bool { return !way[len(way)-1].Identity.None() })
 	})
 }
 
