@@ -216,7 +216,8 @@ func callsNewlyAllowed() Check {
 		ID: IDCallsNewlyAllowed, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
 		About: "Looks for calls that are refused today and that a step of the plan would let in.",
 		Why: "That is a hole in the policies, be it for as long as a restart takes. Each kind of call is named by one of its kind, with the policy " +
-			"that refuses it today.",
+			"that refuses it today. Where a plan makes again what was handed over before, what sidecars would let in by the policies that there are " +
+			"now is announced only.",
 		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step lets in a call that is refused today",
 	}, func(subject Subject) []Finding {

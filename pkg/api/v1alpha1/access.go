@@ -45,8 +45,9 @@ type CallChange struct {
 	AnyOther bool `json:"anyOther,omitempty"`
 	// Direct is true where the call, after the step, goes through no waypoint.
 	Direct bool `json:"direct"`
-	// Repairs is true where the call is decided differently today because what runs
-	// before have handed over was taken away since, and the plan makes it again.
+	// Repairs is true where the plan makes again what runs before have handed over, and
+	// the call comes to be decided as policies say, were all pods on sidecars: what
+	// was made of them was taken away since, or they have come or changed.
 	Repairs bool        `json:"repairs,omitempty"`
 	Request CallRequest `json:"request"`
 	Before  CallVerdict `json:"before"`
