@@ -3,9 +3,11 @@ package plugin
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/spf13/cobra"
@@ -24,6 +26,8 @@ type enrollOptions struct {
 	rollbackOnFailure bool
 	// noted is true once it was said that another run has stopped.
 	noted bool
+	// outdated is true once it was said that what was accepted does not hold any more.
+	outdated bool
 }
 
 func newEnrollCommand(session *session) *cobra.Command {
@@ -119,12 +123,12 @@ func (o *enrollOptions) complete(command *cobra.Command, arguments []string) err
 		instead = flagResume
 	}
 	chosen := []string{
-		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagAccept, flagInclude, flagCordon, flagResumePaused, flagSimplify,
+		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagInclude, flagCordon, flagResumePaused, flagSimplify,
 	}
 	if o.resume {
 		chosen = append(chosen, flagPlan)
 	} else {
-		chosen = append(chosen, flagUntil)
+		chosen = append(chosen, flagUntil, flagAccept)
 	}
 	for _, name := range chosen {
 		if command.Flags().Changed(name) {
@@ -198,6 +202,9 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := o.acceptAgain(&options, snapshot, namespace); err != nil {
+		return nil, err
+	}
 	planned, err := plan.Enroll(snapshot, namespace, options)
 	if err != nil {
 		return nil, plannedError(err)
@@ -209,6 +216,33 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 		o.noteStopped(ctx)
 	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
+}
+
+// acceptAgain takes out of the options of a plan that was given, or of the run that is
+// gone on with, what does not hold any more of what was accepted, and adds what is
+// accepted now.
+func (o *enrollOptions) acceptAgain(options *plan.Options, snapshot *mesh.Snapshot, namespace mesh.Namespace) error {
+	var made v1alpha1.MigrationPlan
+	switch {
+	case o.contract.file != "":
+		made = o.contract.reviewed
+	case o.hooks.resumes != nil:
+		made = o.hooks.resumes.Plan
+	default:
+		return nil
+	}
+	outdated, because, err := plan.Outdated(snapshot, namespace, made)
+	if err != nil {
+		return err
+	}
+	options.Accept = slices.DeleteFunc(slices.Clone(options.Accept), func(accepted string) bool { return slices.Contains(outdated, accepted) })
+	options.Accept = append(options.Accept, o.handover.accept...)
+	if len(outdated) > 0 && !o.outdated {
+		o.outdated = true
+		fmt.Fprintf(o.Streams.ErrOut, "%s has come, gone or changed since what was accepted about calls was looked at: it does not hold any more (--%s %s).\n",
+			because, flagAccept, strings.Join(outdated, ","))
+	}
+	return nil
 }
 
 // findStopped finds the run that is to be gone on with: the newest enrolment, where it

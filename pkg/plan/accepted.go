@@ -1,0 +1,61 @@
+package plan
+
+import (
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// Outdated is what was accepted of calls for a plan, and does not hold for them any
+// more, since a policy that decides them has come, gone or changed since: other calls
+// may be concerned than those that it was accepted for. It names the first such policy.
+func Outdated(snapshot *mesh.Snapshot, namespace mesh.Namespace, planned v1alpha1.MigrationPlan) (accepted []string, because v1alpha1.ObjectReference, err error) {
+	for _, one := range planned.Accepted {
+		if id, _, _ := strings.Cut(one, ":"); id == checks.IDCallsNewlyAllowed || id == checks.IDCallsCompared {
+			accepted = append(accepted, one)
+		}
+	}
+	if len(accepted) == 0 || planned.Handover == nil {
+		return nil, because, nil
+	}
+	because, found, err := changedPolicy(snapshot, namespace, planned)
+	if err != nil || !found {
+		return nil, because, err
+	}
+	return accepted, because, nil
+}
+
+// changedPolicy is the first policy of others that decides calls here and is not what a
+// plan was made with, but for those that the plan itself deletes.
+func changedPolicy(snapshot *mesh.Snapshot, namespace mesh.Namespace, planned v1alpha1.MigrationPlan) (v1alpha1.ObjectReference, bool, error) {
+	relied := *planned.Handover
+	same, err := stillSaying(snapshot, relied)
+	if err != nil {
+		return v1alpha1.ObjectReference{}, false, err
+	}
+	for _, known := range relied.Policies {
+		if _, found := snapshot.Object(known.Object); !found && !deletes(planned, known.Object) {
+			return known.Object, true, nil
+		}
+	}
+	for _, policy := range checks.PoliciesIn(snapshot, relied.Lists) {
+		object, found := snapshot.Object(policy)
+		is := func(other v1alpha1.ObjectReference) bool { return other.Unversioned() == policy.Unversioned() }
+		if !found || Ours(object) || slices.ContainsFunc(same, is) {
+			continue
+		}
+		if checks.Reaches(checks.Subject{Snapshot: snapshot, Namespace: namespace}, relied, object) {
+			return policy, true, nil
+		}
+	}
+	return v1alpha1.ObjectReference{}, false, nil
+}
+
+func deletes(planned v1alpha1.MigrationPlan, object v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(planned.Steps, func(step v1alpha1.Step) bool {
+		return slices.ContainsFunc(step.Changes, func(change v1alpha1.Change) bool { return change.Delete && change.Object == object })
+	})
+}
