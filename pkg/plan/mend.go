@@ -76,10 +76,14 @@ func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended str
 
 // meant is how calls would be decided by what policies say now, were all pods on
 // sidecars: by what others have written, without what runs have made of it. What was
-// taken away, and what has come since, is in it alike.
+// taken away, and what has come since, is in it alike. It is nil where a run has
+// deleted what others had written: what stands in for that is all that says it.
 func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.State, error) {
 	var ours []v1alpha1.ObjectReference
 	for _, policy := range e.snapshot.AuthorizationPolicies() {
+		if policy.Annotations[v1alpha1.SimplifiedAnnotation] != "" {
+			return nil, nil
+		}
 		if policy.Labels[v1alpha1.OriginLabel] != "" {
 			ours = append(ours, v1alpha1.ObjectReference{
 				APIVersion: "security.istio.io/v1", Kind: mesh.KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name,
@@ -87,7 +91,11 @@ func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.
 		}
 	}
 	for _, extension := range e.snapshot.Extensions() {
-		if there, found := e.snapshot.Object(extension.Reference); found && Ours(there) {
+		there, found := e.snapshot.Object(extension.Reference)
+		if found && extension.Annotations()[v1alpha1.SimplifiedAnnotation] != "" {
+			return nil, nil
+		}
+		if found && Ours(there) {
 			ours = append(ours, extension.Reference)
 		}
 	}

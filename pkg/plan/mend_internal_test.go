@@ -40,9 +40,15 @@ func TestMending(t *testing.T) {
 		// first is the phase of the first step.
 		first                     v1alpha1.Phase
 		blocked, repairs, missing bool
+		// simplified is true where what runs have made is all that says what holds.
+		simplified bool
 	}{
 		{name: "the waypoint", gone: waypoint, first: v1alpha1.PhaseDeployWaypoints, repairs: true, missing: true},
 		{name: "what admits the waypoint", gone: policy("from-waypoint"), first: v1alpha1.PhaseMigratePolicies, repairs: true},
+		{
+			name: "what admits the waypoint, after a simplification", gone: policy("from-waypoint"), first: v1alpha1.PhaseMigratePolicies,
+			simplified: true, blocked: true,
+		},
 		{name: "a copy, without which all is open", gone: policy("readers"), first: v1alpha1.PhaseMigratePolicies, repairs: true},
 		{
 			name: "the waypoint and the copy: it would be open in between", first: v1alpha1.PhaseDeployWaypoints, blocked: true, repairs: true, missing: true,
@@ -51,7 +57,13 @@ func TestMending(t *testing.T) {
 		{name: "all of it: nothing tells that there was anything", gone: ours, first: v1alpha1.PhaseDeployWaypoints, blocked: true, missing: true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			planned := enrolled(t, lacking(moved(t), test.gone))
+			objects := lacking(moved(t), test.gone)
+			for i := range objects {
+				if test.simplified && policy("readers")(objects[i]) {
+					objects[i].SetAnnotations(map[string]string{v1alpha1.SimplifiedAnnotation: "true"})
+				}
+			}
+			planned := enrolled(t, objects)
 			if len(planned.Steps) == 0 || planned.Steps[0].Phase != test.first {
 				t.Fatalf("the steps are %q", outline(planned))
 			}
