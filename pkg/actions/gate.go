@@ -90,60 +90,52 @@ type verdict struct {
 	retry time.Duration
 }
 
-// wait looks at the namespace whenever something in it changes, until the gate
-// holds, the context ends, or waiting cannot help.
-func (r *Runner) wait(ctx context.Context, step v1alpha1.Step, gate v1alpha1.Gate) error {
-	look, waits := r.gates()[gate.Kind]
-	if !waits {
-		return nil
+// lookAt looks at a gate once, and says whether it holds. The error is why it is not
+// waited for any more.
+func (r *Runner) lookAt(one *waiter, snapshot *mesh.Snapshot) (held bool, err error) {
+	if one.look == nil {
+		return true, nil
 	}
-	var last []string
-	patience := firstEvidence
-	for {
-		snapshot, err := r.observer.snapshot()
-		if err != nil {
-			return err
+	one.looked, one.next = true, time.Time{}
+	verdict, err := one.look(one.ctx, snapshot, one.gate)
+	if err != nil && one.ctx.Err() == nil {
+		if r.Backoff.Steps == 0 || !passing(err) {
+			return false, fmt.Errorf("step %s: %w", one.step.ID, err)
 		}
-		verdict, err := look(ctx, snapshot, gate)
-		if err != nil && ctx.Err() == nil {
-			if r.Backoff.Steps == 0 || !passing(err) {
-				return fmt.Errorf("step %s: %w", step.ID, err)
-			}
-			verdict.missing, verdict.retry, err = []string{"the API server does not answer: " + err.Error()}, retryEvidence, nil
-		}
-		if err != nil && len(last) == 0 {
+		verdict.missing, verdict.retry, err = []string{"the API server does not answer: " + err.Error()}, retryEvidence, nil
+	}
+	if err != nil {
+		if len(one.last) == 0 {
 			// Everything that the API server knows says yes: what is slow is
 			// the only thing that is asked elsewhere.
-			last = []string{"ztunnel does not answer"}
+			one.last = []string{"ztunnel does not answer"}
 		}
-		if err == nil {
-			if len(verdict.missing) == 0 {
-				return nil
-			}
-			if !slices.Equal(last, verdict.missing) {
-				r.Events.waiting(step, verdict.missing)
-			}
-			last = verdict.missing
-			if verdict.failed {
-				return r.gateError(ctx, step, last, errGivenUp)
-			}
-		}
-		// What asks for another look by the clock is not hurried by changes:
-		// in a busy namespace ztunnel would be asked all the time.
-		again, changed := (<-chan time.Time)(nil), r.observer.changed
-		if verdict.retry > 0 {
-			if verdict.retry == retryEvidence {
-				verdict.retry, patience = patience, min(2*patience, retryEvidence)
-			}
-			again, changed = time.After(verdict.retry), nil
-		}
-		select {
-		case <-changed:
-		case <-again:
-		case <-ctx.Done():
-			return r.gateError(ctx, step, last, context.Cause(ctx))
-		}
+		return false, r.gateError(one.ctx, one.step, one.last, context.Cause(one.ctx))
 	}
+	if len(verdict.missing) == 0 {
+		return true, nil
+	}
+	if !slices.Equal(one.last, verdict.missing) {
+		r.Events.waiting(one.step, verdict.missing)
+	}
+	one.last = verdict.missing
+	if verdict.failed {
+		return false, r.gateError(one.ctx, one.step, one.last, errGivenUp)
+	}
+	one.postpone(verdict.retry)
+	return false, nil
+}
+
+// postpone puts off what asks for another look by the clock: changes do not hurry it,
+// since in a busy namespace ztunnel would be asked all the time.
+func (w *waiter) postpone(retry time.Duration) {
+	if retry <= 0 {
+		return
+	}
+	if retry == retryEvidence {
+		retry, w.patience = w.patience, min(2*w.patience, retryEvidence)
+	}
+	w.next = time.Now().Add(retry)
 }
 
 type look func(context.Context, *mesh.Snapshot, v1alpha1.Gate) (verdict, error)

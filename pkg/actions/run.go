@@ -35,7 +35,8 @@ type Runner struct {
 	Backoff wait.Backoff
 	Events  Events
 	// Between, where set, is asked before each step but the first whether the run
-	// may go on; its error stops the run.
+	// may go on; its error stops the run. Within a wave it is asked when all of that
+	// is done.
 	Between func(ctx context.Context, done, next v1alpha1.Step) error
 	// Backup, where set, is given the objects that a step changes or deletes, as they
 	// are, before anything of the step is written; its error stops the run.
@@ -65,8 +66,8 @@ type Runner struct {
 const recordGrace = 10 * time.Second
 
 // Run carries out the plan of a record that was created in the store, step by
-// step, and keeps the record true. It stops at the first error and says
-// whether anything in the cluster was changed.
+// step, or wave by wave, and keeps the record true. It stops at the first error and
+// says whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
 	r.changed = false
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
@@ -91,68 +92,6 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	err = r.finish(ctx, run, err)
 	audit.ended(ctx, err)
 	return r.changed, err
-}
-
-// steps takes the steps of a plan, one after another.
-func (r *Runner) steps(ctx context.Context, run *v1alpha1.MigrationRecord, audit *auditor) error {
-	for i := range run.Plan.Steps {
-		step := run.Plan.Steps[i]
-		if i > 0 && r.Between != nil {
-			if err := r.Between(ctx, run.Plan.Steps[i-1], step); err != nil {
-				return err
-			}
-		}
-		started := r.Now()
-		r.Events.stepStarted(i+1, len(run.Plan.Steps), step)
-		if err := r.step(ctx, run, step, &run.Steps[i]); err != nil {
-			return err
-		}
-		audit.phaseDone(ctx, i)
-		r.Events.stepDone(i+1, len(run.Plan.Steps), step, r.Now().Sub(started))
-	}
-	return nil
-}
-
-// step waits for what it requires, records what is about to change, changes it,
-// waits, and records that.
-func (r *Runner) step(ctx context.Context, run *v1alpha1.MigrationRecord, step v1alpha1.Step, entry *v1alpha1.StepRecord) error {
-	if ctx.Err() != nil {
-		return fmt.Errorf("before step %s: %w", step.ID, context.Cause(ctx))
-	}
-	if err := r.require(ctx, step); err != nil {
-		entry.Message = err.Error()
-		return err
-	}
-	images, present, err := r.beforeImages(ctx, step)
-	if err != nil {
-		return fmt.Errorf("step %s: %w", step.ID, err)
-	}
-	if r.Backup != nil {
-		if err := r.Backup(images); err != nil {
-			return fmt.Errorf("before step %s: %w", step.ID, err)
-		}
-	}
-	entry.Before, step.Changes = images, present
-	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()
-	if err := r.store(ctx, run); err != nil {
-		return fmt.Errorf("before step %s: %w", step.ID, err)
-	}
-	r.noteCordon = func(ctx context.Context, node string) error {
-		entry.Cordoned = append(entry.Cordoned, node)
-		return r.store(ctx, run)
-	}
-	if err := r.carryOut(ctx, step); err != nil {
-		entry.State, entry.Finished, entry.Message = v1alpha1.StepFailed, r.stamp(), err.Error()
-		return err
-	}
-	entry.State, entry.Finished = v1alpha1.StepDone, r.stamp()
-	if err := r.holding.note(step.Changes); err != nil {
-		return fmt.Errorf("after step %s: %w", step.ID, err)
-	}
-	if err := r.store(ctx, run); err != nil {
-		return fmt.Errorf("after step %s: %w", step.ID, err)
-	}
-	return nil
 }
 
 // beforeImages reads each object that a step changes or deletes, as it is. Of
@@ -192,9 +131,8 @@ func (r *Runner) store(ctx context.Context, run *v1alpha1.MigrationRecord) error
 	return r.patiently(ctx, func() error { return r.Store.Update(ctx, run) })
 }
 
-func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
-	ctx, cancel := r.bounded(ctx)
-	defer cancel()
+// change makes the changes of a step, and waits until the watches show them.
+func (r *Runner) change(ctx context.Context, step v1alpha1.Step) error {
 	written := map[v1alpha1.ObjectReference]writing{}
 	for _, change := range step.Changes {
 		var after *unstructured.Unstructured
@@ -216,7 +154,7 @@ func (r *Runner) carryOut(ctx context.Context, step v1alpha1.Step) error {
 	if err := r.await(ctx, written); err != nil {
 		return fmt.Errorf("step %s: %w", step.ID, err)
 	}
-	return r.wait(ctx, step, step.Gate)
+	return nil
 }
 
 // bounded gives a step, or what it requires, its time.

@@ -40,7 +40,7 @@ func restartAvailability() Check {
 			"(StatefulSets and DaemonSets, Deployments without surge), or with a maxUnavailable that covers every replica, that restart is an outage, " +
 			"however gently it is done. The numbers are rounded as the controllers do (kubernetes pkg/controller/deployment/util/deployment_util.go, " +
 			"pkg/controller/statefulset/stateful_set_utils.go, pkg/controller/daemon/util/daemonset_util.go). " +
-			"Whether there is room for a surging pod on the nodes is not looked at.",
+			"Whether there is room for surging pods on the nodes, of one workload or, with --max-parallel-restarts, of several at a time, is not looked at.",
 		Needs:  moveNeeds(),
 		Passed: "every restart leaves pods to serve",
 		Run: func(subject Subject) []Finding {

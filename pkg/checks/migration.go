@@ -35,6 +35,8 @@ type Migration struct {
 	Held []Held
 	// ResumePaused is true where paused Deployments are resumed for their restart.
 	ResumePaused bool
+	// Parallel are the workloads that are restarted at the same time, wave by wave.
+	Parallel [][]v1alpha1.ObjectReference
 	// Simplification is what the plan deletes because it was replaced; nil where it is
 	// not to.
 	Simplification *Simplification

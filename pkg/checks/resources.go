@@ -88,7 +88,7 @@ func resourceQuota() Check {
 		About: "ResourceQuotas of the namespace that leave no room for the extra pod of a rolling restart, or for a waypoint.",
 		Why: "A Deployment that may miss no pod has to start a new one first. Where a quota refuses that one, the rollout stands still, and the migration with it " +
 			"(kubernetes documentation, Resource Quotas and Deployments). Where a pod may be missing the restart goes on at reduced capacity. " +
-			"Afterwards the quota is used less: what sidecars requested is free.",
+			"Workloads that are restarted at the same time need an extra pod each. Afterwards the quota is used less: what sidecars requested is free.",
 		Needs:  append(moveNeeds(mesh.KindResourceQuota, mesh.KindLimitRange, mesh.WaypointEndpoints), needsOfWaypoints()...),
 		Passed: "every ResourceQuota has room for the restarts",
 		Run: func(subject Subject) []Finding {
@@ -142,6 +142,10 @@ func quotaFindings(subject Subject, quota corev1.ResourceQuota) []Finding {
 			Remedy: "raise the quota for the migration",
 		})
 	}
+	if crowded := crowdedWave(subject, quota, ranges); crowded != nil && len(hang)+len(slow) == 0 {
+		crowded.Object = object
+		findings = append(findings, *crowded)
+	}
 	if why := wantsWaypoint(subject); why != "" {
 		if lacking := lacks(quota, subject.Snapshot.WaypointPods().Resources); lacking != "" {
 			findings = append(findings, Finding{
@@ -154,13 +158,63 @@ func quotaFindings(subject Subject, quota corev1.ResourceQuota) []Finding {
 	return findings
 }
 
+// crowdedWave says which workloads that are restarted at the same time have no room
+// under a quota for an extra pod each, although each by itself has. Those that find
+// none wait until another is through.
+func crowdedWave(subject Subject, quota corev1.ResourceQuota, ranges []corev1.LimitRange) *Finding {
+	if subject.Migration == nil {
+		return nil
+	}
+	for _, wave := range subject.Migration.Parallel {
+		left := quota
+		var names []string
+		for _, member := range wave {
+			workload, found := subject.Snapshot.Workload(member)
+			if !found || !workload.Rolls() || workload.Replicas == 0 || workload.Restart().Surge == 0 {
+				continue
+			}
+			pod := mesh.ResourcesOf(workload.Template, ranges)
+			names = append(names, member.Kind+" "+member.Name)
+			if short := lacks(left, pod); short != "" {
+				return &Finding{
+					Status: v1alpha1.StatusWarn, Field: "spec.hard[" + string(short) + "]",
+					Message: fmt.Sprintf("it has no room for one more pod of each of %s, which are restarted at the same time (%s): the last waits for the others",
+						some(names), room(quota, short)),
+					Remedy: "raise the quota for the migration, or lower --max-parallel-restarts",
+				}
+			}
+			take(&left, pod)
+		}
+	}
+	return nil
+}
+
+// take counts one more pod as used.
+func take(quota *corev1.ResourceQuota, pod mesh.PodResources) {
+	used := corev1.ResourceList{}
+	maps.Copy(used, quota.Status.Used)
+	for name := range bounds(*quota) {
+		if needed, counted := needs(name, pod); counted {
+			sum := used[name]
+			sum.Add(needed)
+			used[name] = sum
+		}
+	}
+	quota.Status.Used = used
+}
+
+// bounds are what a quota enforces.
+func bounds(quota corev1.ResourceQuota) corev1.ResourceList {
+	if len(quota.Status.Hard) == 0 {
+		return quota.Spec.Hard
+	}
+	return quota.Status.Hard
+}
+
 // lacks names the resource of which a quota has too little left for one more pod;
 // nothing where there is enough of each.
 func lacks(quota corev1.ResourceQuota, pod mesh.PodResources) corev1.ResourceName {
-	hard := quota.Status.Hard
-	if len(hard) == 0 {
-		hard = quota.Spec.Hard
-	}
+	hard := bounds(quota)
 	for _, name := range slices.Sorted(maps.Keys(hard)) {
 		needed, counted := needs(name, pod)
 		if !counted {

@@ -35,7 +35,8 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migr
 		final = []compare.Stage{final[stageAfter(final, mended)], final[len(final)-1]}
 	}
 	waits := compare.New(final, comparing(e.snapshot, about.all())).Waits()
-	held := orderRestarts(planned.Steps, waits)
+	held := orderRestarts(planned.Steps, waits, e.options.MaxParallelRestarts)
+	migration.Parallel = parallel(planned.Steps)
 	if migration.Access, err = e.report(about.all(), planned.Steps, mended); err != nil {
 		return err
 	}
@@ -194,22 +195,31 @@ func stagesOf(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Ste
 // stages are that of the mesh as it is and those of some steps, which are carried out.
 func (m *stageMaker) stages(steps []v1alpha1.Step, ends bool) ([]compare.Stage, error) {
 	stages := []compare.Stage{m.stage("")}
-	for i, step := range steps {
-		restarted, err := m.apply(step)
-		if err != nil {
-			return nil, err
+	for _, step := range steps {
+		if isBegun(step) {
+			// Its new pods may come up at any time.
+			m.marks(step.Gate.Workloads, access.ProgressDuring)
 		}
-		for _, workload := range restarted {
-			m.overlay.Moved[workload] = access.ProgressDuring
+	}
+	for first, end := range Waves(steps) {
+		var restarted []v1alpha1.ObjectReference
+		for _, step := range steps[first:end] {
+			begun, err := m.apply(step)
+			if err != nil {
+				return nil, err
+			}
+			// In a wave all may be half done at once: by the last of its steps there
+			// are pods of both kinds of all of them, so that every call is compared
+			// which any of them can make or answer, whichever are done and which not.
+			m.marks(begun, access.ProgressDuring)
+			restarted = append(restarted, begun...)
+			if len(begun) > 0 && !ends {
+				stages = append(stages, m.stage(step.ID))
+			}
 		}
-		if len(restarted) > 0 && !ends {
-			stages = append(stages, m.stage(step.ID))
-		}
-		for _, workload := range restarted {
-			m.overlay.Moved[workload] = access.ProgressAfter
-		}
-		if !ends || i == len(steps)-1 {
-			stages = append(stages, m.stage(step.ID))
+		m.marks(restarted, access.ProgressAfter)
+		if !ends || end == len(steps) {
+			stages = append(stages, m.stage(steps[end-1].ID))
 		}
 	}
 	return stages, nil
@@ -228,6 +238,12 @@ func newStageMaker(snapshot *mesh.Snapshot, namespaces []string) *stageMaker {
 	return &stageMaker{
 		snapshot: snapshot, state: NewProjection(snapshot), builder: new(access.Builder), namespaces: namespaces,
 		overlay: access.Overlay{Moved: map[v1alpha1.ObjectReference]access.Progress{}, Ready: map[types.NamespacedName]bool{}},
+	}
+}
+
+func (m *stageMaker) marks(workloads []v1alpha1.ObjectReference, progress access.Progress) {
+	for _, workload := range workloads {
+		m.overlay.Moved[workload] = progress
 	}
 }
 
@@ -261,7 +277,7 @@ func (m *stageMaker) apply(step v1alpha1.Step) ([]v1alpha1.ObjectReference, erro
 			m.overlay.Ready[types.NamespacedName{Namespace: gateway.Namespace, Name: gateway.Name}] = true
 		}
 	}
-	if step.Phase == v1alpha1.PhaseRestartWorkloads && len(step.Changes) == 0 {
+	if isBegun(step) {
 		restarted = append(restarted, step.Gate.Workloads...)
 	}
 	next, err := m.snapshot.With(changed, deleted)

@@ -42,6 +42,10 @@ func Cordoning(snapshot *mesh.Snapshot, planned *v1alpha1.MigrationPlan) {
 			workload, found := snapshot.Workload(reference)
 			gate.Cordon = gate.Cordon || found && cordons(workload)
 		}
+		if gate.Cordon {
+			// It is taken by itself.
+			planned.Steps[i].Wave = 0
+		}
 	}
 }
 

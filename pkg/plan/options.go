@@ -25,6 +25,9 @@ type Options struct {
 	Cordon bool
 	// ResumePaused has paused Deployments resumed for their restart.
 	ResumePaused bool
+	// MaxParallelRestarts is how many workloads that need not wait for each other are
+	// restarted at the same time; up to 1 they are one after another.
+	MaxParallelRestarts int
 	// Workload is the only one that is moved, as deployment/cart; empty means all of
 	// the namespace.
 	Workload string
@@ -45,6 +48,7 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 		}
 		options.Include, options.Until, options.Workload = chosen.IncludeNamespaces, chosen.Until, chosen.Workload
 		options.Cordon, options.ResumePaused, options.Simplify = chosen.Cordon, chosen.ResumePaused, chosen.Simplify
+		options.MaxParallelRestarts = chosen.MaxParallelRestarts
 	}
 	return options
 }
@@ -61,8 +65,13 @@ func (o Options) Beside() []string {
 
 // Chosen are the options as a plan has them.
 func (o Options) Chosen() v1alpha1.PlanOptions {
+	parallel := o.MaxParallelRestarts
+	if parallel <= 1 {
+		parallel = 0
+	}
 	return v1alpha1.PlanOptions{
-		WaypointScope: string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
+		MaxParallelRestarts: parallel,
+		WaypointScope:       string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
 		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Cordon: o.Cordon, ResumePaused: o.ResumePaused, Simplify: o.Simplify,

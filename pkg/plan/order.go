@@ -13,8 +13,9 @@ import (
 
 // orderRestarts puts the restarts among steps into an order in which callers come
 // before the servers that wait for them, as far as there is one, and returns the
-// workloads that have to wait in vain. Alike ones stay in their order.
-func orderRestarts(steps []v1alpha1.Step, waits []compare.Waits) []checks.Held {
+// workloads that have to wait in vain. Alike ones stay in their order. With parallel
+// above 1 it numbers waves of as many at most, of which none waits for another.
+func orderRestarts(steps []v1alpha1.Step, waits []compare.Waits, parallel int) []checks.Held {
 	first := slices.IndexFunc(steps, restarts)
 	if first < 0 {
 		return nil
@@ -30,21 +31,24 @@ func orderRestarts(steps []v1alpha1.Step, waits []compare.Waits) []checks.Held {
 	}
 	held := heldByOthers(waits, pending)
 	order := make([]v1alpha1.Step, 0, len(restarting))
-	for len(order) < len(restarting) {
-		next := nextRestart(restarting, waits, pending, true)
-		if next < 0 {
-			next = nextRestart(restarting, waits, pending, false)
-		}
-		if next < 0 {
+	for wave := 1; len(order) < len(restarting); wave++ {
+		members := nextWave(restarting, waits, pending, max(parallel, 1))
+		if len(members) == 0 {
 			cycle := heldByEachOther(waits, pending)
 			held = append(held, cycle...)
 			// Who only waits for one of them can still wait.
-			next = slices.IndexFunc(restarting, func(step v1alpha1.Step) bool {
+			members = append(members, slices.IndexFunc(restarting, func(step v1alpha1.Step) bool {
 				return pending[restarted(step)] && reaches(waits, restarted(step), restarted(step), pending)
-			})
+			}))
 		}
-		delete(pending, restarted(restarting[next]))
-		order = append(order, restarting[next])
+		for _, member := range members {
+			delete(pending, restarted(restarting[member]))
+			step := restarting[member]
+			if parallel > 1 {
+				step.Wave = wave
+			}
+			order = append(order, step)
+		}
 	}
 	copy(restarting, order)
 	return onceEach(held)
@@ -62,13 +66,49 @@ func restarted(step v1alpha1.Step) v1alpha1.ObjectReference {
 	return step.Gate.Workloads[0]
 }
 
-// nextRestart is the first workload that waits for none that is pending, and, heeding
-// that, had better come after none.
-func nextRestart(steps []v1alpha1.Step, waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool, heeding bool) int {
-	return slices.IndexFunc(steps, func(step v1alpha1.Step) bool {
-		workload := restarted(step)
-		return pending[workload] && len(pendingCallers(waits, workload, pending)) == 0 && (!heeding || !comesAfter(waits, workload, pending))
-	})
+// nextWave are the places of the steps that come next, as many as may be taken at
+// once: first what an earlier run has left behind, nodes that it cordoned and
+// workloads that it has begun; then workloads that wait for none that is pending. It
+// is empty where each of them waits for another.
+func nextWave(steps []v1alpha1.Step, waits []compare.Waits, pending map[v1alpha1.ObjectReference]bool, most int) []int {
+	free := func(step v1alpha1.Step) bool { return len(pendingCallers(waits, restarted(step), pending)) == 0 }
+	for _, comes := range []func(v1alpha1.Step) bool{
+		func(step v1alpha1.Step) bool { return restarted(step).Kind == mesh.KindNode },
+		isBegun,
+		func(step v1alpha1.Step) bool { return free(step) && !comesAfter(waits, restarted(step), pending) },
+	} {
+		var members []int
+		for i, step := range steps {
+			if !pending[restarted(step)] || !comes(step) || len(members) == most || byItself(step) && len(members) > 0 {
+				continue
+			}
+			members = append(members, i)
+			if byItself(step) {
+				break
+			}
+		}
+		if len(members) > 0 {
+			return members
+		}
+	}
+	// Of those that had better come after others, one is tried at a time.
+	next := slices.IndexFunc(steps, func(step v1alpha1.Step) bool { return pending[restarted(step)] && free(step) })
+	if next < 0 {
+		return nil
+	}
+	return []int{next}
+}
+
+// isBegun says whether a step only waits for what an earlier run has written.
+func isBegun(step v1alpha1.Step) bool {
+	return len(step.Changes) == 0 && len(step.Gate.Workloads) > 0 &&
+		(step.Phase == v1alpha1.PhaseRestartWorkloads || step.Phase == v1alpha1.PhaseRestoreWorkloads)
+}
+
+// byItself says whether a step is taken by itself, whatever may be taken at once: while
+// a node is cordoned, what comes up elsewhere takes the room that is left.
+func byItself(step v1alpha1.Step) bool {
+	return step.Gate.Cordon || restarted(step).Kind == mesh.KindNode
 }
 
 // comesAfter says whether a workload had better come after one that is pending.

@@ -19,6 +19,9 @@ func deployment(name string) v1alpha1.ObjectReference {
 func waits(text string) compare.Waits {
 	name, rest, _ := strings.Cut(text, ": ")
 	callers, others, found := strings.Cut(rest, ", ")
+	if after, better := strings.CutPrefix(rest, "> "); better {
+		return compare.Waits{Workload: deployment(name), After: []v1alpha1.ObjectReference{deployment(after)}}
+	}
 	one := compare.Waits{Workload: deployment(name)}
 	for _, caller := range strings.Fields(callers) {
 		one.For = append(one.For, deployment(caller))
@@ -34,9 +37,13 @@ func TestOrderRestarts(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		steps string
-		waits []string
-		want  string
-		held  []string
+		// begun are those that only wait.
+		begun    string
+		parallel int
+		waits    []string
+		// want is the order, its waves told apart by bars.
+		want string
+		held []string
 	}{
 		{name: "nobody waits", steps: "c a b", want: "c a b"},
 		{name: "callers first", steps: "a b c", waits: []string{"a: b", "b: c"}, want: "c b a"},
@@ -50,15 +57,36 @@ func TestOrderRestarts(t *testing.T) {
 		{name: "others", steps: "a b", waits: []string{"a: b, Namespace front"}, want: "b a", held: []string{"a for Namespace front"}},
 		{name: "callers that no step moves", steps: "a b", waits: []string{"a: z"}, want: "a b", held: []string{"a for Deployment shop/z"}},
 		{name: "those that moved wait for nobody", steps: "b", waits: []string{"a: b"}, want: "b"},
+		{name: "begun ones first", steps: "a b c", begun: "c b", waits: []string{"b: a"}, want: "b c a"},
+		{name: "nobody waits, at once", steps: "c a b", parallel: 2, want: "c a | b"},
+		{name: "callers first, and others with them", steps: "a b c d e", parallel: 3, waits: []string{"a: c", "b: c", "d: a"}, want: "c e | a b | d"},
+		{name: "as many as there are", steps: "a b c", parallel: 9, want: "a b c"},
+		{name: "a cycle one by one", steps: "a b c d", parallel: 4, waits: []string{"a: b", "b: a"}, want: "c d | a | b", held: []string{
+			"a for Deployment shop/b in a cycle", "b for Deployment shop/a in a cycle",
+		}},
+		{name: "itself by itself", steps: "a b", parallel: 2, waits: []string{"a: a"}, want: "b | a", held: []string{"a for Deployment shop/a in a cycle"}},
+		{name: "those that had better come after others", steps: "a b c", parallel: 3, waits: []string{"a: > b"}, want: "b c | a"},
+		{name: "those that had better come after each other", steps: "a b", parallel: 2, waits: []string{"a: > b", "b: > a"}, want: "a | b"},
+		{name: "begun ones by themselves", steps: "a b c d", begun: "b d", parallel: 3, want: "b d | a c"},
+		{name: "nodes before all, and by themselves", steps: "a ~n ~m b", parallel: 3, want: "~n | ~m | a b"},
+		{name: "behind cordoned nodes by itself", steps: "a !b c", parallel: 3, want: "a c | !b"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			steps := []v1alpha1.Step{{ID: "first", Phase: v1alpha1.PhaseEnableAmbient}}
 			for i, name := range strings.Fields(test.steps) {
-				step := v1alpha1.Step{ID: name, Phase: v1alpha1.PhaseRestartWorkloads, Gate: v1alpha1.Gate{Workloads: []v1alpha1.ObjectReference{deployment(name)}}}
-				if i%2 == 0 {
+				step := v1alpha1.Step{
+					ID: name, Phase: v1alpha1.PhaseRestartWorkloads, Changes: []v1alpha1.Change{{Object: deployment(name)}},
+					Gate: v1alpha1.Gate{Workloads: []v1alpha1.ObjectReference{deployment(name)}, Cordon: strings.HasPrefix(name, "!")},
+				}
+				switch {
+				case strings.HasPrefix(name, "~"):
+					step.Changes, step.Gate = []v1alpha1.Change{Cordon(name, "shop")}, v1alpha1.Gate{Kind: v1alpha1.GateNone}
+				case slices.Contains(strings.Fields(test.begun), name):
+					step.Changes = nil
+				case i%2 == 0 && !step.Gate.Cordon:
 					// What changes the template need not wait for pods, as of a CronJob.
-					step.Changes, step.Gate = []v1alpha1.Change{{Object: deployment(name)}}, v1alpha1.Gate{Kind: v1alpha1.GateNone}
+					step.Gate = v1alpha1.Gate{Kind: v1alpha1.GateNone}
 				}
 				steps = append(steps, step)
 			}
@@ -68,7 +96,7 @@ func TestOrderRestarts(t *testing.T) {
 				all = append(all, waits(one))
 			}
 			var held []string
-			for _, one := range orderRestarts(steps, all) {
+			for _, one := range orderRestarts(steps, all, test.parallel) {
 				text := fmt.Sprintf("%s for %s", one.Workload.Name, strings.Join(one.Callers, " and "))
 				if one.Cycle {
 					text += " in a cycle"
@@ -77,10 +105,18 @@ func TestOrderRestarts(t *testing.T) {
 			}
 			slices.Sort(held)
 			var order []string
-			for _, step := range steps {
-				order = append(order, step.ID)
+			for first, end := range Waves(steps[1 : len(steps)-1]) {
+				if first > 0 && test.parallel > 1 {
+					order = append(order, "|")
+				}
+				for _, step := range steps[1+first : 1+end] {
+					order = append(order, step.ID)
+				}
 			}
-			if diff := cmp.Diff("first "+test.want+" last", strings.Join(order, " ")); diff != "" {
+			if steps[0].ID != "first" || steps[len(steps)-1].ID != "last" {
+				t.Errorf("the steps around the restarts have moved: %v", steps)
+			}
+			if diff := cmp.Diff(test.want, strings.Join(order, " ")); diff != "" {
 				t.Error(diff)
 			}
 			if diff := cmp.Diff(test.held, held); diff != "" {
@@ -92,7 +128,7 @@ func TestOrderRestarts(t *testing.T) {
 
 func TestOrderWithoutRestarts(t *testing.T) {
 	t.Parallel()
-	if held := orderRestarts([]v1alpha1.Step{{Phase: v1alpha1.PhaseEnableAmbient}}, []compare.Waits{waits("a: b")}); held != nil {
+	if held := orderRestarts([]v1alpha1.Step{{Phase: v1alpha1.PhaseEnableAmbient}}, []compare.Waits{waits("a: b")}, 2); held != nil {
 		t.Errorf("held %v", held)
 	}
 }

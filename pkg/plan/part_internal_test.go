@@ -48,7 +48,7 @@ func enrolledGuarded(t *testing.T, objects []unstructured.Unstructured, until v1
 func undoneTo(t *testing.T, objects []unstructured.Unstructured, to v1alpha1.Phase, records ...v1alpha1.MigrationRecord) v1alpha1.MigrationPlan {
 	t.Helper()
 	snapshot := fixture.Snapshot(objects)
-	planned, err := RollbackTo(snapshot, fixture.Find(snapshot, "shop"), records, to)
+	planned, err := RollbackAs(snapshot, fixture.Find(snapshot, "shop"), records, Undoing{To: to})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -200,7 +200,7 @@ func TestRollbackToAPhaseWantsFieldsThatCanBeToldApart(t *testing.T) {
 		run("two", 0, v1alpha1.PhaseMigratePolicies, "ALLOW", "DENY"), run("one", time.Hour, v1alpha1.PhaseSettlePolicies, "AUDIT", "ALLOW"),
 	}
 	snapshot := fixture.Snapshot(before)
-	_, err := RollbackTo(snapshot, fixture.Find(snapshot, "shop"), records, v1alpha1.PhasePin)
+	_, err := RollbackAs(snapshot, fixture.Find(snapshot, "shop"), records, Undoing{To: v1alpha1.PhasePin})
 	if err == nil || !strings.Contains(err.Error(), "/spec/action of AuthorizationPolicy shop/no-admin was written in phase settle-policies, and by run two again in phase migrate-policies") {
 		t.Errorf("the error is %v", err)
 	}

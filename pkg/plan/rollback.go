@@ -19,16 +19,27 @@ import (
 func Rollback(
 	snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord, accepted ...string,
 ) (v1alpha1.MigrationPlan, error) {
-	return RollbackTo(snapshot, namespace, records, "", accepted...)
+	return RollbackAs(snapshot, namespace, records, Undoing{Accept: accepted})
 }
 
-// RollbackTo is Rollback of what was done in the phases after one: what was done in
-// it and before stays, as Options.Until leaves it.
-func RollbackTo(
-	snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord, to v1alpha1.Phase, accepted ...string,
+// Undoing is what may be chosen about a rollback by records.
+type Undoing struct {
+	// To is the phase after which what was done is undone: what was done in it and
+	// before stays, as Options.Until leaves it. Empty means all.
+	To v1alpha1.Phase
+	// Accept are findings that do not block, named as Options.Accept names them.
+	Accept []string
+	// MaxParallelRestarts is how many workloads are put back at the same time; up to 1
+	// they are one after another.
+	MaxParallelRestarts int
+}
+
+// RollbackAs is Rollback as it was chosen.
+func RollbackAs(
+	snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord, chosen Undoing,
 ) (v1alpha1.MigrationPlan, error) {
-	planned := NothingToRollBack(namespace.Name)
-	planned.Accepted, planned.To = accepted, to
+	planned, to := NothingToRollBack(namespace.Name), chosen.To
+	planned.Accepted, planned.To = chosen.Accept, to
 	for _, record := range records {
 		planned.Undoes = append(planned.Undoes, record.ID)
 	}
@@ -36,7 +47,7 @@ func RollbackTo(
 		return planned, err
 	}
 	since := oldest(records)
-	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: &since}
+	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: &since, parallel: chosen.MaxParallelRestarts}
 	var err error
 	if planner.written, planner.created, err = writtenAfter(to, records); err != nil {
 		return planned, err
@@ -64,6 +75,9 @@ func (r *rollback) finish(mixedCallers string) error {
 	if err != nil {
 		return err
 	}
+	if err := r.inWaves(about.all()); err != nil {
+		return err
+	}
 	access, err := reportBack(r.snapshot, about, r.plan.Steps)
 	if err != nil {
 		return err
@@ -77,7 +91,7 @@ func (r *rollback) finish(mixedCallers string) error {
 	if access.Compared > 0 {
 		r.plan.Access = access
 	}
-	migration := &checks.Migration{Access: access, Unguarded: r.unguarded()}
+	migration := &checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}
 	subject := checks.Subject{Snapshot: r.snapshot, Namespace: r.restored, Migration: migration, Accepts: Options{Accept: r.plan.Accepted}.accepts}
 	r.plan.Gates = checks.Run(checks.RollbackGates(r.formerWorkloads()), subject)
 	r.plan.Summary = v1alpha1.Summarize(r.plan.Gates)
@@ -102,6 +116,8 @@ type rollback struct {
 	// state is the mesh as the steps planned so far leave it.
 	state *Projection
 	plan  *v1alpha1.MigrationPlan
+	// parallel is how many workloads may be put back at the same time.
+	parallel int
 	// since is when the first of the runs began; nil where that is not recorded.
 	since   *time.Time
 	written []writtenField
@@ -282,6 +298,16 @@ func (r *rollback) restoreInjection() error {
 // moved last go back first.
 func (r *rollback) restoreWorkloads() error {
 	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseRestartWorkloads)) {
+		if r.halfBack(reference) {
+			r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
+				ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
+				Summary: "wait for the sidecars of " + shortName(reference),
+				Notes:   []string{"its template was put back before"},
+				Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: r.since},
+			})
+		}
+	}
+	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseRestartWorkloads)) {
 		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
 			Summary: "put the template of " + shortName(reference) + " back and wait for its sidecars",
@@ -306,6 +332,19 @@ func (r *rollback) restoreWorkloads() error {
 		}
 	}
 	return nil
+}
+
+// halfBack says whether a rollback that was stopped has put back the template of a
+// workload, and not waited for its pods: those come before others are touched.
+func (r *rollback) halfBack(reference v1alpha1.ObjectReference) bool {
+	workload, found := r.snapshot.Workload(reference)
+	if !found || r.resumed(reference) || len(r.edits(v1alpha1.PhaseRestartWorkloads, reference, workload.Object, false)) > 0 ||
+		!workload.Renews() || !workload.Injected(r.snapshot.Injectors(), r.restored.Labels) {
+		return false
+	}
+	return slices.ContainsFunc(r.snapshot.PodsOf(workload), func(pod mesh.Pod) bool {
+		return !pod.HasSidecar() && (r.since == nil || !pod.Created.Before(*r.since))
+	})
 }
 
 // replacePods is a step of its own, since no template says which pods came up

@@ -22,7 +22,7 @@ func SameSteps(a, b v1alpha1.MigrationPlan) bool {
 func bones(planned v1alpha1.MigrationPlan) []v1alpha1.Step {
 	var steps []v1alpha1.Step
 	for _, step := range planned.Steps {
-		bare := v1alpha1.Step{ID: step.ID, Phase: step.Phase, Requires: step.Requires, Gate: step.Gate}
+		bare := v1alpha1.Step{ID: step.ID, Phase: step.Phase, Wave: step.Wave, Requires: step.Requires, Gate: step.Gate}
 		for _, change := range step.Changes {
 			change.BeforeHash, change.AfterHash = "", ""
 			bare.Changes = append(bare.Changes, change)

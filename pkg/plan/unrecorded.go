@@ -25,6 +25,8 @@ type Unrecorded struct {
 	Begun *v1alpha1.MigrationPlan
 	// Accept are findings that do not block, named as Options.Accept names them.
 	Accept []string
+	// MaxParallelRestarts is that of Undoing.
+	MaxParallelRestarts int
 }
 
 // DefaultRevision is the revision, or the tag, that istio-injection=enabled asks for.
@@ -36,7 +38,7 @@ const DefaultRevision = "default"
 func RollbackUnrecorded(snapshot *mesh.Snapshot, namespace mesh.Namespace, chosen Unrecorded) (v1alpha1.MigrationPlan, error) {
 	planned := NothingToRollBack(namespace.Name)
 	planned.Accepted, planned.Unrecorded = chosen.Accept, true
-	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned}
+	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, parallel: chosen.MaxParallelRestarts}
 	derive := derivation{rollback: &planner}
 	if err := derive.seesAll(); err != nil {
 		return planned, err

@@ -71,6 +71,7 @@ be seen blocks, unless --accept names its finding.`,
 	options.handover.addAcceptFlag(command)
 	options.handover.addIncludeFlag(command)
 	options.handover.addCordonFlag(command)
+	options.handover.addMaxParallelFlag(command)
 	options.handover.addSimplifyFlag(command)
 	options.contract.addFlag(command)
 	options.between.addFlags(command)
@@ -123,7 +124,7 @@ func (o *enrollOptions) complete(command *cobra.Command, arguments []string) err
 		instead = flagResume
 	}
 	chosen := []string{
-		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagInclude, flagCordon, flagResumePaused, flagSimplify,
+		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagInclude, flagCordon, flagResumePaused, flagSimplify, flagMaxParallel,
 	}
 	if o.resume {
 		chosen = append(chosen, flagPlan)
@@ -193,7 +194,7 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 	}
 	options := o.options()
 	// What undoes the run goes about it in the same way.
-	o.handover.cordon = options.Cordon
+	o.handover.cordon, o.handover.maxParallel = options.Cordon, options.MaxParallelRestarts
 	content, snapshot, err := o.readSharing(ctx, o.name, options.Beside()...)
 	if err != nil {
 		return nil, err

@@ -19,6 +19,7 @@ type handover struct {
 	accept                             []string
 	include                            []string
 	resumePaused, cordon               bool
+	maxParallel                        int
 	simplify                           bool
 }
 
@@ -37,6 +38,7 @@ const (
 	flagResumePaused      = "resume-paused"
 	flagCordon            = "cordon"
 	flagSimplify          = "simplify"
+	flagMaxParallel       = "max-parallel-restarts"
 )
 
 // addFlags adds the flags that shape the waypoints and what is handed over to them.
@@ -75,6 +77,12 @@ func (h *handover) addCordonFlag(command *cobra.Command) {
 		"Cordon each node while the pod on it is replaced of a DaemonSet whose update strategy is OnDelete. Nodes that are cordoned already stay so")
 }
 
+// addMaxParallelFlag adds the flag that has workloads restarted at the same time.
+func (h *handover) addMaxParallelFlag(command *cobra.Command) {
+	command.Flags().IntVar(&h.maxParallel, flagMaxParallel, 1,
+		"Restart up to this many workloads at the same time, of those that need not wait for each other; each behind its own gate")
+}
+
 // addSimplifyFlag adds the flag that deletes what was replaced.
 func (h *handover) addSimplifyFlag(command *cobra.Command) {
 	command.Flags().BoolVar(&h.simplify, flagSimplify, false,
@@ -88,6 +96,7 @@ func (h *handover) options() plan.Options {
 			Replicas: h.replicas, MixedCallers: translate.MixedCallers(h.mixedCallers), EnvoyFilters: h.envoyFilters,
 		},
 		Accept: h.accept, Include: h.include, ResumePaused: h.resumePaused, Cordon: h.cordon, Simplify: h.simplify,
+		MaxParallelRestarts: h.maxParallel,
 	}
 }
 

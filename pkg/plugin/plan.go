@@ -53,6 +53,7 @@ apply.`,
 	options.handover.addAcceptFlag(command)
 	options.handover.addIncludeFlag(command)
 	options.handover.addCordonFlag(command)
+	options.handover.addMaxParallelFlag(command)
 	options.handover.addSimplifyFlag(command)
 	flags := command.Flags()
 	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")

@@ -79,6 +79,7 @@ That this is exactly what was there before cannot be promised.`,
 	options.addFlags(command)
 	options.handover.addAcceptFlag(command)
 	options.handover.addCordonFlag(command)
+	options.handover.addMaxParallelFlag(command)
 	flags := command.Flags()
 	flags.StringVar(&options.part.run, flagRun, "", "Undo this run and those made after it only: its `ID`, as history shows it")
 	flags.StringVar(&options.part.to, flagTo, "", "Undo only what was done in the phases after this `PHASE` of an enrolment")
@@ -192,7 +193,7 @@ func (o *rollbackOptions) prepareUnrecorded(ctx context.Context) (*prepared, err
 		return nil, err
 	}
 	planned, err := plan.RollbackUnrecorded(snapshot, namespace, plan.Unrecorded{
-		Revision: o.unrecorded.revision, Accept: o.handover.accept, Begun: stoppedUnrecorded(records),
+		Revision: o.unrecorded.revision, Accept: o.handover.accept, Begun: stoppedUnrecorded(records), MaxParallelRestarts: o.handover.maxParallel,
 	})
 	if err != nil {
 		return nil, revisionError(err)
@@ -253,7 +254,9 @@ func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, 
 		}
 		return &prepared{plan: nothing}, nil
 	}
-	planned, err := plan.RollbackTo(snapshot, namespace, undoes, v1alpha1.Phase(part.to), o.handover.accept...)
+	planned, err := plan.RollbackAs(snapshot, namespace, undoes, plan.Undoing{
+		To: v1alpha1.Phase(part.to), Accept: o.handover.accept, MaxParallelRestarts: o.handover.maxParallel,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("namespace %s: %w", o.name, err)
 	}

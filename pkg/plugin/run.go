@@ -83,6 +83,9 @@ func (o *runOptions) complete(command *cobra.Command) (err error) {
 	if err := o.handover.validate(); err != nil {
 		return err
 	}
+	if command.Flags().Changed(flagMaxParallel) && o.handover.maxParallel < 1 {
+		return usageError("--%s is at least 1, which is one after another", flagMaxParallel)
+	}
 	if !o.yes && !o.InTerminal && o.dryRun == cmdutil.DryRunNone {
 		return usageError("nobody can be asked, since stdin is not a terminal: pass --yes to go ahead without asking")
 	}

@@ -153,6 +153,9 @@ func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step)
 	for i, step := range plan.Steps {
 		head := fmt.Sprintf("%2d  %-20s ", i+1, step.Phase)
 		fmt.Fprintf(out, "%s%s\n", head, wrapped(step.Summary, len(head)))
+		if beside := besides(plan.Steps, i); beside != "" {
+			fmt.Fprintf(out, "%*s%s\n", len(head), "", wrapped(beside, len(head)))
+		}
 		for _, note := range step.Notes {
 			fmt.Fprintf(out, "%*s%s\n", len(head), "", wrapped("("+note+")", len(head)))
 		}
@@ -173,6 +176,20 @@ func Steps(out io.Writer, plan v1alpha1.MigrationPlan, diffs func(v1alpha1.Step)
 		}
 	}
 	return nil
+}
+
+// besides names the steps that are taken at the same time as one of them; it is empty
+// for all but the first of those.
+func besides(steps []v1alpha1.Step, first int) string {
+	wave := steps[first].Wave
+	last := first
+	for last+1 < len(steps) && wave > 0 && steps[last+1].Wave == wave {
+		last++
+	}
+	if last == first || first > 0 && steps[first-1].Wave == wave {
+		return ""
+	}
+	return fmt.Sprintf("(steps %d to %d are taken at the same time)", first+1, last+1)
 }
 
 // madeAndUnmade names what a step creates and deletes, where no diff shows it.

@@ -58,9 +58,14 @@ func (p *Progress) Waiting(_ v1alpha1.Step, missing []string) {
 	p.drawn = len(characters)
 }
 
-// StepDone announces that a step's gate holds.
-func (p *Progress) StepDone(number, of int, _ v1alpha1.Step, took time.Duration) {
-	p.line(fmt.Sprintf("[%d/%d] done in %s", number, of, took.Round(100*time.Millisecond)))
+// StepDone announces that a step's gate holds. Of a step that others were taken
+// beside it says which one.
+func (p *Progress) StepDone(number, of int, step v1alpha1.Step, took time.Duration) {
+	which := ""
+	if step.Wave > 0 {
+		which = " (" + step.Summary + ")"
+	}
+	p.line(fmt.Sprintf("[%d/%d] done in %s%s", number, of, took.Round(100*time.Millisecond), which))
 }
 
 // Note writes a line that nobody asked for.

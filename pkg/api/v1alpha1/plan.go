@@ -106,6 +106,9 @@ type PlanOptions struct {
 	IncludeNamespaces []string `json:"includeNamespaces,omitempty"`
 	Cordon            bool     `json:"cordon,omitempty"`
 	ResumePaused      bool     `json:"resumePaused,omitempty"`
+	// MaxParallelRestarts is how many workloads are restarted at the same time; 0 is
+	// one after another.
+	MaxParallelRestarts int `json:"maxParallelRestarts,omitempty"`
 	// Workload is the only one that is moved, as deployment/cart.
 	Workload string `json:"workload,omitempty"`
 	Simplify bool   `json:"simplify,omitempty"`
@@ -160,6 +163,10 @@ type Step struct {
 	Summary string `json:"summary"`
 	// Notes are what an operator should know before agreeing to the step.
 	Notes []string `json:"notes,omitempty"`
+	// Wave is the same for steps, one after another in the plan, that may be in
+	// progress at once: each is safe whatever the others have come to, and the step
+	// after the last of them starts when all their gates hold. 0 is a step by itself.
+	Wave int `json:"wave,omitempty"`
 	// Requires must hold before the step changes anything; empty where nothing has
 	// to.
 	Requires GateKind `json:"requires,omitempty"`
