@@ -13,6 +13,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"istio.io/api/label"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
@@ -28,15 +29,22 @@ func outdated(workload mesh.Workload, pod mesh.Pod, since time.Time) bool {
 func (r *Runner) renewed(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, gate v1alpha1.Gate) (verdict, error) {
 	for _, reference := range gate.Workloads {
 		workload, found := snapshot.Workload(reference)
-		if !found || !workload.ByHand() {
+		if !found || !workload.ByHand() && !gate.Evicts {
 			continue
 		}
+		stale := workload.Outdated
+		if gate.Evicts {
+			stale = mesh.Pod.HasSidecar
+		}
 		pods := inTurn(workload, snapshot.PodsOf(workload))
-		left := slices.DeleteFunc(slices.Clone(pods), func(pod mesh.Pod) bool { return !workload.Outdated(pod) })
+		left := slices.DeleteFunc(slices.Clone(pods), func(pod mesh.Pod) bool { return !stale(pod) })
 		if len(left) == 0 {
 			continue
 		}
-		fresh := slices.DeleteFunc(slices.Clone(pods), workload.Outdated)
+		if lost := unlabelled(snapshot, namespace, workload); gate.Evicts && lost != "" {
+			return verdict{missing: []string{lost}, failed: true}, nil
+		}
+		fresh := slices.DeleteFunc(slices.Clone(pods), stale)
 		result, err := r.captured(ctx, snapshot, namespace, fresh)
 		if err != nil || len(result.missing) > 0 {
 			return result, err
@@ -54,6 +62,20 @@ func (r *Runner) renewed(ctx context.Context, snapshot *mesh.Snapshot, namespace
 		return r.renewOne(ctx, workload, left[0], gate)
 	}
 	return verdict{}, nil
+}
+
+// unlabelled says why a pod that is evicted now would not come back in ambient mode by
+// the namespace's labels.
+func unlabelled(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh.Workload) string {
+	switch {
+	case workload.Injected(snapshot.Injectors(), namespace.Labels):
+		return fmt.Sprintf("%s: pods that are evicted now would have a sidecar again: namespace %s, or its template, asks for one", workload.Reference, namespace.Name)
+	case namespace.Labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneAmbient:
+		return fmt.Sprintf("%s: pods that are evicted now would not be captured: namespace %s is not labelled %s=%s any more",
+			workload.Reference, namespace.Name, label.IoIstioDataplaneMode.Name, mesh.DataplaneAmbient)
+	default:
+		return ""
+	}
 }
 
 // unsound says why no pod of a workload may be taken away now.
@@ -77,12 +99,20 @@ func unsound(workload mesh.Workload, pods, left []mesh.Pod) []string {
 // renewOne evicts a pod of an earlier template.
 func (r *Runner) renewOne(ctx context.Context, workload mesh.Workload, pod mesh.Pod, gate v1alpha1.Gate) (verdict, error) {
 	if r.replacements[workload.UID] >= mostReplacements(workload) {
-		return verdict{missing: []string{pod.String() + " came back from an earlier template again: look at what controls it"}, failed: true}, nil
+		what := " came back from an earlier template again: look at what controls it"
+		if gate.Evicts {
+			what = " came back with a sidecar again: look at the injector"
+		}
+		return verdict{missing: []string{pod.String() + what}, failed: true}, nil
 	}
 	if err := r.makeRoom(ctx, workload, pod, gate); err != nil {
 		return verdict{}, err
 	}
-	reason, err := r.evict(ctx, pod, "to be made anew from its new template")
+	why := "to be made anew from its new template"
+	if gate.Evicts {
+		why = "to be made anew without its sidecar"
+	}
+	reason, err := r.evict(ctx, pod, why)
 	if err != nil {
 		return verdict{}, err
 	}
@@ -97,7 +127,7 @@ func (r *Runner) renewOne(ctx context.Context, workload mesh.Workload, pod mesh.
 // inTurn are the pods in the order in which they are replaced: those of a StatefulSet
 // from the highest ordinal down, as its controller does.
 func inTurn(workload mesh.Workload, pods []mesh.Pod) []mesh.Pod {
-	if workload.Reference.Kind == mesh.KindStatefulSet && workload.ByHand() {
+	if workload.Reference.Kind == mesh.KindStatefulSet {
 		slices.SortStableFunc(pods, func(a, b mesh.Pod) int { return cmp.Compare(ordinal(b), ordinal(a)) })
 	}
 	return pods

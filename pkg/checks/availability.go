@@ -40,13 +40,18 @@ func restartAvailability() Check {
 			"(StatefulSets and DaemonSets, Deployments without surge), or with a maxUnavailable that covers every replica, that restart is an outage, " +
 			"however gently it is done. The numbers are rounded as the controllers do (kubernetes pkg/controller/deployment/util/deployment_util.go, " +
 			"pkg/controller/statefulset/stateful_set_utils.go, pkg/controller/daemon/util/daemonset_util.go). " +
+			"With --strategy=namespace pods are evicted, one at a time and without surge, so that every workload with a single pod has an outage. " +
 			"Whether there is room for surging pods on the nodes, of one workload or, with --max-parallel-restarts, of several at a time, is not looked at.",
 		Needs:  moveNeeds(),
 		Passed: "every restart leaves pods to serve",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, workload := range movedWorkloads(subject) {
-				if field, message, remedy := outage(workload); message != "" {
+				judge := outage
+				if subject.byNamespace() {
+					judge = evictionOutage
+				}
+				if field, message, remedy := judge(workload); message != "" {
 					findings = append(findings, Finding{
 						Status: v1alpha1.StatusWarn, Object: reference(workload.Reference), Field: field, Message: message, Remedy: remedy,
 					})
@@ -79,6 +84,20 @@ func outage(workload mesh.Workload) (field, message, remedy string) {
 	default:
 		return strategyField(workload, "maxUnavailable"), "its only pod may stop before the new one is ready, so the restart can be an outage",
 			"set maxUnavailable: 0, or run a second replica"
+	}
+}
+
+// evictionOutage says why nobody serves for a moment while the pods of a workload are
+// evicted one at a time: the next one comes when its predecessor goes.
+func evictionOutage(workload mesh.Workload) (field, message, remedy string) {
+	const single = "its only pod is evicted before the next one is ready, so moving it is an outage"
+	switch {
+	case workload.Replicas != 1 || workload.Reference.Kind == mesh.KindCronJob || workload.Reference.Kind == mesh.KindJob:
+		return "", "", ""
+	case workload.Reference.Kind == mesh.KindDaemonSet:
+		return "status.desiredNumberScheduled", single, "move it when an outage is acceptable"
+	default:
+		return "spec.replicas", single, "run a second replica, if it can, or move it when an outage is acceptable"
 	}
 }
 
@@ -153,7 +172,7 @@ func disruptionBudgets() Check {
 				}
 				consequence := ": the restart does not ask it, but a rollback's evictions and node drains wait for it"
 				if slices.ContainsFunc(movedWorkloads(subject), func(workload mesh.Workload) bool {
-					return workload.ByHand() && slices.ContainsFunc(subject.Snapshot.PodsOf(workload), selects)
+					return (workload.ByHand() || subject.byNamespace()) && slices.ContainsFunc(subject.Snapshot.PodsOf(workload), selects)
 				}) {
 					consequence = ": the restart evicts pods and waits for it, as do a rollback and node drains"
 				}

@@ -35,6 +35,11 @@ type Migration struct {
 	Held []Held
 	// ResumePaused is true where paused Deployments are resumed for their restart.
 	ResumePaused bool
+	// ByNamespace is true where pods are moved by the namespace's labels alone, and
+	// evicted; Unnamed are then the workloads whose template would have to name a
+	// waypoint.
+	ByNamespace bool
+	Unnamed     []v1alpha1.ObjectReference
 	// Parallel are the workloads that are restarted at the same time, wave by wave.
 	Parallel [][]v1alpha1.ObjectReference
 	// Simplification is what the plan deletes because it was replaced; nil where it is
@@ -64,10 +69,15 @@ type Held struct {
 	Callers []string
 	// Cycle is true where they wait for it in turn.
 	Cycle bool
+	// Unordered is true where nobody can promise who comes first.
+	Unordered bool
 	// Step is the one that would refuse their calls, where none restarts the
 	// workload; it is empty where one does.
 	Step string
 }
+
+// byNamespace says whether pods are moved by the namespace's labels alone.
+func (s Subject) byNamespace() bool { return s.Migration != nil && s.Migration.ByNamespace }
 
 // carries says whether the plan takes an object's effect over, or has its loss
 // judged by a gate of its own. Without a plan nothing is.
@@ -352,7 +362,8 @@ func mixedCallers() Check {
 		About: "Looks for workloads that protect themselves by HTTP and have callers that cannot move before them.",
 		Why: "Callers with a sidecar pass by waypoints (istio#51445). Once the pod they call has lost its own sidecar, nothing reads their " +
 			"requests. They have to move first; gateways, workloads of other namespaces and callers that nobody has seen do not move with this " +
-			"namespace, and callers that call each other, or themselves, have no first. A workload that has moved cannot wait: it is named where a step " +
+			"namespace, and callers that call each other, or themselves, have no first. With --strategy=namespace there is no first either: from the step on " +
+			"that takes the injection label away, any pod may be made anew. A workload that has moved cannot wait: it is named where a step " +
 			"would refuse calls of such callers that succeed today.",
 		Needs: []string{"AuthorizationPolicy", "Service", "Pod"}, Passed: "every workload can wait until its callers have moved",
 	}, func(subject Subject) []Finding {
@@ -381,6 +392,8 @@ func whyHeld(held Held) string {
 	switch {
 	case held.Step != "":
 		return "no step has to move it, and step " + held.Step + " refuses calls that succeed today, of callers that pass by the waypoint: " + some(held.Callers)
+	case held.Unordered:
+		return "with --strategy=namespace its pods may move before these callers, whenever one is made anew: " + some(held.Callers)
 	case held.Cycle:
 		return "it waits for callers that wait for it: " + some(held.Callers)
 	default:

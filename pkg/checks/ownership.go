@@ -89,7 +89,7 @@ func stakesOf(subject Subject) []stake {
 		stakes = append(stakes, newStake(namespace.Reference(), namespace.Object, changed, []string{"metadata", "labels"}))
 	}
 	for _, workload := range subject.Snapshot.Workloads(namespace.Name) {
-		if workload.Reference.Kind == mesh.KindJob {
+		if workload.Reference.Kind == mesh.KindJob || subject.byNamespace() {
 			// Its template is not changed.
 			continue
 		}

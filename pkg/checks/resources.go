@@ -110,7 +110,7 @@ func quotaFindings(subject Subject, quota corev1.ResourceQuota) []Finding {
 	var short corev1.ResourceName
 	for _, workload := range movedWorkloads(subject) {
 		restart := workload.Restart()
-		if !workload.Rolls() || workload.Replicas == 0 || restart.Surge == 0 {
+		if !workload.Rolls() || workload.Replicas == 0 || restart.Surge == 0 || subject.byNamespace() {
 			continue
 		}
 		lacking := lacks(quota, mesh.ResourcesOf(workload.Template, ranges))
@@ -162,7 +162,7 @@ func quotaFindings(subject Subject, quota corev1.ResourceQuota) []Finding {
 // under a quota for an extra pod each, although each by itself has. Those that find
 // none wait until another is through.
 func crowdedWave(subject Subject, quota corev1.ResourceQuota, ranges []corev1.LimitRange) *Finding {
-	if subject.Migration == nil {
+	if subject.Migration == nil || subject.byNamespace() {
 		return nil
 	}
 	for _, wave := range subject.Migration.Parallel {

@@ -31,7 +31,8 @@ func restartable() Check {
 			"itself, one at a time; where some of them are from an earlier template than there is now, that would roll out what somebody is holding back. " +
 			"What is below a partition comes back from the former template, whoever deletes it. Bare pods and pods of controllers that this version does " +
 			"not know are replaced by nobody, and Jobs that run are left to end: neither is ever deleted. The next pods of a CronJob come up without a " +
-			"sidecar by themselves.",
+			"sidecar by themselves. With --strategy=namespace no template is written: pods are evicted, and those whose template asks for a sidecar itself, has to " +
+			"keep them out of ambient mode, or has to name a waypoint, cannot be moved so.",
 		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration"),
 		Passed: "every workload that has to be restarted can be",
 		Run: func(subject Subject) []Finding {
@@ -43,6 +44,11 @@ func restartable() Check {
 					// kube-injected and grpc-agents name it.
 					markMoved(moved, pods)
 					continue
+				}
+				if subject.byNamespace() {
+					if finding := fixedTemplate(subject, workload); finding != nil {
+						findings = append(findings, *finding)
+					}
 				}
 				if subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove {
 					// What is pinned needs no restart: where one does not happen
@@ -73,6 +79,13 @@ func obstacle(subject Subject, workload mesh.Workload, pods []mesh.Pod) *Finding
 	switch {
 	case workload.Reference.Kind == mesh.KindRollout:
 		// argo-rollouts speaks of it.
+		return nil
+	case subject.byNamespace() && workload.Paused && workload.Pending(pods):
+		finding.Field = "spec.paused"
+		finding.Message = "it is paused while its template has changed, so that nobody can tell when all of its pods are there"
+		finding.Remedy = fmt.Sprintf("kubectl -n %s rollout resume %s/%s, or put the template back", at.Namespace, strings.ToLower(at.Kind), at.Name)
+	case subject.byNamespace() && (workload.Paused || workload.Partition > 0 && !workload.OnDelete):
+		// Pods are made anew from whichever template they are from.
 		return nil
 	case workload.Paused && subject.Migration != nil && subject.Migration.ResumePaused:
 		return nil

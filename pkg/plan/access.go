@@ -43,6 +43,9 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migr
 	migration.Access.Incomplete = append(migration.Access.Incomplete, about.unknown...)
 	migration.Access.MixedCallers = string(e.mixedCallers())
 	if e.mixedCallers() == translate.MixedCallersBlock {
+		if e.options.byNamespace() {
+			held = outOfOrder(waits)
+		}
 		migration.Held = slices.Concat(held, heldInPlace(e.snapshot, planned.Steps, migration.Access.Changes))
 	}
 	if migration.Access.Compared > 0 {
@@ -101,7 +104,12 @@ func (e enrolment) mixedCallers() translate.MixedCallers {
 
 // summary is what the translation carries over, and what it does not.
 func (e enrolment) summary() *checks.Migration {
-	migration := &checks.Migration{ResumePaused: e.options.ResumePaused}
+	migration := &checks.Migration{ResumePaused: e.options.ResumePaused, ByNamespace: e.options.byNamespace()}
+	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
+		if _, joins := e.joins(workload); joins && e.options.byNamespace() {
+			migration.Unnamed = append(migration.Unnamed, workload.Reference)
+		}
+	}
 	for object := range e.translation.Carried {
 		migration.Carried = append(migration.Carried, object)
 	}

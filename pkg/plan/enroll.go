@@ -35,9 +35,15 @@ func begin(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (
 		TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationPlan), Operation: v1alpha1.OperationEnroll, Namespace: namespace.Name,
 		Steps: []v1alpha1.Step{}, Options: &chosen, Accepted: options.Accept,
 	}
+	if err := options.validateStrategy(); err != nil {
+		return planner, planned, &translate.OptionError{Text: err.Error()}
+	}
 	own, others, err := handovers(snapshot, namespace, options)
 	if err != nil {
 		return planner, planned, err
+	}
+	if options.byNamespace() {
+		own.translation = unlabelled(own.translation)
 	}
 	planner = enrolment{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), handover: own, others: others, options: options}
 	if options.Workload != "" {
@@ -121,6 +127,12 @@ func (e enrolment) steps() ([]v1alpha1.Step, error) {
 		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
 		e.enableAmbient, e.uncordon, e.restartWorkloads, e.pauseAgain, e.settlePolicies, e.disableInjection,
 	}
+	if e.options.byNamespace() {
+		parts = []func() ([]v1alpha1.Step, error){
+			e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
+			e.enableAmbient, e.stopInjecting, e.uncordon, e.replacePods, e.settlePolicies,
+		}
+	}
 	if e.canary != nil {
 		parts = []func() ([]v1alpha1.Step, error){
 			e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.forEach(e.activateWaypoints), e.guardDirectCalls, e.moveFirst,
@@ -143,7 +155,8 @@ func (e enrolment) steps() ([]v1alpha1.Step, error) {
 func (e enrolment) pin() ([]v1alpha1.Step, error) {
 	var steps []v1alpha1.Step
 	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
-		if e.snapshot.RoleOf(workload, e.namespace) != mesh.RolePin {
+		if e.options.byNamespace() || e.snapshot.RoleOf(workload, e.namespace) != mesh.RolePin {
+			// Where templates are not written, a gate names those that need a pin.
 			continue
 		}
 		step := v1alpha1.Step{

@@ -28,6 +28,8 @@ type Options struct {
 	// MaxParallelRestarts is how many workloads that need not wait for each other are
 	// restarted at the same time; up to 1 they are one after another.
 	MaxParallelRestarts int
+	// Strategy is what gives pods their new mode; empty is StrategyTemplate.
+	Strategy Strategy
 	// Workload is the only one that is moved, as deployment/cart; empty means all of
 	// the namespace.
 	Workload string
@@ -48,7 +50,7 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 		}
 		options.Include, options.Until, options.Workload = chosen.IncludeNamespaces, chosen.Until, chosen.Workload
 		options.Cordon, options.ResumePaused, options.Simplify = chosen.Cordon, chosen.ResumePaused, chosen.Simplify
-		options.MaxParallelRestarts = chosen.MaxParallelRestarts
+		options.MaxParallelRestarts, options.Strategy = chosen.MaxParallelRestarts, Strategy(chosen.Strategy)
 	}
 	return options
 }
@@ -69,9 +71,13 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 	if parallel <= 1 {
 		parallel = 0
 	}
+	strategy := o.Strategy
+	if !o.byNamespace() {
+		strategy = ""
+	}
 	return v1alpha1.PlanOptions{
-		MaxParallelRestarts: parallel,
-		WaypointScope:       string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
+		MaxParallelRestarts: parallel, Strategy: string(strategy),
+		WaypointScope: string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
 		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Cordon: o.Cordon, ResumePaused: o.ResumePaused, Simplify: o.Simplify,
@@ -88,6 +94,9 @@ func (o Options) Validate() error {
 		}
 	}
 	if err := (Span{Until: o.Until}).Validate(); err != nil {
+		return err
+	}
+	if err := o.validateStrategy(); err != nil {
 		return err
 	}
 	return o.Translation.Validate()

@@ -74,7 +74,7 @@ func nextWave(steps []v1alpha1.Step, waits []compare.Waits, pending map[v1alpha1
 	free := func(step v1alpha1.Step) bool { return len(pendingCallers(waits, restarted(step), pending)) == 0 }
 	for _, comes := range []func(v1alpha1.Step) bool{
 		func(step v1alpha1.Step) bool { return restarted(step).Kind == mesh.KindNode },
-		isBegun,
+		func(step v1alpha1.Step) bool { return isBegun(step) && !step.Gate.Evicts },
 		func(step v1alpha1.Step) bool { return free(step) && !comesAfter(waits, restarted(step), pending) },
 	} {
 		var members []int
@@ -99,7 +99,8 @@ func nextWave(steps []v1alpha1.Step, waits []compare.Waits, pending map[v1alpha1
 	return []int{next}
 }
 
-// isBegun says whether a step only waits for what an earlier run has written.
+// isBegun says whether a step writes nothing itself that makes pods anew: an earlier run
+// has, or the namespace's labels do.
 func isBegun(step v1alpha1.Step) bool {
 	return len(step.Changes) == 0 && len(step.Gate.Workloads) > 0 &&
 		(step.Phase == v1alpha1.PhaseRestartWorkloads || step.Phase == v1alpha1.PhaseRestoreWorkloads)

@@ -24,11 +24,11 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		}
 	}
 	for _, step := range planned.Steps {
-		if len(step.Changes) == 0 {
+		if len(step.Changes) == 0 && !step.Gate.Evicts {
 			continue
 		}
 		for _, reference := range step.Gate.Workloads {
-			if workload, found := snapshot.Workload(reference); found && (workload.Renews() || workload.Paused) {
+			if workload, found := snapshot.Workload(reference); found && (workload.Renews() || workload.Paused || step.Gate.Evicts) {
 				sum.RestartedWorkloads++
 				sum.RestartedPods += len(snapshot.PodsOf(workload))
 			}

@@ -65,6 +65,10 @@ func separable(records []v1alpha1.MigrationRecord, to v1alpha1.Phase) error {
 		object v1alpha1.ObjectReference
 		path   string
 	}
+	if workloads := evictedBy(to, records); len(workloads) > 0 && !isAfter(v1alpha1.PhaseEnableAmbient, to) {
+		return fmt.Errorf("pods of %s are in ambient mode by the labels of their namespace, which phase %s keeps, so that they cannot go back: roll back to a phase before %s",
+			shortName(workloads[0]), to, v1alpha1.PhaseEnableAmbient)
+	}
 	undone := map[field]v1alpha1.Phase{}
 	for _, record := range slices.Backward(records) {
 		for i, step := range record.Plan.Steps {

@@ -458,3 +458,16 @@ func TestEnrollLeavesNothingWithoutAMesh(t *testing.T) {
 		})
 	}
 }
+
+func TestEnrollInWaves(t *testing.T) {
+	goldenPlan(t, "enroll-waves.json", with(t, shop(labels{"istio-injection": "enabled"},
+		running(fixture.Deployment("shop", "cart"), fixture.Sidecar), running(fixture.Deployment("shop", "web"), fixture.Sidecar), fixture.CronJob("shop", "report"),
+	), plan.Options{MaxParallelRestarts: 2}))
+}
+
+func TestEnrollByNamespace(t *testing.T) {
+	set := fixture.StatefulSet("shop", "db")
+	goldenPlan(t, "enroll-namespace.json", with(t, shop(labels{"istio-injection": "enabled"},
+		running(fixture.Deployment("shop", "cart"), fixture.Sidecar), set, fixture.PodsOfSet(set, fixture.NativeSidecar), fixture.CronJob("shop", "report"),
+	), plan.Options{Strategy: plan.StrategyNamespace}))
+}

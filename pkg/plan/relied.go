@@ -25,7 +25,7 @@ func (e enrolment) rely(planned *v1alpha1.MigrationPlan) error {
 	}
 	for i := range planned.Steps {
 		step := &planned.Steps[i]
-		if reliesOn(step.Phase) && (len(step.Changes) > 0 || step.Phase == v1alpha1.PhaseVerify) {
+		if reliesOn(step.Phase) && (len(step.Changes) > 0 || step.Gate.Evicts || step.Phase == v1alpha1.PhaseVerify) {
 			step.Requires = v1alpha1.GateHandoverHolds
 		}
 	}

@@ -52,7 +52,7 @@ func RollbackAs(
 	if planner.written, planner.created, err = writtenAfter(to, records); err != nil {
 		return planned, err
 	}
-	planner.deleted = deletedBy(to, records)
+	planner.deleted, planner.evicted = deletedBy(to, records), evictedBy(to, records)
 	return planned, planner.finish(mixedCallersOf(records))
 }
 
@@ -123,6 +123,9 @@ type rollback struct {
 	written []writtenField
 	created []createdObject
 	deleted []deletedObject
+	// evicted are the workloads whose pods the runs have replaced by the namespace's
+	// labels alone.
+	evicted []v1alpha1.ObjectReference
 }
 
 // writtenField is a field that the runs may have written.
@@ -187,8 +190,13 @@ func writtenAfter(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) (writte
 					// to be what it was while there were sidecars, and before what it was
 					// made from is there again, what it was beside that.
 				}
+				phase := step.Phase
+				if step.ID == injectionStep {
+					// The namespace asks for sidecars again before pods are replaced.
+					phase = v1alpha1.PhaseDisableInjection
+				}
 				for _, field := range change.Fields {
-					written = note(written, step.Phase, change.Object, field)
+					written = note(written, phase, change.Object, field)
 				}
 			}
 		}
@@ -297,6 +305,7 @@ func (r *rollback) restoreInjection() error {
 // restoreWorkloads goes through the workloads in reverse: those that were
 // moved last go back first.
 func (r *rollback) restoreWorkloads() error {
+	r.restoreEvicted()
 	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseRestartWorkloads)) {
 		if r.halfBack(reference) {
 			r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
@@ -577,6 +586,12 @@ func (r *rollback) formerWorkloads() []mesh.Workload {
 			if found && (phase == v1alpha1.PhaseRestartWorkloads || workload.IsGateway()) {
 				workloads = append(workloads, r.former(phase, workload))
 			}
+		}
+	}
+	for _, reference := range r.evicted {
+		written := slices.ContainsFunc(workloads, func(workload mesh.Workload) bool { return workload.Reference == reference })
+		if workload, found := r.snapshot.Workload(reference); found && !written {
+			workloads = append(workloads, workload)
 		}
 	}
 	slices.SortFunc(workloads, func(a, b mesh.Workload) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })

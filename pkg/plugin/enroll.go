@@ -38,7 +38,8 @@ func newEnrollCommand(session *session) *cobra.Command {
 		Long: `Move a namespace from sidecars to ambient mode, in the steps that plan shows.
 Each step is recorded before it is taken and waited for afterwards; the next one
 starts when every pod concerned is ready, without sidecar, and proxied by the
-ztunnel of its node. On an error or Ctrl-C the run stops where it is: enroll
+ztunnel of its node. With --max-parallel-restarts workloads that need not wait for
+each other are restarted at the same time. On an error or Ctrl-C the run stops where it is: enroll
 --resume goes on with the same options, and rollback undoes it.
 
 With --plan exactly that plan is carried out, as plan -o yaml wrote it: where
@@ -50,6 +51,12 @@ that workload is moved, by labels of its own: the waypoint and policies come fir
 the namespace is not labelled, and other workloads keep their sidecars. The namespace
 can be enrolled afterwards, which does not restart the workload again, and rollback
 undoes it.
+
+With --strategy=namespace no template is written, for whoever owns those would put
+them back: once all gates hold, the namespace is labelled and no longer asks for
+sidecars, and then the pods of one workload after another are evicted, as far as
+PodDisruptionBudgets let them. From that label on any pod that is made anew for
+another reason is in ambient mode before its turn.
 
 What sidecars do for Services at layer 7 (policies that look at requests, JSON Web
 Tokens, routing) is handed over to a waypoint, which is created; the flags with
@@ -72,6 +79,7 @@ be seen blocks, unless --accept names its finding.`,
 	options.handover.addIncludeFlag(command)
 	options.handover.addCordonFlag(command)
 	options.handover.addMaxParallelFlag(command)
+	options.handover.addStrategyFlag(command)
 	options.handover.addSimplifyFlag(command)
 	options.contract.addFlag(command)
 	options.between.addFlags(command)
@@ -124,7 +132,7 @@ func (o *enrollOptions) complete(command *cobra.Command, arguments []string) err
 		instead = flagResume
 	}
 	chosen := []string{
-		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagInclude, flagCordon, flagResumePaused, flagSimplify, flagMaxParallel,
+		flagScope, flagSkip, flagAdd, flagWaypoint, flagWaypointNamespace, flagReplicas, flagMixedCallers, flagEnvoyFilters, flagInclude, flagCordon, flagResumePaused, flagSimplify, flagMaxParallel, flagStrategy,
 	}
 	if o.resume {
 		chosen = append(chosen, flagPlan)

@@ -20,6 +20,7 @@ type handover struct {
 	include                            []string
 	resumePaused, cordon               bool
 	maxParallel                        int
+	strategy                           string
 	simplify                           bool
 }
 
@@ -39,6 +40,7 @@ const (
 	flagCordon            = "cordon"
 	flagSimplify          = "simplify"
 	flagMaxParallel       = "max-parallel-restarts"
+	flagStrategy          = "strategy"
 )
 
 // addFlags adds the flags that shape the waypoints and what is handed over to them.
@@ -83,6 +85,13 @@ func (h *handover) addMaxParallelFlag(command *cobra.Command) {
 		"Restart up to this many workloads at the same time, of those that need not wait for each other; each behind its own gate")
 }
 
+// addStrategyFlag adds the flag that says what gives pods their new mode.
+func (h *handover) addStrategyFlag(command *cobra.Command) {
+	command.Flags().StringVar(&h.strategy, flagStrategy, string(plan.StrategyTemplate),
+		"What moves the pods: template, a write to each pod template, which restarts it in its turn; namespace, the namespace's labels, "+
+			"after which pods are evicted in order and templates stay as their owners have them")
+}
+
 // addSimplifyFlag adds the flag that deletes what was replaced.
 func (h *handover) addSimplifyFlag(command *cobra.Command) {
 	command.Flags().BoolVar(&h.simplify, flagSimplify, false,
@@ -96,7 +105,7 @@ func (h *handover) options() plan.Options {
 			Replicas: h.replicas, MixedCallers: translate.MixedCallers(h.mixedCallers), EnvoyFilters: h.envoyFilters,
 		},
 		Accept: h.accept, Include: h.include, ResumePaused: h.resumePaused, Cordon: h.cordon, Simplify: h.simplify,
-		MaxParallelRestarts: h.maxParallel,
+		MaxParallelRestarts: h.maxParallel, Strategy: plan.Strategy(h.strategy),
 	}
 }
 

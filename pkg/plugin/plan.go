@@ -54,6 +54,7 @@ apply.`,
 	options.handover.addIncludeFlag(command)
 	options.handover.addCordonFlag(command)
 	options.handover.addMaxParallelFlag(command)
+	options.handover.addStrategyFlag(command)
 	options.handover.addSimplifyFlag(command)
 	flags := command.Flags()
 	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")

@@ -109,6 +109,8 @@ type PlanOptions struct {
 	// MaxParallelRestarts is how many workloads are restarted at the same time; 0 is
 	// one after another.
 	MaxParallelRestarts int `json:"maxParallelRestarts,omitempty"`
+	// Strategy is namespace where pods are moved by the namespace's labels alone.
+	Strategy string `json:"strategy,omitempty"`
 	// Workload is the only one that is moved, as deployment/cart.
 	Workload string `json:"workload,omitempty"`
 	Simplify bool   `json:"simplify,omitempty"`
@@ -279,6 +281,9 @@ type Gate struct {
 	// Replaces is true where GateCaptured has the run itself evict pods that are from
 	// an earlier template, one at a time: the workload's controller replaces none.
 	Replaces bool `json:"replaces,omitempty"`
+	// Evicts is true where those are the pods that have a sidecar: their template stays
+	// as it is, and what it makes has none any more.
+	Evicts bool `json:"evicts,omitempty"`
 	// Cordon is true where the node of a DaemonSet's pod is cordoned while the run
 	// itself replaces that.
 	Cordon bool `json:"cordon,omitempty"`
