@@ -184,7 +184,7 @@ func LeavesBehind(id string) bool {
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {
 	return []Check{
-		istioInstalled(), waypointMissing(), waypointUnready(), handedOver(), policiesAccepted(), layer7Enforced(),
+		istioInstalled(), waypointMissing(), waypointUnready(), handedOver(), policiesAccepted(), layer7Enforced(), takenOff(),
 		noSidecars(), dataplaneMode(), restartsComplete(),
 		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), ztunnelWaypoints(), optedOut(),
 	}

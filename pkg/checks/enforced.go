@@ -122,7 +122,7 @@ func layer7Enforced() Check {
 						Status: v1alpha1.StatusWarn, Object: reference(one.object), Field: one.field,
 						Message: "it was made or changed since the newest run that is recorded: what is at the waypoint may not say the same", Remedy: enrollAgain(subject),
 					})
-				case attachedInstead(subject, one):
+				case attachedInstead(subject, one), takenOffFor(subject, one):
 				default:
 					findings = append(findings, Finding{
 						Status: v1alpha1.StatusFail, Object: reference(one.object), Field: one.field,

@@ -30,6 +30,9 @@ type Migration struct {
 	// Unguarded are workloads for whose direct calls a policy is missing that a run
 	// had created and somebody has deleted.
 	Unguarded []v1alpha1.ObjectReference
+	// GuardsStay are guards that a rollback leaves in place for others although they
+	// refuse calls to what it takes off its waypoint.
+	GuardsStay []Lost
 	// Held are workloads that cannot move, since callers of theirs cannot move
 	// before them, or that have moved and would come to refuse theirs.
 	Held []Held

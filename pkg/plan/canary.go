@@ -110,6 +110,9 @@ func (e enrolment) verification() v1alpha1.Step {
 		Summary: "verify that the data plane agrees",
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateVerified},
 	}
+	if e.options.Service != "" {
+		step.Summary, step.Gate = e.standing()
+	}
 	if e.canary != nil {
 		step.Summary += " about " + shortName(e.canary.Reference)
 		step.Gate = e.captured(*e.canary)
@@ -120,6 +123,9 @@ func (e enrolment) verification() v1alpha1.Step {
 // gates are the checks that have to hold. A workload that is moved alone captures
 // nothing else.
 func (e enrolment) gates(planned []checks.Check) []checks.Check {
+	if e.options.Service != "" {
+		return slices.Concat(checks.ServiceGates(), planned)
+	}
 	all := slices.Concat(checks.EnrollGates(), planned)
 	if e.canary == nil {
 		return all

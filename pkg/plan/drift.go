@@ -141,15 +141,37 @@ func Handed(snapshot *mesh.Snapshot, records []v1alpha1.MigrationRecord) (*check
 			handed.Drifts = append(handed.Drifts, *drift)
 		}
 	}
-	if len(records) == 0 {
-		return handed, nil
-	}
-	if relied := records[0].Plan.Handover; relied != nil {
-		if handed.Judged, err = stillSaying(snapshot, *relied); err != nil {
+	handed.Judged, err = judgedBy(snapshot, records)
+	return handed, err
+}
+
+// judgedBy are the policies that say what they said when the newest of the runs was
+// planned; and of those that were planned since for a single Service, what they judged
+// of that one's.
+func judgedBy(snapshot *mesh.Snapshot, records []v1alpha1.MigrationRecord) ([]v1alpha1.ObjectReference, error) {
+	var all []v1alpha1.ObjectReference
+	for _, record := range records {
+		relied := record.Plan.Handover
+		if relied == nil {
+			if record.Service() == "" {
+				return all, nil
+			}
+			continue
+		}
+		same, err := stillSaying(snapshot, *relied)
+		if err != nil {
 			return nil, err
 		}
+		if named := record.Service(); named != "" {
+			service := serviceOf(record.Namespace, named)
+			same = slices.DeleteFunc(same, func(policy v1alpha1.ObjectReference) bool { return !onlyAbout(snapshot, policy, service) })
+		}
+		all = append(all, same...)
+		if record.Service() == "" {
+			return all, nil
+		}
 	}
-	return handed, nil
+	return all, nil
 }
 
 // doneBy are the objects that steps have changed which are known to be done.
@@ -160,7 +182,7 @@ func doneBy(records []v1alpha1.MigrationRecord) map[v1alpha1.ObjectReference]boo
 			if step.State != v1alpha1.StepDone || i >= len(record.Plan.Steps) {
 				continue
 			}
-			for _, change := range record.Plan.Steps[i].Changes {
+			for _, change := range left(record, i) {
 				objects[change.Object] = true
 			}
 		}

@@ -38,6 +38,9 @@ func begin(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (
 	if err := options.validateStrategy(); err != nil {
 		return planner, planned, &translate.OptionError{Text: err.Error()}
 	}
+	if options, err = options.forService(); err != nil {
+		return planner, planned, err
+	}
 	own, others, err := handovers(snapshot, namespace, options)
 	if err != nil {
 		return planner, planned, err
@@ -85,6 +88,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 	planned.Gates = checks.Run(planner.gates(gates), checks.Subject{
 		Snapshot: snapshot, Namespace: namespace, Migration: migration, Accepts: options.accepts,
 	})
+	planned.Gates = planner.concerning(planned.Gates)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	if len(planned.Steps) > 0 {
 		planned.Steps = append(append(planned.Steps, planner.verification()), deletions...)
@@ -92,7 +96,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 	} else if planner.canary == nil {
 		// Nothing can be done; whether nothing has to be is another question.
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
-			return gate.Blocks() && checks.LeavesBehind(gate.ID)
+			return gate.Blocks() && planner.leavesBehind(gate)
 		})
 	}
 	if len(planned.Steps) > 0 {
@@ -136,6 +140,11 @@ func (e enrolment) steps() ([]v1alpha1.Step, error) {
 	if e.canary != nil {
 		parts = []func() ([]v1alpha1.Step, error){
 			e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.forEach(e.activateWaypoints), e.guardDirectCalls, e.moveFirst,
+		}
+	}
+	if e.options.Service != "" {
+		parts = []func() ([]v1alpha1.Step, error){
+			e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.forEach(e.activateWaypoints), e.guardDirectCalls, e.settleAtOnce,
 		}
 	}
 	for _, part := range parts {

@@ -208,7 +208,7 @@ func (e enrolment) policies(h handover) []translate.Object {
 	}
 	for i := range objects {
 		for _, after := range h.translation.After {
-			if after.Reference == objects[i].Reference && !e.state.holds(objects[i].Content) {
+			if after.Reference == objects[i].Reference && !e.state.holds(objects[i].Content) && !e.settlesLater(after) {
 				objects[i] = after
 			}
 		}

@@ -33,6 +33,9 @@ type Options struct {
 	// Workload is the only one that is moved, as deployment/cart; empty means all of
 	// the namespace.
 	Workload string
+	// Service is the only one that gets a waypoint, as service/cart, and nothing else
+	// is done; empty means all that need one.
+	Service string
 	// Simplify deletes what was replaced, at the end.
 	Simplify bool
 	// Until is the last phase whose steps the plan holds; empty means all.
@@ -46,9 +49,9 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 		options.Translation = translate.Options{
 			Scope: translate.Scope(chosen.WaypointScope), Skip: chosen.WaypointSkip, Add: chosen.WaypointAdd,
 			Waypoint: chosen.Waypoint, WaypointNamespace: chosen.WaypointNamespace, Replicas: chosen.WaypointReplicas,
-			MixedCallers: translate.MixedCallers(chosen.MixedCallers), EnvoyFilters: chosen.AllowEnvoyFilter,
+			MixedCallers: translate.MixedCallers(chosen.MixedCallers), EnvoyFilters: chosen.AllowEnvoyFilter, TakenOff: chosen.TakenOff,
 		}
-		options.Include, options.Until, options.Workload = chosen.IncludeNamespaces, chosen.Until, chosen.Workload
+		options.Include, options.Until, options.Workload, options.Service = chosen.IncludeNamespaces, chosen.Until, chosen.Workload, chosen.Service
 		options.Cordon, options.ResumePaused, options.Simplify = chosen.Cordon, chosen.ResumePaused, chosen.Simplify
 		options.MaxParallelRestarts, options.Strategy = chosen.MaxParallelRestarts, Strategy(chosen.Strategy)
 	}
@@ -80,7 +83,7 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 		WaypointScope: string(o.Translation.Scope), WaypointSkip: o.Translation.Skip, WaypointAdd: o.Translation.Add,
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
-		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Cordon: o.Cordon, ResumePaused: o.ResumePaused, Simplify: o.Simplify,
+		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Service: o.Service, TakenOff: o.Translation.TakenOff, Cordon: o.Cordon, ResumePaused: o.ResumePaused, Simplify: o.Simplify,
 	}
 }
 

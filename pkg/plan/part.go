@@ -19,6 +19,17 @@ func begun(step v1alpha1.StepRecord) bool {
 	return step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone
 }
 
+// left are the changes of a step that a run may have made, and that nothing has put
+// back since.
+func left(record v1alpha1.MigrationRecord, i int) []v1alpha1.Change {
+	if i >= len(record.Steps) || !begun(record.Steps[i]) {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(record.Plan.Steps[i].Changes), func(change v1alpha1.Change) bool {
+		return slices.Contains(record.Steps[i].Undone, change.Object)
+	})
+}
+
 // ToBeUndone are those among records of enrolments that have something left to undo
 // in the phases after one.
 func ToBeUndone(records []v1alpha1.MigrationRecord, to v1alpha1.Phase) []v1alpha1.MigrationRecord {
@@ -31,7 +42,7 @@ func ToBeUndone(records []v1alpha1.MigrationRecord, to v1alpha1.Phase) []v1alpha
 // and it was not undone since.
 func holdsChange(record v1alpha1.MigrationRecord, meant func(v1alpha1.Phase) bool) bool {
 	for i, step := range record.Plan.Steps {
-		if i < len(record.Steps) && begun(record.Steps[i]) && len(step.Changes) > 0 && meant(step.Phase) {
+		if len(left(record, i)) > 0 && meant(step.Phase) {
 			return true
 		}
 	}
@@ -55,6 +66,32 @@ func Undone(record v1alpha1.MigrationRecord, to v1alpha1.Phase) v1alpha1.Migrati
 	return record
 }
 
+// UndoneBy is the record of an enrolment after a rollback.
+func UndoneBy(rollback v1alpha1.MigrationPlan, record v1alpha1.MigrationRecord) v1alpha1.MigrationRecord {
+	if rollback.Service == "" {
+		return Undone(record, rollback.To)
+	}
+	record.Steps = slices.Clone(record.Steps)
+	for i := range record.Plan.Steps {
+		undone := slices.DeleteFunc(left(record, i), func(change v1alpha1.Change) bool { return !slices.Contains(rollback.Part, change.Object) })
+		if len(undone) == 0 {
+			continue
+		}
+		step := &record.Steps[i]
+		step.Undone = slices.Clone(step.Undone)
+		for _, change := range undone {
+			step.Undone = append(step.Undone, change.Object)
+		}
+		if len(left(record, i)) == 0 {
+			step.State = v1alpha1.StepUndone
+		}
+	}
+	if !holdsChange(record, func(v1alpha1.Phase) bool { return true }) {
+		record.State = v1alpha1.RunRolledBack
+	}
+	return record
+}
+
 // separable wants no field to be written in a phase that is kept after it was in one
 // that is undone: what it would have to become, nobody has ever written.
 func separable(records []v1alpha1.MigrationRecord, to v1alpha1.Phase) error {
@@ -72,10 +109,7 @@ func separable(records []v1alpha1.MigrationRecord, to v1alpha1.Phase) error {
 	undone := map[field]v1alpha1.Phase{}
 	for _, record := range slices.Backward(records) {
 		for i, step := range record.Plan.Steps {
-			if i >= len(record.Steps) || !begun(record.Steps[i]) {
-				continue
-			}
-			for _, change := range step.Changes {
+			for _, change := range left(record, i) {
 				for _, one := range change.Fields {
 					at := field{change.Object, one.Path}
 					if isAfter(step.Phase, to) {

@@ -24,10 +24,10 @@ func deletedBy(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) []deletedO
 	seen := map[v1alpha1.ObjectReference]bool{}
 	for _, record := range records {
 		for i, step := range record.Plan.Steps {
-			if i >= len(record.Steps) || !begun(record.Steps[i]) || !isAfter(step.Phase, to) {
+			if !isAfter(step.Phase, to) {
 				continue
 			}
-			for _, change := range step.Changes {
+			for _, change := range left(record, i) {
 				former, known := content(record.Steps[i].Before, change.Object)
 				if !change.Delete || !known || Ours(former) || seen[change.Object] {
 					continue

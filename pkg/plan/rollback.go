@@ -59,17 +59,12 @@ func RollbackAs(
 // finish plans the steps that put back what the runs may have written, and judges
 // them. Mixed callers is what was chosen about those by the runs.
 func (r *rollback) finish(mixedCallers string) error {
-	if err := r.seesAll(); err != nil {
-		return err
-	}
-	r.restored = r.restoredNamespace()
-	for _, part := range []func() error{
+	err := r.take(
 		r.restoreReplaced, r.unsettlePolicies, r.restoreInjection, r.uncordon, r.restoreWorkloads, r.nameMissing, r.replacePods, r.disableAmbient,
 		r.unguardDirectCalls, r.deactivateWaypoints, r.removeWaypoints, r.restorePolicies, r.unpin,
-	} {
-		if err := part(); err != nil {
-			return err
-		}
+	)
+	if err != nil {
+		return err
 	}
 	about, err := concernedBy(r.snapshot, []string{r.namespace.Name}, r.plan.Steps)
 	if err != nil {
@@ -88,16 +83,34 @@ func (r *rollback) finish(mixedCallers string) error {
 	}
 	access.Changes = append(access.Changes, ending...)
 	access.MixedCallers = mixedCallers
-	if access.Compared > 0 {
-		r.plan.Access = access
+	r.judge(&checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}, checks.RollbackGates(r.formerWorkloads()))
+	return nil
+}
+
+// take plans the steps of some parts, in order.
+func (r *rollback) take(parts ...func() error) error {
+	if err := r.seesAll(); err != nil {
+		return err
 	}
-	migration := &checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}
+	r.restored = r.restoredNamespace()
+	for _, part := range parts {
+		if err := part(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judge makes the checks that have to hold, and sums the plan up.
+func (r *rollback) judge(migration *checks.Migration, gates []checks.Check) {
+	if migration.Access.Compared > 0 {
+		r.plan.Access = migration.Access
+	}
 	subject := checks.Subject{Snapshot: r.snapshot, Namespace: r.restored, Migration: migration, Accepts: Options{Accept: r.plan.Accepted}.accepts}
-	r.plan.Gates = checks.Run(checks.RollbackGates(r.formerWorkloads()), subject)
+	r.plan.Gates = checks.Run(gates, subject)
 	r.plan.Summary = v1alpha1.Summarize(r.plan.Gates)
 	r.plan.Blocked = slices.ContainsFunc(r.plan.Gates, v1alpha1.CheckResult.Blocks)
 	r.plan.Overview = overview(r.snapshot, *r.plan)
-	return nil
 }
 
 // NothingToRollBack is the plan of a rollback that has nothing to undo.
@@ -161,22 +174,18 @@ func writtenBy(records []v1alpha1.MigrationRecord) (written []writtenField, crea
 // created before is then an object like others.
 func writtenAfter(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) (written []writtenField, created []createdObject, err error) {
 	for _, record := range slices.Backward(records) {
-		started, done := map[string]bool{}, map[string]bool{}
-		for _, step := range record.Steps {
-			started[step.ID], done[step.ID] = begun(step), step.State == v1alpha1.StepDone
-		}
-		for _, step := range record.Plan.Steps {
-			if !started[step.ID] || !isAfter(step.Phase, to) {
+		for i, step := range record.Plan.Steps {
+			if !isAfter(step.Phase, to) {
 				continue
 			}
-			for _, change := range step.Changes {
+			for _, change := range left(record, i) {
 				if change.Object.Kind == mesh.KindNode {
 					// What a run wrote there is gone when the run is, but for what
 					// uncordon finds.
 					continue
 				}
 				if change.Create != nil {
-					created = noteCreated(created, step.Phase, change, done[step.ID])
+					created = noteCreated(created, step.Phase, change, record.Steps[i].State == v1alpha1.StepDone)
 					continue
 				}
 				if i := slices.IndexFunc(created, func(of createdObject) bool { return of.object == change.Object }); i >= 0 {

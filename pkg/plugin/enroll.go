@@ -22,8 +22,13 @@ type enrollOptions struct {
 	until    string
 	// workload is the only one that is moved, as plans name it; empty for all.
 	workload string
+	// service is the only one that gets a waypoint, as plans name it; empty for all.
+	service string
 	// rollbackOnFailure undoes what a run that fails has done.
 	rollbackOnFailure bool
+	// continues is the plan of the run that is gone on with, with the options that it
+	// would be made with now.
+	continues v1alpha1.MigrationPlan
 	// noted is true once it was said that another run has stopped.
 	noted bool
 	// outdated is true once it was said that what was accepted does not hold any more.
@@ -58,14 +63,19 @@ sidecars, and then the pods of one workload after another are evicted, as far as
 PodDisruptionBudgets let them. From that label on any pod that is made anew for
 another reason is in ambient mode before its turn.
 
+With service/NAME, only that Service gets a waypoint, whether the namespace has moved,
+has begun to or has not: its waypoint, its policies there and the label that names it.
+No pod is restarted and the namespace is not labelled. rollback service/NAME takes it
+off again.
+
 What sidecars do for Services at layer 7 (policies that look at requests, JSON Web
 Tokens, routing) is handed over to a waypoint, which is created; the flags with
 waypoint in their names say which one, and for whom. A gate that fails or cannot
 be seen blocks, unless --accept names its finding.`,
 		Example: "  kubectl ambient enroll -n shop --dry-run=client\n  kubectl ambient enroll -n shop --yes --timeout=20m\n" +
 			"  kubectl ambient plan -n shop -o yaml >shop.yaml\n  kubectl ambient enroll -n shop --plan shop.yaml\n" +
-			"  kubectl ambient enroll -n shop deployment/cart",
-		Args: mostOneWorkload,
+			"  kubectl ambient enroll -n shop deployment/cart\n  kubectl ambient enroll -n shop service/cart",
+		Args: mostOneObject,
 		RunE: func(command *cobra.Command, arguments []string) error {
 			if err := options.complete(command, arguments); err != nil {
 				return err
@@ -98,9 +108,9 @@ const (
 	flagUntil  = "until"
 )
 
-// mostOneWorkload takes the name of a workload. A namespace typed without -n must not
-// end in a run on another one.
-func mostOneWorkload(command *cobra.Command, arguments []string) error {
+// mostOneObject takes the name of a workload or a Service. A namespace typed without -n
+// must not end in a run on another one.
+func mostOneObject(command *cobra.Command, arguments []string) error {
 	if len(arguments) == 1 && strings.Contains(arguments[0], "/") {
 		return nil
 	}
@@ -108,7 +118,7 @@ func mostOneWorkload(command *cobra.Command, arguments []string) error {
 }
 
 func (o *enrollOptions) complete(command *cobra.Command, arguments []string) error {
-	if err := o.completeWorkload(arguments); err != nil {
+	if err := o.completeObject(command, arguments); err != nil {
 		return err
 	}
 	if err := o.contract.read(o.session); err != nil {
@@ -147,20 +157,32 @@ func (o *enrollOptions) complete(command *cobra.Command, arguments []string) err
 	return nil
 }
 
-// completeWorkload reads which workload is to be moved alone.
-func (o *enrollOptions) completeWorkload(arguments []string) (err error) {
+// completeObject reads which workload is to be moved alone, or which Service is to get
+// a waypoint alone.
+func (o *enrollOptions) completeObject(command *cobra.Command, arguments []string) (err error) {
 	if len(arguments) == 0 {
 		return nil
 	}
-	if o.workload, err = plan.WorkloadNamed(arguments[0]); err != nil {
+	service, is, err := plan.ServiceNamed(arguments[0])
+	if o.service = service; !is {
+		o.workload, err = plan.WorkloadNamed(arguments[0])
+	}
+	if err != nil {
 		return usageError("%w", err)
+	}
+	if is {
+		for _, name := range []string{flagScope, flagSkip, flagAdd, flagInclude, flagCordon, flagResumePaused, flagSimplify} {
+			if command.Flags().Changed(name) {
+				return usageError("--%s cannot be given with %s: nothing else of the namespace is touched", name, o.service)
+			}
+		}
 	}
 	for _, given := range []struct {
 		name string
 		set  bool
 	}{{flagPlan, o.contract.file != ""}, {flagResume, o.resume}, {flagUntil, o.until != ""}} {
 		if given.set {
-			return usageError("--%s cannot be given with %s: it is for what a whole run does", given.name, o.workload)
+			return usageError("--%s cannot be given with %s: it is for what a whole run does", given.name, o.workload+o.service)
 		}
 	}
 	return nil
@@ -181,14 +203,14 @@ func (o *enrollOptions) options() plan.Options {
 	case o.contract.file != "":
 		return plan.OptionsOf(o.contract.reviewed)
 	case o.hooks.resumes != nil:
-		options := plan.OptionsOf(o.hooks.resumes.Plan)
+		options := plan.OptionsOf(o.continues)
 		if o.until != "" || o.hooks.resumes.State == v1alpha1.RunSucceeded {
 			options.Until = v1alpha1.Phase(o.until)
 		}
 		return options
 	default:
 		options := o.handover.options()
-		options.Until, options.Workload = v1alpha1.Phase(o.until), o.workload
+		options.Until, options.Workload, options.Service = v1alpha1.Phase(o.until), o.workload, o.service
 		return options
 	}
 }
@@ -266,6 +288,15 @@ func (o *enrollOptions) findStopped(ctx context.Context) error {
 		return fmt.Errorf("namespace %s holds no migration record: there is no run to resume", o.name)
 	}
 	newest := records[0]
+	if newest.Service() != "" && newest.State == v1alpha1.RunSucceeded || newest.Service() != "" && newest.State == v1alpha1.RunRolledBack {
+		// What was done for a single Service has ended: what is gone on with is the
+		// rest.
+		continued, found := record.Continued(records)
+		if !found {
+			return fmt.Errorf("the last run in namespace %s was for %s alone, and no enrolment holds: there is none to resume", o.name, newest.Service())
+		}
+		newest = continued
+	}
 	switch {
 	case newest.Operation == v1alpha1.OperationRollback && newest.State != v1alpha1.RunSucceeded:
 		return fmt.Errorf("run %s, a rollback, has not ended: go on with %s",
@@ -275,7 +306,7 @@ func (o *enrollOptions) findStopped(ctx context.Context) error {
 	case newest.Operation == v1alpha1.OperationRollback || newest.State == v1alpha1.RunRolledBack:
 		return fmt.Errorf("the last run in namespace %s was rolled back: there is none to resume", o.name)
 	}
-	o.hooks.resumes = &newest
+	o.hooks.resumes, o.continues = &newest, record.Whole(records, newest)
 	return nil
 }
 
@@ -285,6 +316,9 @@ func (o *enrollOptions) noteStopped(ctx context.Context) {
 	o.noted = true
 	records, err := o.store.List(ctx)
 	open := record.Open(records)
+	if off := record.TakenOff(records); o.service == "" && len(off) > 0 {
+		fmt.Fprintf(o.Streams.ErrOut, "A rollback has taken Service %s off its waypoint: this enrolment gives it one again where it needs one; --%s leaves it so.\n", strings.Join(off, ", "), flagSkip)
+	}
 	if err != nil || len(open) == 0 || open[0].Operation != v1alpha1.OperationEnroll || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
 		// Not being able to read them is said when a record is to be written.
 		return

@@ -35,6 +35,8 @@ type part struct {
 	run string
 	// to is the last phase that is not.
 	to string
+	// service is the only one that is taken off its waypoint, as plans name it.
+	service string
 }
 
 // The flags' names.
@@ -48,7 +50,7 @@ const (
 func newRollbackCommand(session *session) *cobra.Command {
 	options := &rollbackOptions{runOptions: runOptions{namespaced: namespaced{session: session}}}
 	command := &cobra.Command{
-		Use:   "rollback",
+		Use:   "rollback [service/NAME]",
 		Short: "Put a namespace back to exactly what it was before it was enrolled",
 		Long: `Put a namespace back to exactly what it was before it was enrolled, by the
 records that enroll left in it: labels, policies and pod templates as they were,
@@ -60,17 +62,23 @@ With --run only that run is undone, and those made after it, which build on it. 
 --to what was done in the phases after that one is undone, so that the namespace is
 as enroll --until leaves it; rollback without it undoes the rest.
 
+With service/NAME only that Service is taken off its waypoint: its labels, its
+policies there, and what nothing else needs any more, the waypoint included if a run
+has made it. Pods stay as they are. Where they have lost their sidecars, what needed
+the waypoint is enforced by nobody any more: the plan names each call that this lets
+in, and blocks unless that is accepted.
+
 Where there is no record, since a namespace was moved by hand or its records were
 deleted, --without-record derives the steps from what is there now: the namespace
 asks for sidecars again, templates no longer refuse them, pods are replaced, what
 names waypoints no longer does, and what bears the label of an enrolment is deleted.
 That this is exactly what was there before cannot be promised.`,
 		Example: "  kubectl ambient rollback -n shop --dry-run=client\n  kubectl ambient rollback -n shop --yes\n" +
-			"  kubectl ambient rollback -n shop --to=activate-waypoints\n  kubectl ambient rollback -n shop --run=20260801-120000-1a2b3c\n" +
+			"  kubectl ambient rollback -n shop --to=activate-waypoints\n  kubectl ambient rollback -n shop service/cart\n  kubectl ambient rollback -n shop --run=20260801-120000-1a2b3c\n" +
 			"  kubectl ambient rollback -n shop --without-record --revision=default --dry-run=client",
-		Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
-			if err := options.complete(command); err != nil {
+		Args: mostOneObject,
+		RunE: func(command *cobra.Command, arguments []string) error {
+			if err := options.complete(command, arguments); err != nil {
 				return err
 			}
 			return options.run(command.Context(), options.prepare)
@@ -89,7 +97,10 @@ That this is exactly what was there before cannot be promised.`,
 	return command
 }
 
-func (o *rollbackOptions) complete(command *cobra.Command) error {
+func (o *rollbackOptions) complete(command *cobra.Command, arguments []string) error {
+	if err := o.completeService(arguments); err != nil {
+		return err
+	}
 	if err := o.part.validate(); err != nil {
 		return err
 	}
@@ -100,7 +111,26 @@ func (o *rollbackOptions) complete(command *cobra.Command) error {
 	return o.runOptions.complete(command)
 }
 
+// completeService reads which Service is to be taken off its waypoint alone.
+func (o *rollbackOptions) completeService(arguments []string) (err error) {
+	if len(arguments) == 0 {
+		return nil
+	}
+	named, is, err := plan.ServiceNamed(arguments[0])
+	switch {
+	case err != nil:
+		return usageError("%w", err)
+	case !is:
+		return usageError("%q is nothing that can be rolled back alone: name a service/NAME; a workload that was moved alone goes back with --%s", arguments[0], flagRun)
+	}
+	o.part.service = named
+	return nil
+}
+
 func (p part) validate() error {
+	if p.service != "" && (p.run != "" || p.to != "") {
+		return usageError("--%s and --%s cannot be given with %s: they are about whole runs", flagRun, flagTo, p.service)
+	}
 	if p.run != "" && p.to != "" {
 		return usageError("--%s cannot be given with --%s: roll back whole runs, or the phases of all", flagRun, flagTo)
 	}
@@ -115,7 +145,7 @@ func (u unrecorded) validate(among part) error {
 	case u.revision != "" && !u.chosen:
 		return usageError("--%s is for --%s: a record says which revision it was", flagRevision, flagUnrecorded)
 	case u.chosen && among != (part{}):
-		return usageError("--%s cannot be given with --%s or --%s, which choose among records", flagUnrecorded, flagRun, flagTo)
+		return usageError("--%s cannot be given with --%s, --%s or a Service, which choose among records", flagUnrecorded, flagRun, flagTo)
 	default:
 		return nil
 	}
@@ -139,6 +169,9 @@ func (p part) flags() string {
 	if p.to != "" {
 		flags += " --" + flagTo + " " + quoted(p.to)
 	}
+	if p.service != "" {
+		flags += " " + quoted(p.service)
+	}
 	return flags
 }
 
@@ -150,6 +183,8 @@ func goOn(begun v1alpha1.MigrationRecord, records []v1alpha1.MigrationRecord) st
 	switch {
 	case begun.Plan.Unrecorded:
 		return unrecorded{chosen: true}.flags()
+	case begun.Plan.Service != "":
+		return part{service: begun.Plan.Service}.flags()
 	case begun.Plan.To != "":
 		return part{to: string(begun.Plan.To)}.flags()
 	case len(undoes) > 0 && beyond:
@@ -219,8 +254,12 @@ func revisionError(err error) error {
 	return err
 }
 
-// prepareRollback prepares to undo all that was not undone yet.
-func (o *runOptions) prepareRollback(ctx context.Context) (*prepared, error) {
+// prepareRollback prepares to undo all that was not undone yet, or, of a run that was
+// for a single Service, that run.
+func (o *runOptions) prepareRollback(ctx context.Context, failed v1alpha1.MigrationRecord) (*prepared, error) {
+	if failed.Service() != "" {
+		return o.prepareUndoing(ctx, part{run: failed.ID})
+	}
 	return o.prepareUndoing(ctx, part{})
 }
 
@@ -241,6 +280,9 @@ func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, 
 	}
 	if len(records) == 0 {
 		return nil, fmt.Errorf("namespace %s holds no migration record: where it was in ambient mode before, there is nothing to put back; where it was moved by hand, or its records were deleted, rollback --%s goes by what is there now, which need not lead to exactly what was there before", o.name, flagUnrecorded)
+	}
+	if part.service != "" {
+		return o.prepareService(content, snapshot, namespace, records, part.service)
 	}
 	undoes, err := part.of(records)
 	if err != nil {
@@ -264,6 +306,19 @@ func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, 
 		plan.Cordoning(snapshot, &planned)
 	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: undoes, remain: len(undoes) < len(record.Open(records))}, nil
+}
+
+// prepareService plans to take a single Service off its waypoint.
+func (o *runOptions) prepareService(
+	content mesh.Content, snapshot *mesh.Snapshot, namespace mesh.Namespace, records []v1alpha1.MigrationRecord, service string,
+) (*prepared, error) {
+	open := record.Open(records)
+	planned, err := plan.RollbackService(snapshot, namespace, open, service, o.handover.accept...)
+	if err != nil {
+		return nil, fmt.Errorf("namespace %s: %w", o.name, err)
+	}
+	undoes := slices.DeleteFunc(open, func(run v1alpha1.MigrationRecord) bool { return !slices.Contains(planned.Undoes, run.ID) })
+	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: undoes, remain: true}, nil
 }
 
 // writtenBeside are the namespaces besides one that recorded runs have written in.

@@ -47,7 +47,7 @@ type hooks struct {
 	// between agrees to a run going on from one step to the next.
 	between func(ctx context.Context, done, next v1alpha1.Step) error
 	// undo prepares what undoes a run that fails; nil where nothing is to.
-	undo func(context.Context) (*prepared, error)
+	undo func(context.Context, v1alpha1.MigrationRecord) (*prepared, error)
 	// resumes is the record of the run that is gone on with.
 	resumes *v1alpha1.MigrationRecord
 }
@@ -315,7 +315,7 @@ func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord,
 	progress.Note("the run has failed and is rolled back: " + firstLine(failure))
 	ctx, cancel := o.timed(ctx)
 	defer cancel()
-	run, err := o.hooks.undo(ctx)
+	run, err := o.hooks.undo(ctx, *failed)
 	if err == nil && run.plan.Blocked {
 		err = blockedBy(run.plan)
 	}
@@ -374,7 +374,7 @@ func (o *runOptions) lock(ctx, timed context.Context, id string, namespaces []st
 // closeRecords marks in the records what a rollback has undone.
 func (o *runOptions) closeRecords(ctx context.Context, run *prepared) error {
 	for _, open := range run.undoes {
-		undone := plan.Undone(open, run.plan.To)
+		undone := plan.UndoneBy(run.plan, open)
 		if err := actions.Patiently(ctx, actions.DefaultBackoff(), func() error { return o.store.Update(ctx, &undone) }); err != nil {
 			return fmt.Errorf("what run %s did is undone, but its record does not say so: %w", undone.ID, err)
 		}
@@ -451,7 +451,7 @@ func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed boo
 	}
 	fmt.Fprintf(&text, "\n  to go on:     %s", resume)
 	if migration.Operation != v1alpha1.OperationRollback {
-		fmt.Fprintf(&text, "\n  to roll back: %s", o.command("rollback"))
+		fmt.Fprintf(&text, "\n  to roll back: %s", o.command("rollback")+part{service: migration.Service()}.flags())
 	}
 	return &ExitError{Status: StatusIncomplete, Err: &incompleteError{text: text.String(), cause: failure}}
 }
@@ -506,6 +506,11 @@ func (o *runOptions) sayDone(run *prepared, migration *v1alpha1.MigrationRecord,
 		fmt.Fprintf(o.Streams.Out, "To go on with all: %s\nTo undo it:        %s\n", o.command("enroll"), o.command("rollback"))
 		return
 	}
+	if service := migration.Service(); service != "" {
+		fmt.Fprintf(o.Streams.Out, "Calls to %s of namespace %s go through its waypoint, in %s; the rest of the namespace is as it was.\n", service, o.name, took)
+		fmt.Fprintf(o.Streams.Out, "To undo it: %s\n", o.command("rollback")+part{service: service}.flags())
+		return
+	}
 	if migration.Operation == v1alpha1.OperationSimplify {
 		fmt.Fprintf(o.Streams.Out, "What only sidecars needed is deleted from namespace %s, in %s.\n", o.name, took)
 		fmt.Fprintf(o.Streams.Out, "To undo it, and the enrolment: %s\n", o.command("rollback"))
@@ -529,6 +534,10 @@ func (o *runOptions) sayUndone(run *prepared, took time.Duration) {
 	switch {
 	case run.plan.Unrecorded:
 		fmt.Fprintf(o.Streams.Out, "Namespace %s is back on sidecars%s, in %s. No record says what it was before: compare it with what is declared.\n", o.name, except, took)
+		return
+	case run.plan.Service != "":
+		fmt.Fprintf(o.Streams.Out, "Calls to %s of namespace %s go past waypoints again%s, in %s; the rest of the namespace is as it was.\n", run.plan.Service, o.name, except, took)
+		fmt.Fprintf(o.Streams.Out, "To put it on again: %s\n", o.command("enroll")+part{service: run.plan.Service}.flags())
 		return
 	case run.plan.To != "":
 		fmt.Fprintf(o.Streams.Out, "Namespace %s is back to what phase %s of its enrolment left%s, in %s.\n", o.name, run.plan.To, except, took)
@@ -554,6 +563,12 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s is left to be undone.\n", planned.Namespace)
 		render.Kept(s.Streams.Out, planned.Kept)
 		return
+	case planned.Options != nil && planned.Options.Service != "":
+		fmt.Fprintf(s.Streams.Out, "%s of namespace %s has its waypoint: nothing to do.\n", planned.Options.Service, planned.Namespace)
+		return
+	case planned.Service != "":
+		fmt.Fprintf(s.Streams.Out, "Nothing that a run has made for %s of namespace %s is left to be undone: nothing to do.\n", planned.Service, planned.Namespace)
+		return
 	case planned.Options != nil && planned.Options.Workload != "":
 		fmt.Fprintf(s.Streams.Out, "%s of namespace %s is in ambient mode: nothing to do.\n", planned.Options.Workload, planned.Namespace)
 		return
@@ -577,6 +592,9 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 
 // obstacle is why nothing can be done.
 func obstacle(planned v1alpha1.MigrationPlan) string {
+	if planned.Options != nil && planned.Options.Service != "" {
+		return "a waypoint for " + planned.Options.Service + " that takes no traffic"
+	}
 	if planned.Operation == v1alpha1.OperationSimplify {
 		return "not left its sidecars behind, and nothing is deleted"
 	}

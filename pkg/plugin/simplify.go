@@ -2,7 +2,9 @@ package plugin
 
 import (
 	"context"
+	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/spf13/cobra"
@@ -46,8 +48,9 @@ func (o *runOptions) prepareSimplify(ctx context.Context) (*prepared, error) {
 		return nil, o.explain(err)
 	}
 	options := plan.Options{}
-	if open := record.Open(records); len(open) > 0 {
-		options = plan.OptionsOf(open[0].Plan)
+	whole := slices.DeleteFunc(record.Open(records), func(run v1alpha1.MigrationRecord) bool { return run.Service() != "" })
+	if len(whole) > 0 {
+		options = plan.OptionsOf(record.Whole(records, whole[0]))
 	}
 	options.Accept = o.handover.accept
 	content, snapshot, err := o.readSharing(ctx, o.name, options.Include...)

@@ -230,7 +230,17 @@ func (o *statusOptions) judge(row *v1alpha1.NamespaceStatus, snapshot *mesh.Snap
 	if survey {
 		planning = plan.Survey
 	}
-	planned, err := planning(snapshot, namespace, o.handover.options())
+	options := o.handover.options()
+	if row.Record != nil {
+		options.Translation.TakenOff = row.Record.TakenOff
+		for _, result := range checks.TakenOff(snapshot, namespace, row.Record.TakenOff) {
+			if result.Status == v1alpha1.StatusWarn {
+				row.Drift = append(row.Drift, result)
+				row.Warnings++
+			}
+		}
+	}
+	planned, err := planning(snapshot, namespace, options)
 	if err != nil {
 		return plannedError(fmt.Errorf("namespace %s: %w", namespace.Name, err))
 	}

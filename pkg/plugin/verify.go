@@ -86,7 +86,11 @@ func (o *verifyOptions) handed(ctx context.Context, snapshot *mesh.Snapshot) (*c
 	if err != nil {
 		return nil, o.explain(err)
 	}
-	return plan.Handed(snapshot, record.Open(records))
+	handed, err := plan.Handed(snapshot, record.Open(records))
+	if handed != nil {
+		handed.TakenOff = record.TakenOff(records)
+	}
+	return handed, err
 }
 
 // collect asks the ztunnels of the nodes that the namespace's pods run on.

@@ -18,7 +18,7 @@ func History(namespace string, records []v1alpha1.MigrationRecord) v1alpha1.Migr
 		summary := v1alpha1.RunSummary{
 			ID: run.ID, Operation: run.Operation, State: run.State, Reason: run.Reason, User: run.User, Why: run.Why, ToolVersion: run.ToolVersion,
 			Started: run.Started, Finished: run.Finished, Steps: len(run.Steps), Resumes: run.Resumes, Undoes: run.Plan.Undoes, To: run.Plan.To,
-			Open: open(run),
+			Open: open(run), Service: run.Service(),
 		}
 		if run.Plan.Options != nil {
 			summary.Until = run.Plan.Options.Until

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -172,16 +173,24 @@ func (p *packed) cut(record *v1alpha1.MigrationRecord, value any) (part, error) 
 }
 
 func headOf(record *v1alpha1.MigrationRecord, key string, data []byte) *corev1.ConfigMap {
-	return &corev1.ConfigMap{
+	stored := &corev1.ConfigMap{
 		ObjectMeta: metav1.ObjectMeta{
 			Namespace: record.Namespace, Name: Name(record.ID), Labels: map[string]string{Label: string(record.Operation)},
 		},
-		// For people who look at the ConfigMap; the tool reads the record.
+		// For people who look at the ConfigMap, and for Newest, which does not unpack
+		// the record.
 		Data: map[string]string{
 			"operation": string(record.Operation), "state": string(record.State), "reason": record.Reason, "user": record.User,
 		},
 		BinaryData: map[string][]byte{key: data},
 	}
+	if service := record.Service(); service != "" {
+		stored.Data[serviceKey] = service
+	}
+	if options := record.Plan.Options; options != nil && len(options.TakenOff) > 0 {
+		stored.Data[takenOffKey] = strings.Join(options.TakenOff, ",")
+	}
+	return stored
 }
 
 func compress(id string, value any) ([]byte, error) {

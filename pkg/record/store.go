@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -200,12 +199,15 @@ func Newest(ctx context.Context, client corev1client.ConfigMapsGetter) (map[stri
 	slices.SortFunc(items, func(a, b corev1.ConfigMap) int {
 		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
 	})
-	newest := map[string]v1alpha1.RecordSummary{}
+	newest, runs := map[string]v1alpha1.RecordSummary{}, map[string][]v1alpha1.MigrationRecord{}
 	for _, item := range items {
-		newest[item.Namespace] = v1alpha1.RecordSummary{
-			ID:        strings.TrimPrefix(item.Name, namePrefix),
-			Operation: v1alpha1.Operation(item.Data["operation"]), State: v1alpha1.RunState(item.Data["state"]),
-		}
+		run := outlineOf(&item)
+		newest[item.Namespace] = v1alpha1.RecordSummary{ID: run.ID, Operation: run.Operation, State: run.State}
+		runs[item.Namespace] = append([]v1alpha1.MigrationRecord{run}, runs[item.Namespace]...)
+	}
+	for namespace, summary := range newest {
+		summary.TakenOff = TakenOff(runs[namespace])
+		newest[namespace] = summary
 	}
 	return newest, nil
 }

@@ -38,6 +38,9 @@ func notesOf(run v1alpha1.RunSummary) []string {
 	if run.Until != "" {
 		notes = append(notes, "was to stop after phase "+string(run.Until))
 	}
+	if run.Service != "" {
+		notes = append(notes, "was for "+run.Service+" alone")
+	}
 	if run.Resumes != "" {
 		notes = append(notes, "went on with "+run.Resumes)
 	}

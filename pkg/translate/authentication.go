@@ -18,7 +18,7 @@ func (t *translator) authentication() {
 			isOurs(extension) {
 			continue
 		}
-		if !selectsAny(extension.Selector, t.pods) {
+		if !t.reaches(extension.Selector) {
 			t.translation.Carried[extension.Reference] = true
 			continue
 		}

@@ -18,7 +18,7 @@ import (
 // identity, and the other service's policies decided.
 func (t *translator) bypasses() {
 	for _, service := range t.fronted {
-		if service.reference.Kind != mesh.KindService {
+		if service.reference.Kind != mesh.KindService || t.beside(service.reference) {
 			continue
 		}
 		for _, virtualService := range t.snapshot.VirtualServices() {

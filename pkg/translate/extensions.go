@@ -16,7 +16,7 @@ func (t *translator) extensions() {
 		if extension.Targeted() || isOurs(extension) || !t.inReach(extension.Reference.Namespace) || extension.EffectiveField() == "" {
 			continue
 		}
-		if !selectsAny(extension.Selector, t.pods) {
+		if !t.reaches(extension.Selector) {
 			t.translation.Carried[extension.Reference] = true
 			continue
 		}

@@ -64,8 +64,9 @@ func (t *translator) addGuard(origin v1alpha1.ObjectReference, selector map[stri
 	if spec.GetAction() == securityv1beta1.AuthorizationPolicy_ALLOW {
 		kind = "layer4"
 	}
+	selector, of := t.narrowed(selector)
 	for _, reach := range t.reachOf(origin, selector) {
-		name := generatedName(origin.Name, kind, origin.Kind, origin.Namespace)
+		name := generatedName(append([]string{origin.Name, kind, origin.Kind, origin.Namespace}, of...)...)
 		if reach.workload.Name != "" {
 			name = generatedName(origin.Name, kind+"-"+reach.workload.Name, origin.Kind, origin.Namespace, reach.workload.Kind)
 		}

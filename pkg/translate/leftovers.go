@@ -12,7 +12,7 @@ import (
 // hold. Those whose original is gone a check of its own names; those whose original a
 // run has deleted stand for themselves.
 func (t *translator) leftovers() {
-	if t.options.RoutingOnly {
+	if t.options.RoutingOnly || t.options.Only != "" {
 		return
 	}
 	accounted := map[v1alpha1.ObjectReference]bool{}

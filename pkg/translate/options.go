@@ -54,6 +54,12 @@ type Options struct {
 	// EnvoyFilters carries EnvoyFilters over, which Istio does not support at
 	// waypoints.
 	EnvoyFilters bool
+	// Only is the one Service that gets a waypoint, needed or not; empty means all of
+	// the namespace. What others have already stays as it is.
+	Only string
+	// TakenOff are Services that get no waypoint, since a rollback has taken them off
+	// theirs. What is lost with that was judged then.
+	TakenOff []string
 }
 
 // withDefaults fills in what was not chosen.

@@ -48,7 +48,7 @@ func (t *translator) authorization() {
 		if ours(policy.Labels) || len(mesh.TargetsOf(&policy.Spec)) > 0 || !t.inReach(policy.Namespace) {
 			continue
 		}
-		if !selectsAny(policy.Spec.GetSelector().GetMatchLabels(), t.pods) {
+		if !t.reaches(policy.Spec.GetSelector().GetMatchLabels()) {
 			// It reaches nobody here, and has nothing to carry over.
 			t.translation.Carried[authorizationReference(policy)] = true
 			continue
@@ -83,7 +83,7 @@ func ours(labels map[string]string) bool { return labels[v1alpha1.OriginLabel] !
 func (t *translator) behind(selector map[string]string) []*fronted {
 	var reached []*fronted
 	for _, service := range t.fronted {
-		if selectsAny(selector, service.pods) {
+		if !t.beside(service.reference) && selectsAny(selector, service.pods) {
 			reached = append(reached, service)
 		}
 	}
@@ -111,10 +111,10 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 		t.problem(origin, field, "the address of a pod means nothing at a waypoint, where the destination is the Service's address",
 			"name ports or select pods by labels instead")
 	}
-	if policy.Spec.GetSelector() == nil && t.wholeWaypoint(services) && !namesPorts(&policy.Spec) {
+	name := t.reference(mesh.KindAuthorizationPolicy, generatedName(policy.Name, t.options.Waypoint, policy.Namespace))
+	if policy.Spec.GetSelector() == nil && (t.wholeWaypoint(services) || t.coveredAlready(name, services)) && !namesPorts(&policy.Spec) {
 		spec := t.copied(policy, nil)
 		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{{Group: gatewayGroup, Kind: mesh.KindGateway, Name: t.options.Waypoint}}
-		name := t.reference(mesh.KindAuthorizationPolicy, generatedName(policy.Name, t.options.Waypoint, policy.Namespace))
 		t.addCopy(policy, origin, spec, v1alpha1.ObjectReference{}, name)
 		return
 	}

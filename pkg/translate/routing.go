@@ -74,6 +74,10 @@ func (t *translator) concerns(hosts []string) bool {
 // outbound is a rule of this namespace for services elsewhere, which its own callers
 // follow.
 func (t *translator) outbound(reference v1alpha1.ObjectReference, field string) {
+	if t.options.Only != "" {
+		// No caller leaves its sidecar.
+		return
+	}
 	t.translation.Losses = append(t.translation.Losses, Loss{
 		Object: reference, Field: field,
 		Message: "callers here no longer follow it: it is about services elsewhere, whose waypoints do not follow rules of other namespaces",

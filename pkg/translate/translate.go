@@ -83,6 +83,7 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	t.strangers()
 	t.collisions()
 	t.leftovers()
+	t.narrow()
 	return *t.translation, t.err
 }
 

@@ -31,6 +31,9 @@ func (t *translator) waypoints() error {
 	if _, found := t.snapshot.Namespace(t.options.WaypointNamespace); !found {
 		return &OptionError{Text: fmt.Sprintf("there is no namespace %q for the waypoint", t.options.WaypointNamespace)}
 	}
+	if err := t.checkOnly(); err != nil {
+		return err
+	}
 	for _, name := range slices.Concat(t.options.Skip, t.options.Add) {
 		if _, found := t.service(name); !found {
 			return &OptionError{fmt.Sprintf("there is no Service %s/%s to skip or to add a waypoint for", t.namespace.Name, name)}
@@ -38,6 +41,10 @@ func (t *translator) waypoints() error {
 	}
 	for _, service := range t.snapshot.Services(t.namespace.Name) {
 		need := needOf(needs, mesh.ServiceReference(service.Namespace, service.Name), service.Labels)
+		if t.beside(need.Service) {
+			t.placeBeside(need, &service)
+			continue
+		}
 		if isHeadless(&service) {
 			t.placeHeadless(need, &service)
 		} else {
@@ -45,9 +52,15 @@ func (t *translator) waypoints() error {
 		}
 	}
 	for _, entry := range t.snapshot.ServiceEntries() {
-		if entry.Namespace == t.namespace.Name {
-			t.place(needOf(needs, mesh.ServiceEntryReference(entry.Namespace, entry.Name), entry.Labels), nil)
+		if entry.Namespace != t.namespace.Name {
+			continue
 		}
+		need := needOf(needs, mesh.ServiceEntryReference(entry.Namespace, entry.Name), entry.Labels)
+		if t.beside(need.Service) {
+			t.placeBeside(need, nil)
+			continue
+		}
+		t.place(need, nil)
 	}
 	if t.translation.Waypoint != nil && len(t.translation.Waypoint.Objects) == 0 {
 		t.useExisting()
@@ -98,10 +111,13 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 		})
 		return
 	}
-	added := service != nil && slices.Contains(t.options.Add, service.Name)
+	added := service != nil && (slices.Contains(t.options.Add, service.Name) || t.options.Only == service.Name)
 	needed := len(need.Reasons) > 0 && !need.OnlyHints()
 	byNamespace := t.options.Scope == ScopeNamespace && t.anyNeed()
 	switch {
+	case service != nil && slices.Contains(t.options.TakenOff, service.Name):
+		t.stayOff(need, front)
+		t.optOut(need, service, byNamespace)
 	case service != nil && slices.Contains(t.options.Skip, service.Name):
 		if needed {
 			t.skipped = append(t.skipped, front)

@@ -86,6 +86,10 @@ type MigrationPlan struct {
 	// To is the phase of the enrolment that a rollback goes back to: what was done
 	// in it and before stays. Empty where the runs are undone whole.
 	To Phase `json:"to,omitempty"`
+	// Service is the only one that a rollback takes off its waypoint, as service/cart,
+	// and Part what of the runs is undone with that. Empty where they are undone whole.
+	Service string            `json:"service,omitempty"`
+	Part    []ObjectReference `json:"part,omitempty"`
 	// Unrecorded is true for a rollback that goes by what is there now, since no
 	// record says what was there before.
 	Unrecorded bool `json:"unrecorded,omitempty"`
@@ -113,7 +117,12 @@ type PlanOptions struct {
 	Strategy string `json:"strategy,omitempty"`
 	// Workload is the only one that is moved, as deployment/cart.
 	Workload string `json:"workload,omitempty"`
-	Simplify bool   `json:"simplify,omitempty"`
+	// Service is the only one that gets a waypoint, as service/cart.
+	Service string `json:"service,omitempty"`
+	// TakenOff are the Services that a rollback has taken off their waypoint and that
+	// stay without one.
+	TakenOff []string `json:"takenOff,omitempty"`
+	Simplify bool     `json:"simplify,omitempty"`
 	// From and Until are the first and the last phase whose steps the plan holds;
 	// empty where it holds all.
 	From  Phase `json:"from,omitempty"`

@@ -52,6 +52,15 @@ type MigrationRecord struct {
 	Steps []StepRecord  `json:"steps"`
 }
 
+// Service is the only one that the run has given a waypoint, or taken off it, as
+// service/cart; empty for other runs.
+func (r MigrationRecord) Service() string {
+	if r.Plan.Service != "" || r.Plan.Options == nil {
+		return r.Plan.Service
+	}
+	return r.Plan.Options.Service
+}
+
 // StepRecord is what became of one step of the plan.
 type StepRecord struct {
 	ID       string     `json:"id"`
@@ -62,6 +71,9 @@ type StepRecord struct {
 	// Before holds each object that the step changes, complete, as it was
 	// read immediately before the step's first write.
 	Before []BeforeImage `json:"before,omitempty"`
+	// Undone are those of the step's objects that a rollback of a part of the run has
+	// put back: the record says nothing of what becomes of them afterwards.
+	Undone []ObjectReference `json:"undone,omitempty"`
 	// Cordoned are the nodes that the step set out to cordon; each bears
 	// CordonedAnnotation for as long as it is cordoned by that.
 	Cordoned []string `json:"cordoned,omitempty"`
@@ -107,4 +119,7 @@ type RunSummary struct {
 	Undoes  []string `json:"undoes,omitempty"`
 	// To is the phase of the enrolment that a rollback went back to.
 	To Phase `json:"to,omitempty"`
+	// Service is the only one that the run has given a waypoint, or taken off it, as
+	// service/cart.
+	Service string `json:"service,omitempty"`
 }

@@ -116,6 +116,9 @@ type RecordSummary struct {
 	ID        string    `json:"id"`
 	Operation Operation `json:"operation"`
 	State     RunState  `json:"state"`
+	// TakenOff are the Services that rollbacks have taken off their waypoint, and that
+	// no run has given one since.
+	TakenOff []string `json:"takenOff,omitempty"`
 }
 
 // MeshStatus is where every namespace of the mesh stands.
