@@ -133,7 +133,7 @@ func (g *grouping) addTemplate(workload mesh.Workload) {
 		canonical(server.Labels, workload.Reference.Name)
 		if !workload.IsAgent() {
 			setDefault(server.Labels, labelTLSMode, tlsModeIstio)
-			if g.tunnels(injector.Revision, template.Annotations) {
+			if AcceptHBONE(g.snapshot, injector.Revision, template.Annotations) {
 				setDefault(server.Labels, mesh.TunnelLabel, mesh.TunnelHTTP)
 			}
 		}
@@ -180,9 +180,9 @@ func setDefault(labels map[string]string, key, value string) {
 // variableHBONE makes a sidecar accept HBONE, and the injector say so.
 const variableHBONE = "ISTIO_META_ENABLE_HBONE"
 
-// tunnels says whether sidecars of a revision accept HBONE, unless the pod's own
-// configuration says otherwise.
-func (g *grouping) tunnels(revision string, annotations map[string]string) bool {
+// AcceptHBONE says whether sidecars that a revision injects now accept HBONE, unless the
+// pod's own configuration says otherwise.
+func AcceptHBONE(snapshot *mesh.Snapshot, revision string, annotations map[string]string) bool {
 	var own struct {
 		ProxyMetadata map[string]any `json:"proxyMetadata"`
 	}
@@ -192,7 +192,7 @@ func (g *grouping) tunnels(revision string, annotations map[string]string) bool 
 		}
 	}
 	enabled := false
-	for _, configuration := range g.snapshot.Configurations() {
+	for _, configuration := range snapshot.Configurations() {
 		says := configuration.DefaultConfig.ProxyMetadata[variableHBONE] == "true"
 		if configuration.Revision == revision {
 			return says

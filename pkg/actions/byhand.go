@@ -109,7 +109,10 @@ func (r *Runner) renewOne(ctx context.Context, workload mesh.Workload, pod mesh.
 		return verdict{}, err
 	}
 	why := "to be made anew from its new template"
-	if gate.Evicts {
+	switch {
+	case gate.Kind == v1alpha1.GateSidecarsHBONE:
+		why = "to be made anew with a sidecar that accepts HBONE"
+	case gate.Evicts:
 		why = "to be made anew without its sidecar"
 	}
 	reason, err := r.evict(ctx, pod, why)

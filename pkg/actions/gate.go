@@ -144,6 +144,9 @@ func (r *Runner) gates() map[v1alpha1.GateKind]look {
 	return map[v1alpha1.GateKind]look{
 		v1alpha1.GateCaptured: r.lookCaptured,
 		v1alpha1.GateReady:    r.lookReady,
+
+		v1alpha1.GateSidecarsHBONE: r.lookRefreshed,
+
 		v1alpha1.GateInjected: r.lookInjected,
 		v1alpha1.GateReleased: r.lookReleased,
 		v1alpha1.GateVerified: r.lookVerified,

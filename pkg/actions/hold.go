@@ -98,7 +98,11 @@ func (r *Runner) lookHandover(_ context.Context, snapshot *mesh.Snapshot, _ v1al
 	if err != nil || len(lost) > 0 {
 		return verdict{missing: lost, failed: true}, err
 	}
-	return verdict{missing: r.holding.unready(snapshot)}, nil
+	missing := r.holding.unready(snapshot)
+	if r.holding.Sidecars {
+		missing = append(missing, withoutTunnel(snapshot.Pods(namespace.Name))...)
+	}
+	return verdict{missing: missing}, nil
 }
 
 // lost is what somebody has taken away, changed, or added to it.

@@ -36,6 +36,11 @@ type Migration struct {
 	// Held are workloads that cannot move, since callers of theirs cannot move
 	// before them, or that have moved and would come to refuse theirs.
 	Held []Held
+	// Refreshed are the workloads whose sidecars the plan replaces by ones that accept
+	// HBONE, before anything comes to rely on that; OnlyRefreshes is true where it does
+	// nothing else.
+	Refreshed     []v1alpha1.ObjectReference
+	OnlyRefreshes bool
 	// ResumePaused is true where paused Deployments are resumed for their restart.
 	ResumePaused bool
 	// ByNamespace is true where pods are moved by the namespace's labels alone, and

@@ -22,7 +22,7 @@ func sidecarChecks() []Check {
 // resets the plaintext that ztunnel then falls back to.
 func sidecarHBONE() Check {
 	return Check{
-		ID: "sidecar-hbone", Category: CategorySidecars, Severity: v1alpha1.SeverityError,
+		ID: IDSidecarHBONE, Category: CategorySidecars, Severity: v1alpha1.SeverityError,
 		About: "Looks for sidecars anywhere in the mesh that lack the label by which ztunnel knows that they accept HBONE.",
 		Why: "An ambient pod calls a sidecar by HBONE only if the sidecar's pod carries networking.istio.io/tunnel=http, which the injector " +
 			"writes once the mesh has the ambient profile (istio injection-template.yaml). It falls back to plaintext otherwise, and a sidecar " +
@@ -34,7 +34,7 @@ func sidecarHBONE() Check {
 			pods := map[group][]string{}
 			var groups []group
 			for _, pod := range subject.Snapshot.AllPods() {
-				if !pod.HasSidecar() || pod.IsAgent() || pod.Tunnels() {
+				if !LacksTunnel(pod) || subject.refreshes(pod) {
 					continue
 				}
 				of := group{pod.Namespace, tunnelless(subject, pod)}
@@ -46,8 +46,12 @@ func sidecarHBONE() Check {
 			var findings []Finding
 			for _, of := range groups {
 				message, remedy := explainTunnelless(of.cause, pods[of])
+				status := v1alpha1.StatusFail
+				if subject.needsNoTunnel(of.namespace) {
+					status = v1alpha1.StatusWarn
+				}
 				findings = append(findings, Finding{
-					Status: v1alpha1.StatusFail,
+					Status: status,
 					Object: &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: of.namespace},
 					Field:  "label " + mesh.TunnelLabel + " of its pods", Message: message, Remedy: fmt.Sprintf(remedy, of.namespace),
 				})
@@ -94,7 +98,7 @@ func explainTunnelless(cause string, pods []string) (message, remedy string) {
 			"bring the sidecar template in ConfigMap istio-sidecar-injector up to date, then kubectl -n %s rollout restart what runs them"
 	default:
 		return fmt.Sprintf("the sidecars of %s predate HBONE, so ambient pods could not call them: %s", of, some(pods)),
-			"with the ambient profile installed, kubectl -n %s rollout restart what runs them"
+			"with the ambient profile installed, kubectl ambient enroll -n %[1]s --until refresh-sidecars, or kubectl -n %[1]s rollout restart what runs them"
 	}
 }
 

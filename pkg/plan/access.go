@@ -285,7 +285,7 @@ func (m *stageMaker) apply(step v1alpha1.Step) ([]v1alpha1.ObjectReference, erro
 			m.overlay.Ready[types.NamespacedName{Namespace: gateway.Namespace, Name: gateway.Name}] = true
 		}
 	}
-	if isBegun(step) {
+	if isBegun(step) || step.Phase == v1alpha1.PhaseRefreshSidecars && len(step.Changes) == 0 {
 		restarted = append(restarted, step.Gate.Workloads...)
 	}
 	next, err := m.snapshot.With(changed, deleted)

@@ -126,6 +126,9 @@ func (e enrolment) gates(planned []checks.Check) []checks.Check {
 	if e.options.Service != "" {
 		return slices.Concat(checks.ServiceGates(), planned)
 	}
+	if e.onlyRefreshes() {
+		return checks.RefreshGates()
+	}
 	all := slices.Concat(checks.EnrollGates(), planned)
 	if e.canary == nil {
 		return all

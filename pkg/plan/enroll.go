@@ -60,6 +60,9 @@ func begin(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options) (
 		planner.canary = &workload
 	}
 	planned.Steps, err = planner.steps()
+	if len(refreshed(planned.Steps)) == 0 {
+		chosen.RestartedAt = ""
+	}
 	return planner, planned, err
 }
 
@@ -72,6 +75,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 		return planner.onlySimplify(planned)
 	}
 	migration, gates := planner.summary(), checks.HandoverGates()
+	migration.Refreshed, migration.OnlyRefreshes = refreshed(planned.Steps), planner.onlyRefreshes()
 	if !survey {
 		gates = checks.PlanGates()
 		if err := planner.judge(&planned, migration); err != nil {
@@ -91,7 +95,9 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 	planned.Gates = planner.concerning(planned.Gates)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	if len(planned.Steps) > 0 {
-		planned.Steps = append(append(planned.Steps, planner.verification()), deletions...)
+		if !planner.onlyRefreshes() {
+			planned.Steps = append(append(planned.Steps, planner.verification()), deletions...)
+		}
 		planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
 	} else if planner.canary == nil {
 		// Nothing can be done; whether nothing has to be is another question.
@@ -99,13 +105,16 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 			return gate.Blocks() && planner.leavesBehind(gate)
 		})
 	}
-	if len(planned.Steps) > 0 {
+	if len(planned.Steps) > 0 && !planner.onlyRefreshes() {
 		if err := planner.rely(&planned); err != nil {
 			return planned, err
 		}
 	}
 	planned.Steps = Span{Until: options.Until}.of(planned.Steps)
 	planned.Overview = overview(snapshot, planned)
+	if planner.onlyRefreshes() {
+		return planned, nil
+	}
 	planned.Overview.Waypoints = waypointUses(append([]handover{planner.handover}, planner.others...), planned)
 	return planned, nil
 }
@@ -128,7 +137,7 @@ type enrolment struct {
 func (e enrolment) steps() ([]v1alpha1.Step, error) {
 	steps := []v1alpha1.Step{}
 	parts := []func() ([]v1alpha1.Step, error){
-		e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
+		e.refreshSidecars, e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.pin, e.forEach(e.activateWaypoints), e.guardDirectCalls,
 		e.enableAmbient, e.uncordon, e.restartWorkloads, e.pauseAgain, e.settlePolicies, e.disableInjection,
 	}
 	if e.options.byNamespace() {
@@ -146,6 +155,9 @@ func (e enrolment) steps() ([]v1alpha1.Step, error) {
 		parts = []func() ([]v1alpha1.Step, error){
 			e.forEach(e.deployWaypoints), e.forEach(e.migratePolicies), e.forEach(e.activateWaypoints), e.guardDirectCalls, e.settleAtOnce,
 		}
+	}
+	if e.onlyRefreshes() {
+		parts = []func() ([]v1alpha1.Step, error){e.refreshSidecars}
 	}
 	for _, part := range parts {
 		added, err := part()

@@ -20,7 +20,7 @@ func (e enrolment) mended(steps []v1alpha1.Step) string {
 		slices.ContainsFunc(e.translation.Before, e.left)
 	last := ""
 	for _, step := range steps {
-		if handed && (Span{Until: v1alpha1.PhaseActivateWaypoints}).Holds(step.Phase) && step.Phase != v1alpha1.PhasePin {
+		if handed && (Span{Until: v1alpha1.PhaseActivateWaypoints}).Holds(step.Phase) && step.Phase != v1alpha1.PhasePin && step.Phase != v1alpha1.PhaseRefreshSidecars {
 			last = step.ID
 		}
 	}

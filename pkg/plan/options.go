@@ -38,6 +38,9 @@ type Options struct {
 	Service string
 	// Simplify deletes what was replaced, at the end.
 	Simplify bool
+	// RestartedAt is the time that templates get which are restarted for newer sidecars,
+	// as kubectl rollout restart writes it.
+	RestartedAt string
 	// Until is the last phase whose steps the plan holds; empty means all.
 	Until v1alpha1.Phase
 }
@@ -52,7 +55,7 @@ func OptionsOf(planned v1alpha1.MigrationPlan) Options {
 			MixedCallers: translate.MixedCallers(chosen.MixedCallers), EnvoyFilters: chosen.AllowEnvoyFilter, TakenOff: chosen.TakenOff,
 		}
 		options.Include, options.Until, options.Workload, options.Service = chosen.IncludeNamespaces, chosen.Until, chosen.Workload, chosen.Service
-		options.Cordon, options.ResumePaused, options.Simplify = chosen.Cordon, chosen.ResumePaused, chosen.Simplify
+		options.Cordon, options.ResumePaused, options.Simplify, options.RestartedAt = chosen.Cordon, chosen.ResumePaused, chosen.Simplify, chosen.RestartedAt
 		options.MaxParallelRestarts, options.Strategy = chosen.MaxParallelRestarts, Strategy(chosen.Strategy)
 	}
 	return options
@@ -84,12 +87,13 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
 		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Service: o.Service, TakenOff: o.Translation.TakenOff, Cordon: o.Cordon, ResumePaused: o.ResumePaused, Simplify: o.Simplify,
+		RestartedAt: o.RestartedAt,
 	}
 }
 
 // Validate wants choices that there are, and checks that can be accepted.
 func (o Options) Validate() error {
-	gates := slices.Concat(checks.EnrollGates(), checks.PlanGates(), checks.SimplifyGates())
+	gates := slices.Concat(checks.EnrollGates(), checks.PlanGates(), checks.SimplifyGates(), checks.ServiceRollbackGates())
 	for _, accepted := range o.Accept {
 		id, _, _ := strings.Cut(accepted, ":")
 		if !slices.ContainsFunc(gates, func(check checks.Check) bool { return check.ID == id }) {

@@ -81,6 +81,9 @@ func (r *rollback) restorePaused(reference v1alpha1.ObjectReference, object mesh
 	edits := slices.DeleteFunc(r.edits(v1alpha1.PhaseRestartWorkloads, reference, object, true), func(one edit) bool {
 		return one.path == pausedPath || one.path == resumedPath()
 	})
+	if len(edits) > 0 {
+		edits = append(edits, r.edits(v1alpha1.PhaseRefreshSidecars, reference, object, false)...)
+	}
 	switch {
 	case len(edits) > 0:
 		if err := r.state.changes(&step, reference, append(edits, resuming()...)); err != nil {

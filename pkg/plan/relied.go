@@ -23,8 +23,13 @@ func (e enrolment) rely(planned *v1alpha1.MigrationPlan) error {
 	if planned.Handover, err = e.relied(planned.Steps); err != nil {
 		return err
 	}
+	planned.Handover.Sidecars = len(refreshed(planned.Steps)) > 0
 	for i := range planned.Steps {
 		step := &planned.Steps[i]
+		if planned.Handover.Sidecars && step.Phase == v1alpha1.PhaseActivateWaypoints {
+			// Waypoints call sidecars by HBONE, too.
+			step.Requires = v1alpha1.GateSidecarsHBONE
+		}
 		if reliesOn(step.Phase) && (len(step.Changes) > 0 || step.Gate.Evicts || step.Phase == v1alpha1.PhaseVerify) {
 			step.Requires = v1alpha1.GateHandoverHolds
 		}

@@ -60,7 +60,7 @@ func RollbackAs(
 // them. Mixed callers is what was chosen about those by the runs.
 func (r *rollback) finish(mixedCallers string) error {
 	err := r.take(
-		r.restoreReplaced, r.unsettlePolicies, r.restoreInjection, r.uncordon, r.restoreWorkloads, r.nameMissing, r.replacePods, r.disableAmbient,
+		r.restoreReplaced, r.unsettlePolicies, r.restoreInjection, r.uncordon, r.restoreWorkloads, r.keepRefreshed, r.nameMissing, r.replacePods, r.disableAmbient,
 		r.unguardDirectCalls, r.deactivateWaypoints, r.removeWaypoints, r.restorePolicies, r.unpin,
 	)
 	if err != nil {
@@ -372,6 +372,9 @@ func (r *rollback) replacePods() error {
 	if !r.snapshot.Injectors().Inject(r.restored.Labels, nil, nil, false) && len(r.objects(v1alpha1.PhaseRestartWorkloads)) == 0 {
 		return nil
 	}
+	if r.onlyRefreshed() {
+		return nil
+	}
 	var rollouts []v1alpha1.ObjectReference
 	for _, workload := range r.snapshot.Workloads(r.namespace.Name) {
 		if workload.Reference.Kind == mesh.KindRollout {
@@ -516,7 +519,12 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 		r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reasonReliedOn(reference)})
 		return nil
 	}
-	if err := r.state.changes(&step, reference, r.edits(phase, reference, object, true)); err != nil {
+	edits := r.edits(phase, reference, object, true)
+	if phase == v1alpha1.PhaseRestartWorkloads && len(edits) > 0 {
+		// The whole template is what it was, so that its former pods' controller is.
+		edits = append(edits, r.edits(v1alpha1.PhaseRefreshSidecars, reference, object, false)...)
+	}
+	if err := r.state.changes(&step, reference, edits); err != nil {
 		return err
 	}
 	r.plan.Steps = appendStep(r.plan.Steps, step)

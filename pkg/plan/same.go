@@ -48,6 +48,8 @@ func Namespaces(planned v1alpha1.MigrationPlan) []string {
 
 // SameOptions says whether two plans were made with the same choices.
 func SameOptions(a, b v1alpha1.PlanOptions) bool {
+	// When it was is no choice.
+	a.RestartedAt, b.RestartedAt = "", ""
 	first, firstErr := json.Marshal(a)
 	second, secondErr := json.Marshal(b)
 	return firstErr == nil && secondErr == nil && bytes.Equal(first, second)

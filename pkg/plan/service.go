@@ -94,6 +94,9 @@ func (e enrolment) leavesBehind(gate v1alpha1.CheckResult) bool {
 	if e.options.Service != "" {
 		return checks.AboutWaypoint(gate.ID)
 	}
+	if e.onlyRefreshes() {
+		return gate.ID == checks.IDSidecarHBONE
+	}
 	return checks.LeavesBehind(gate.ID)
 }
 

@@ -12,7 +12,7 @@ import (
 // EnrollPhases are the phases of an enrolment, in order.
 func EnrollPhases() []v1alpha1.Phase {
 	return []v1alpha1.Phase{
-		v1alpha1.PhaseDeployWaypoints, v1alpha1.PhaseMigratePolicies, v1alpha1.PhasePin, v1alpha1.PhaseActivateWaypoints,
+		v1alpha1.PhaseRefreshSidecars, v1alpha1.PhaseDeployWaypoints, v1alpha1.PhaseMigratePolicies, v1alpha1.PhasePin, v1alpha1.PhaseActivateWaypoints,
 		v1alpha1.PhaseEnableAmbient, v1alpha1.PhaseRestartWorkloads, v1alpha1.PhaseSettlePolicies, v1alpha1.PhaseDisableInjection,
 		v1alpha1.PhaseVerify, v1alpha1.PhaseSimplify,
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -29,6 +30,8 @@ type enrollOptions struct {
 	// continues is the plan of the run that is gone on with, with the options that it
 	// would be made with now.
 	continues v1alpha1.MigrationPlan
+	// given is when the command was given.
+	given time.Time
 	// noted is true once it was said that another run has stopped.
 	noted bool
 	// outdated is true once it was said that what was accepted does not hold any more.
@@ -207,12 +210,23 @@ func (o *enrollOptions) options() plan.Options {
 		if o.until != "" || o.hooks.resumes.State == v1alpha1.RunSucceeded {
 			options.Until = v1alpha1.Phase(o.until)
 		}
+		options.RestartedAt = o.restartedAt()
 		return options
 	default:
 		options := o.handover.options()
 		options.Until, options.Workload, options.Service = v1alpha1.Phase(o.until), o.workload, o.service
+		options.RestartedAt = o.restartedAt()
 		return options
 	}
+}
+
+// restartedAt is when the command was given: the plan is made anew under the lock, and
+// has to be the same then.
+func (o *enrollOptions) restartedAt() string {
+	if o.given.IsZero() {
+		o.given = o.Now()
+	}
+	return o.given.UTC().Format(time.RFC3339)
 }
 
 // prepare reads the mesh and plans the enrolment.

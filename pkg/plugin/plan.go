@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -110,7 +111,13 @@ func (o *planOptions) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	whole, err := plan.Enroll(snapshot, namespace, o.handover.options())
+	options := o.handover.options()
+	options.RestartedAt = o.Now().UTC().Format(time.RFC3339)
+	if refresh := v1alpha1.PhaseRefreshSidecars; v1alpha1.Phase(o.until) == refresh {
+		// It has gates of its own.
+		options.Until = refresh
+	}
+	whole, err := plan.Enroll(snapshot, namespace, options)
 	if err != nil {
 		return plannedError(err)
 	}

@@ -563,6 +563,9 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s is left to be undone.\n", planned.Namespace)
 		render.Kept(s.Streams.Out, planned.Kept)
 		return
+	case planned.Options != nil && planned.Options.Until == v1alpha1.PhaseRefreshSidecars:
+		fmt.Fprintf(s.Streams.Out, "No sidecar of namespace %s predates HBONE: nothing to do.\n", planned.Namespace)
+		return
 	case planned.Options != nil && planned.Options.Service != "":
 		fmt.Fprintf(s.Streams.Out, "%s of namespace %s has its waypoint: nothing to do.\n", planned.Options.Service, planned.Namespace)
 		return
@@ -592,6 +595,9 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 
 // obstacle is why nothing can be done.
 func obstacle(planned v1alpha1.MigrationPlan) string {
+	if planned.Options != nil && planned.Options.Until == v1alpha1.PhaseRefreshSidecars {
+		return "sidecars that predate HBONE and that no restart would replace by others"
+	}
 	if planned.Options != nil && planned.Options.Service != "" {
 		return "a waypoint for " + planned.Options.Service + " that takes no traffic"
 	}

@@ -12,6 +12,9 @@ type Handover struct {
 	Objects []ObjectReference `json:"objects,omitempty"`
 	// Policies are all the others of Lists that there were when the plan was made.
 	Policies []KnownPolicy `json:"policies,omitempty"`
+	// Sidecars is true where the plan itself sees to it that the sidecars of the
+	// namespace accept HBONE, by which pods in ambient mode and waypoints call them.
+	Sidecars bool `json:"sidecars,omitempty"`
 	// Lists are where policies are that decide calls to the namespace's pods.
 	Lists []ObjectList `json:"lists,omitempty"`
 }

@@ -19,6 +19,7 @@ type Phase string
 
 // The phases of an enrolment, in order.
 const (
+	PhaseRefreshSidecars   Phase = "refresh-sidecars"
 	PhaseDeployWaypoints   Phase = "deploy-waypoints"
 	PhaseMigratePolicies   Phase = "migrate-policies"
 	PhasePin               Phase = "pin"
@@ -123,6 +124,9 @@ type PlanOptions struct {
 	// stay without one.
 	TakenOff []string `json:"takenOff,omitempty"`
 	Simplify bool     `json:"simplify,omitempty"`
+	// RestartedAt is what templates get that are restarted to have newer sidecars; empty
+	// where none is.
+	RestartedAt string `json:"restartedAt,omitempty"`
 	// From and Until are the first and the last phase whose steps the plan holds;
 	// empty where it holds all.
 	From  Phase `json:"from,omitempty"`
@@ -243,6 +247,9 @@ const (
 	// GateInjected: every pod is ready and has its sidecar; pods that should
 	// have one and lack it are replaced.
 	GateInjected GateKind = "injected"
+	// GateSidecarsHBONE: every sidecar accepts HBONE; of workloads that are named every
+	// pod is ready and has a sidecar of the revision that injects it.
+	GateSidecarsHBONE GateKind = "sidecars-hbone"
 	// GateReady: every pod is ready, in whichever mode.
 	GateReady GateKind = "ready"
 	// GateVerified: verify passes for the namespace.
