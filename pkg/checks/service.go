@@ -68,7 +68,7 @@ func takenOff() Check {
 		About: "Names Services that a rollback has taken off their waypoint, and that need one.",
 		Why: "What waypoints do at layer 7 (policies on requests, tokens, routes) nothing does for such a Service once its pods have no sidecars. Which " +
 			"calls that lets in was judged when it was taken off; enroll --resume leaves it so.",
-		Needs: needsOfWaypoints(), Passed: "no rollback has taken a Service off a waypoint that it needs",
+		Needs: []string{mesh.KindService, mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication}, Passed: "no rollback has taken a Service off a waypoint that it needs",
 		Run: func(subject Subject) []Finding {
 			if subject.Handed == nil {
 				return nil
