@@ -27,7 +27,7 @@ func WorkloadNamed(text string) (string, error) {
 	kind, name, named := strings.Cut(text, "/")
 	full, known := workloadTypes[strings.TrimSuffix(strings.ToLower(kind), ".apps")]
 	if !named || !known || name == "" || strings.Contains(name, "/") {
-		return "", fmt.Errorf("%q is no workload that can be moved alone: name a deployment/NAME, statefulset/NAME or daemonset/NAME", text)
+		return "", fmt.Errorf("%q is no workload that can be moved alone: name a deployment/NAME, statefulset/NAME or daemonset/NAME, or a service/NAME that is to have a waypoint", text)
 	}
 	return shortName(v1alpha1.ObjectReference{Kind: full, Name: name}), nil
 }

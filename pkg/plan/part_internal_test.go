@@ -79,9 +79,10 @@ func TestRollbackToAPhase(t *testing.T) {
 	before := guarded()
 	whole := enrolledGuarded(t, before, "")
 	after := carriedOut(t, before, whole.Steps)
-	phases := EnrollPhases()
+	// Nothing here has sidecars that are refreshed.
+	phases := EnrollPhases()[1:]
 	for _, phase := range phases {
-		if phase != v1alpha1.PhaseRefreshSidecars && phase != v1alpha1.PhaseVerify && phase != v1alpha1.PhaseSimplify && !slices.ContainsFunc(whole.Steps, func(step v1alpha1.Step) bool { return step.Phase == phase }) {
+		if phase != v1alpha1.PhaseVerify && phase != v1alpha1.PhaseSimplify && !slices.ContainsFunc(whole.Steps, func(step v1alpha1.Step) bool { return step.Phase == phase }) {
 			t.Fatalf("the enrolment has no step of phase %s", phase)
 		}
 		t.Run(string(phase), func(t *testing.T) {

@@ -144,8 +144,10 @@ func (u unrecorded) validate(among part) error {
 	switch {
 	case u.revision != "" && !u.chosen:
 		return usageError("--%s is for --%s: a record says which revision it was", flagRevision, flagUnrecorded)
+	case u.chosen && among.service != "":
+		return usageError("--%s cannot be given with %s: what runs have made for it only records tell", flagUnrecorded, among.service)
 	case u.chosen && among != (part{}):
-		return usageError("--%s cannot be given with --%s, --%s or a Service, which choose among records", flagUnrecorded, flagRun, flagTo)
+		return usageError("--%s cannot be given with --%s or --%s, which choose among records", flagUnrecorded, flagRun, flagTo)
 	default:
 		return nil
 	}

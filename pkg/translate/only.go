@@ -20,7 +20,7 @@ func (t *translator) checkOnly() error {
 	if !found {
 		return &OptionError{Text: fmt.Sprintf("there is no Service %s in namespace %s", t.options.Only, t.namespace.Name)}
 	}
-	cannot := ""
+	var cannot string
 	switch {
 	case mesh.IsWaypointPod(service.Labels):
 		cannot = "is that of a waypoint itself: name the Service that is to go through it"

@@ -74,23 +74,12 @@ func TestRefreshSidecars(t *testing.T) {
 }
 
 // aged makes a namespace with a Deployment whose pods have sidecars that predate HBONE:
-// they are made as an injector of then would have, and adopted by the ReplicaSet.
+// they are made as an injector of then would have, before their ReplicaSet, which adopts
+// them.
 func (c *cluster) aged(t *testing.T, namespace string) {
 	t.Helper()
 	c.namespace(t, namespace, nil)
-	c.applyText(t, namespace, aged)
-	var labels map[string]string
-	c.eventually(t, "the Deployment has its ReplicaSet", func(ctx context.Context) error {
-		sets, err := c.kube.AppsV1().ReplicaSets(namespace).List(ctx, metav1.ListOptions{})
-		if err != nil {
-			return err
-		}
-		if len(sets.Items) != 1 {
-			return fmt.Errorf("there are %d", len(sets.Items))
-		}
-		labels = sets.Items[0].Spec.Template.Labels
-		return nil
-	})
+	labels := c.templateLabels(t, namespace)
 	const replicas = 2
 	for i := range replicas {
 		pod := &corev1.Pod{
@@ -106,10 +95,7 @@ func (c *cluster) aged(t *testing.T, namespace string) {
 			t.Fatal(err)
 		}
 	}
-	c.eventually(t, "the Deployment is scaled", func(ctx context.Context) error {
-		_, err := c.kube.AppsV1().Deployments(namespace).Patch(ctx, "web", types.MergePatchType, fmt.Appendf(nil, `{"spec":{"replicas":%d}}`, replicas), metav1.PatchOptions{})
-		return err
-	})
+	c.applyText(t, namespace, strings.Replace(aged, "replicas: 0", fmt.Sprintf("replicas: %d", replicas), 1))
 	c.eventually(t, "the pods are adopted", func(ctx context.Context) error {
 		if err := c.unsettled(ctx, namespace); err != nil {
 			return err
@@ -125,6 +111,28 @@ func (c *cluster) aged(t *testing.T, namespace string) {
 	if _, err := c.kube.CoreV1().Namespaces().Patch(t.Context(), namespace, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// templateLabels are those that the ReplicaSet gives its pods, whose hash is that of the
+// template. Nothing of it is left.
+func (c *cluster) templateLabels(t *testing.T, namespace string) map[string]string {
+	t.Helper()
+	c.applyText(t, namespace, aged)
+	var labels map[string]string
+	c.eventually(t, "the Deployment has its ReplicaSet", func(ctx context.Context) error {
+		sets, err := c.kube.AppsV1().ReplicaSets(namespace).List(ctx, metav1.ListOptions{})
+		if err == nil && len(sets.Items) != 1 {
+			err = fmt.Errorf("there are %d", len(sets.Items))
+		}
+		if err == nil {
+			labels = sets.Items[0].Spec.Template.Labels
+		}
+		return err
+	})
+	if output, err := c.Kubectl(t.Context(), "delete", "deployment", "web", "-n", namespace, "--cascade=foreground", "--wait"); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	return labels
 }
 
 // wantTunnels fails the test where pods have no sidecars, or those accept HBONE although
