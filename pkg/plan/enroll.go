@@ -92,7 +92,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 	planned.Gates = checks.Run(planner.gates(gates), checks.Subject{
 		Snapshot: snapshot, Namespace: namespace, Migration: migration, Accepts: options.accepts,
 	})
-	planned.Gates = planner.concerning(planned.Gates)
+	planned.Gates = planner.concerning(planned.Gates, planned.Steps)
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	if len(planned.Steps) > 0 {
 		if !planner.onlyRefreshes() {

@@ -101,8 +101,15 @@ func (e enrolment) leavesBehind(gate v1alpha1.CheckResult) bool {
 }
 
 // concerning are the results of gates without those about waypoints of others than a
-// single Service that gets one.
-func (e enrolment) concerning(gates []v1alpha1.CheckResult) []v1alpha1.CheckResult {
+// single Service that gets one, or about workloads that are not restarted where some
+// get newer sidecars and nothing else is done.
+func (e enrolment) concerning(gates []v1alpha1.CheckResult, steps []v1alpha1.Step) []v1alpha1.CheckResult {
+	if e.onlyRefreshes() {
+		restarted := refreshed(steps)
+		return slices.DeleteFunc(gates, func(gate v1alpha1.CheckResult) bool {
+			return gate.Category == checks.CategoryWorkloads && gate.Object != nil && !slices.Contains(restarted, *gate.Object)
+		})
+	}
 	if e.options.Service == "" {
 		return gates
 	}

@@ -203,7 +203,11 @@ func (o *runOptions) confirm(ctx context.Context, planned v1alpha1.MigrationPlan
 	if o.yes {
 		return nil
 	}
-	fmt.Fprintf(o.Streams.ErrOut, "\n%s namespace %s in context %s? [y/N] ", capitalized(planned.Operation), o.name, o.contextName())
+	what := "namespace " + o.name
+	if service := (v1alpha1.MigrationRecord{Plan: planned}).Service(); service != "" {
+		what = service + " of " + what
+	}
+	fmt.Fprintf(o.Streams.ErrOut, "\n%s %s in context %s? [y/N] ", capitalized(planned.Operation), what, o.contextName())
 	agreed, err := o.answer(ctx)
 	if err != nil {
 		return fmt.Errorf("nobody has confirmed, and nothing was changed: %w", err)

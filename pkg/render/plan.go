@@ -14,9 +14,11 @@ import (
 // PlanHeading writes what a plan is about, and the plan in figures.
 func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 	verb := map[v1alpha1.Operation]string{
-		v1alpha1.OperationEnroll: "Enroll namespace", v1alpha1.OperationRollback: "Roll back namespace",
-		v1alpha1.OperationSimplify: "Simplify namespace",
+		v1alpha1.OperationEnroll: "Enroll", v1alpha1.OperationRollback: "Roll back", v1alpha1.OperationSimplify: "Simplify",
 	}[plan.Operation]
+	if service := (v1alpha1.MigrationRecord{Plan: plan}).Service(); service != "" {
+		verb += " " + service + " of"
+	}
 	state := count(len(plan.Steps), "step")
 	if plan.Withheld {
 		state = "steps not shown"
@@ -24,7 +26,7 @@ func PlanHeading(out io.Writer, plan v1alpha1.MigrationPlan) {
 	if plan.Blocked {
 		state += ", BLOCKED by the gates below"
 	}
-	fmt.Fprintf(out, "%s %s: %s\n\n", verb, plan.Namespace, state)
+	fmt.Fprintf(out, "%s namespace %s: %s\n\n", verb, plan.Namespace, state)
 	if plan.Unrecorded {
 		fmt.Fprint(out, "No record says what was there before: the steps are derived from what is there now,\nand need not lead to exactly that.\n\n")
 	}
