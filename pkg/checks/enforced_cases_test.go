@@ -41,6 +41,8 @@ func enforcedCases() []testCase {
 	const copied = `, labels: {ambient.kubectl-ambient.dev/origin: p}, annotations: {ambient.kubectl-ambient.dev/origin: AuthorizationPolicy shop/p}`
 	jwt := of("RequestAuthentication", "j", "", selector+", jwtRules: [{issuer: a}]", "")
 	byMethod := of("AuthorizationPolicy", "p", "", selector+", "+methods, "")
+	const plain = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\nspec: {selector: {app: cart}, ports: [{name: http, port: 80}]}"
+	off := &checks.Handed{TakenOff: []string{"cart"}}
 	uncovered := []finding{{fail, object, "spec.rules[0].to[0].operation.methods", "nothing at a waypoint does"}}
 	return []testCase{
 		{name: "all is there", check: "handed-over", objects: enrolled()},
@@ -81,6 +83,16 @@ func enforcedCases() []testCase {
 		{name: "somebody has attached other tokens", check: "layer7-enforced", objects: fronted(jwt, of("RequestAuthentication", "k", "", "targetRefs: ["+toService+"]", ""))},
 		{name: "somebody has attached another that denies", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "q", "", "action: DENY, targetRefs: ["+toService+"], "+methods, "")), want: uncovered},
 		{name: "another is attached where no traffic passes", check: "layer7-enforced", objects: enrolled(service, byMethod, of("AuthorizationPolicy", "q", "", "targetRefs: ["+toService+"], "+methods, "")), want: uncovered},
+		{name: "its Service was taken off its waypoint, which taken-off says", check: "layer7-enforced", objects: enrolled(plain, byMethod), handed: off},
+		{name: "another Service was taken off", check: "layer7-enforced", objects: enrolled(plain, byMethod), handed: &checks.Handed{TakenOff: []string{"web"}}, want: uncovered},
+
+		{name: "none", check: "taken-off", objects: enrolled(plain, byMethod)},
+		{name: "one that needs no waypoint", check: "taken-off", objects: enrolled(plain), handed: off},
+		{name: "one that has a waypoint again", check: "taken-off", objects: fronted(byMethod), handed: off},
+		{
+			name: "one that needs one", check: "taken-off", objects: enrolled(plain, byMethod), handed: off,
+			want: []finding{{warn, "Service shop/cart", "metadata.labels[istio.io/use-waypoint]", "a rollback has taken it off its waypoint, and it needs a waypoint"}},
+		},
 	}
 }
 
