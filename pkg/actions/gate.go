@@ -97,6 +97,9 @@ func (r *Runner) lookAt(one *waiter, snapshot *mesh.Snapshot) (held bool, err er
 		return true, nil
 	}
 	one.looked, one.next = true, time.Time{}
+	if reverted := r.reverted(snapshot); len(reverted) > 0 {
+		return false, r.gateError(one.ctx, one.step, reverted, errReverted)
+	}
 	verdict, err := one.look(one.ctx, snapshot, one.gate)
 	if err != nil && one.ctx.Err() == nil {
 		if r.Backoff.Steps == 0 || !passing(err) {

@@ -68,11 +68,11 @@ func (h *holding) hold(change v1alpha1.Change) {
 // lost does not come back by itself.
 var errNotHeld = errors.New("what was handed over does not hold")
 
-// require waits until what a step requires holds. It fails before anything of the
-// step is written.
+// require waits until what a step requires holds, which includes what the steps before
+// have written. It fails before anything of the step is written.
 func (r *Runner) require(ctx context.Context, step v1alpha1.Step) error {
 	if step.Requires == "" {
-		return nil
+		return r.stays(ctx, step)
 	}
 	ctx, cancel := r.bounded(ctx)
 	defer cancel()

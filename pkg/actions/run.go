@@ -48,6 +48,8 @@ type Runner struct {
 	// holding is what the steps so far have handed over; nil where a plan says
 	// nothing of it.
 	holding *holding
+	// written are the fields that the steps so far have written.
+	written []writtenField
 	changed bool
 	// replaced are the pods that were evicted or deleted; replacements counts
 	// them by workload.
@@ -69,7 +71,7 @@ const recordGrace = 10 * time.Second
 // step, or wave by wave, and keeps the record true. It stops at the first error and
 // says whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
-	r.changed = false
+	r.changed, r.written = false, nil
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
@@ -154,6 +156,7 @@ func (r *Runner) change(ctx context.Context, step v1alpha1.Step) error {
 	if err := r.await(ctx, written); err != nil {
 		return fmt.Errorf("step %s: %w", step.ID, err)
 	}
+	r.noteWritten(step.Changes)
 	return nil
 }
 

@@ -25,6 +25,10 @@ type cluster struct {
 	*controlplane.ControlPlane
 	kube    kubernetes.Interface
 	dynamic dynamic.Interface
+	// observer follows what runs do to the namespaces of tests.
+	observer *observer
+	// stopObserving ends that.
+	stopObserving context.CancelFunc
 }
 
 func start(ctx context.Context, options controlplane.Options) (*cluster, error) {
@@ -40,10 +44,17 @@ func start(ctx context.Context, options controlplane.Options) (*cluster, error) 
 	if c.dynamic, err = dynamic.NewForConfig(plane.RESTConfig()); err != nil {
 		return nil, err
 	}
+	observing, stop := context.WithCancel(context.WithoutCancel(ctx))
+	c.stopObserving = stop
+	if c.observer, err = observeAll(observing, plane.RESTConfig()); err != nil {
+		return nil, err
+	}
 	return c, nil
 }
 
 func (c *cluster) stop() {
+	c.stopObserving()
+	fmt.Println(c.observer)
 	if err := c.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}
@@ -170,14 +181,17 @@ func says(t *testing.T, text string, parts ...string) {
 	}
 }
 
-// namespace makes a namespace with labels, to be deleted after the test.
+// namespace makes a namespace with labels, to be deleted after the test, and observes
+// it until then.
 func (c *cluster) namespace(t *testing.T, name string, labels map[string]string) {
 	t.Helper()
+	c.observer.begin(name)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{Name: name, Labels: labels}}
 	if _, err := c.kube.CoreV1().Namespaces().Create(t.Context(), namespace, metav1.CreateOptions{FieldManager: "kubectl-create"}); err != nil {
 		t.Fatalf("create namespace %s: %v", name, err)
 	}
 	t.Cleanup(func() {
+		c.observer.end(t, name)
 		err := c.kube.CoreV1().Namespaces().Delete(context.Background(), name, metav1.DeleteOptions{})
 		if err != nil && !apierrors.IsNotFound(err) {
 			t.Errorf("delete namespace %s: %v", name, err)

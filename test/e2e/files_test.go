@@ -179,7 +179,7 @@ func TestPlanMakesAFixedNumberOfRequests(t *testing.T) {
 func TestManifestsOfAPlanMoveTheNamespace(t *testing.T) {
 	t.Parallel()
 	c := shared
-	const namespace = "by-hand"
+	const namespace = "manifests"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
 	directory := filepath.Join(t.TempDir(), "phases")

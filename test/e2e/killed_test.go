@@ -84,6 +84,11 @@ spec:
     metadata: {labels: {app: cart}}
     spec: {containers: [{name: cart, image: cart}]}
 ---
+apiVersion: v1
+kind: Service
+metadata: {name: cart}
+spec: {selector: {app: cart}, ports: [{name: http, port: 80}]}
+---
 apiVersion: apps/v1
 kind: StatefulSet
 metadata: {name: db}
@@ -94,82 +99,152 @@ spec:
   template:
     metadata: {labels: {app: db}}
     spec: {containers: [{name: db, image: db}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: db}
+spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}
 `
+
+// killing is a kind of namespace whose runs are killed.
+type killing struct {
+	name, manifest string
+	options        []string
+	settled        func(*cluster, *testing.T, string)
+	// sampled is true where a part of the writes is taken, unless all are asked for.
+	sampled bool
+}
+
+// killedEvery is how many writes there are for one at which a run of a larger
+// namespace is killed. A step has three, which is why it is no multiple of that.
+const killedEvery = 4
+
+// killingAll asks for every write of every namespace, both ways.
+const killingAll = "KILLED_ALL"
+
+// taken says whether a run is to be killed at a write, and, of those that are, whether
+// it is to be resumed, rolled back, or both in two runs.
+func (k killing) taken(at int) (resumed, rolledBack bool) {
+	if !k.sampled || os.Getenv(killingAll) != "" {
+		return true, true
+	}
+	if at%killedEvery != 1 {
+		return false, false
+	}
+	resumed = at/killedEvery%2 == 0
+	return resumed, !resumed
+}
+
+// trial makes a namespace to be enrolled.
+func (k killing) trial(t *testing.T, c *cluster, namespace string) (before map[string]any) {
+	t.Helper()
+	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	c.applyText(t, namespace, strings.ReplaceAll(k.manifest, "NAMESPACE", namespace))
+	k.settled(c, t, namespace)
+	return c.state(t, namespace)
+}
+
+func (k killing) enroll(namespace string) []string {
+	return append([]string{"enroll", "-n", namespace, "--yes"}, k.options...)
+}
+
+// wantBack wants a namespace to be what it was before.
+func (k killing) wantBack(t *testing.T, c *cluster, namespace string, before map[string]any) {
+	t.Helper()
+	k.settled(c, t, namespace)
+	c.wantState(t, namespace, before)
+	c.wantSidecars(t, namespace)
+	says(t, c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
+}
 
 // TestKilled kills an enrolment, and a rollback, at each of their writes: what was
 // begun can be resumed and ends as if nothing had happened, and it can be rolled
 // back to exactly what was.
 func TestKilled(t *testing.T) {
 	t.Parallel()
-	c := shared
-	trial := func(t *testing.T, name string) (before map[string]any) {
-		t.Helper()
-		c.namespace(t, name, map[string]string{"istio-injection": "enabled"})
-		c.applyText(t, name, smallShop)
-		c.settled(t, name)
-		return c.state(t, name)
+	for _, k := range []killing{
+		{name: "plain", manifest: smallShop, settled: (*cluster).settled},
+		{name: "policies", manifest: protected, options: []string{"--mixed-callers=deny"}, settled: (*cluster).settled, sampled: true},
+		{name: "replaced", manifest: byHand, settled: (*cluster).settledByHand, sampled: true},
+	} {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			k.test(t, shared)
+		})
 	}
+}
+
+func (k killing) test(t *testing.T, c *cluster) {
+	t.Helper()
 	// How many writes there are is found out by making them.
-	const calm = "killed-never"
-	before := trial(t, calm)
+	calm := "killed-" + k.name
+	before := k.trial(t, c, calm)
 	enrolling, rolling := newKiller(0), newKiller(0)
-	enrolling.run(t.Context(), t, c, "enroll", "-n", calm, "--yes").want(t, 0)
+	enrolling.run(t.Context(), t, c, k.enroll(calm)...).want(t, 0)
 	ambient := relative(c.state(t, calm), calm)
 	rolling.run(t.Context(), t, c, "rollback", "-n", calm, "--yes").want(t, 0)
-	c.settled(t, calm)
-	c.wantState(t, calm, before)
+	k.wantBack(t, c, calm, before)
 
 	var runs, lost atomic.Int32
+	try := func(name string, test func(t *testing.T, namespace string)) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			runs.Add(1)
+			defer countLost(t, &lost)
+			test(t, "killed-"+k.name+"-"+name)
+		})
+	}
 	for at := 1; at <= enrolling.counted(); at++ {
-		for _, then := range []string{"resume", "rollback"} {
-			t.Run(fmt.Sprintf("enroll-%d-%s", at, then), func(t *testing.T) {
-				t.Parallel()
-				namespace := fmt.Sprintf("killed-%d-%s", at, then)
-				before := trial(t, namespace)
-				runs.Add(1)
-				defer countLost(t, &lost)
-				k := newKiller(at)
-				stopped := k.run(t.Context(), t, c, "enroll", "-n", namespace, "--yes")
-				if stopped.status != -1 {
-					t.Fatalf("it was not killed at write %d: %s", at, stopped)
-				}
-				t.Log("killed at ", k.killed)
-				if then == "resume" {
-					c.resume(t, namespace)
-					c.ambient(t, "verify", "-n", namespace).want(t, 0)
-					if diff := cmp.Diff(ambient, relative(c.state(t, namespace), namespace)); diff != "" {
-						t.Errorf("killed at %s and resumed, the namespace is not as it is otherwise (-want +got):\n%s", k.killed, diff)
-					}
+		resumed, rolledBack := k.taken(at)
+		if resumed {
+			try(fmt.Sprintf("enroll-%d-resume", at), func(t *testing.T, namespace string) {
+				before := k.trial(t, c, namespace)
+				killed := k.kill(t, c, at, k.enroll(namespace))
+				c.resume(t, namespace, k.options)
+				c.ambient(t, "verify", "-n", namespace).want(t, 0)
+				if diff := cmp.Diff(ambient, relative(c.state(t, namespace), namespace)); diff != "" {
+					t.Errorf("killed at %s and resumed, the namespace is not as it is otherwise (-want +got):\n%s", killed, diff)
 				}
 				c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
-				c.settled(t, namespace)
-				c.wantState(t, namespace, before)
-				c.wantSidecars(t, namespace)
+				k.wantBack(t, c, namespace, before)
+			})
+		}
+		if rolledBack {
+			try(fmt.Sprintf("enroll-%d-rollback", at), func(t *testing.T, namespace string) {
+				before := k.trial(t, c, namespace)
+				k.kill(t, c, at, k.enroll(namespace))
+				c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+				k.wantBack(t, c, namespace, before)
 			})
 		}
 	}
 	for at := 1; at <= rolling.counted(); at++ {
-		t.Run(fmt.Sprintf("rollback-%d", at), func(t *testing.T) {
-			t.Parallel()
-			namespace := fmt.Sprintf("killed-%d-back", at)
-			before := trial(t, namespace)
-			runs.Add(1)
-			defer countLost(t, &lost)
-			c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
-			k := newKiller(at)
-			if stopped := k.run(t.Context(), t, c, "rollback", "-n", namespace, "--yes"); stopped.status != -1 {
-				t.Fatalf("it was not killed at write %d: %s", at, stopped)
-			}
-			t.Log("killed at ", k.killed)
+		if resumed, rolledBack := k.taken(at); !resumed && !rolledBack {
+			continue
+		}
+		try(fmt.Sprintf("rollback-%d", at), func(t *testing.T, namespace string) {
+			before := k.trial(t, c, namespace)
+			c.ambient(t, k.enroll(namespace)...).want(t, 0)
+			k.kill(t, c, at, []string{"rollback", "-n", namespace, "--yes"})
 			c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
-			c.settled(t, namespace)
-			c.wantState(t, namespace, before)
-			c.wantSidecars(t, namespace)
+			k.wantBack(t, c, namespace, before)
 		})
 	}
 	t.Cleanup(func() {
-		fmt.Printf("killed: %d runs, at %d writes of an enrolment and %d of a rollback; lost: %d\n", runs.Load(), enrolling.counted(), rolling.counted(), lost.Load())
+		fmt.Printf("killed, %s: %d runs, at the %d writes of an enrolment and the %d of a rollback; lost: %d\n",
+			k.name, runs.Load(), enrolling.counted(), rolling.counted(), lost.Load())
 	})
+}
+
+// kill runs a command and kills it at a write, of which it returns a description.
+func (k killing) kill(t *testing.T, c *cluster, at int, command []string) string {
+	t.Helper()
+	killer := newKiller(at)
+	if stopped := killer.run(t.Context(), t, c, command...); stopped.status != -1 {
+		t.Fatalf("it was not killed at write %d: %s", at, stopped)
+	}
+	t.Log("killed at ", killer.killed)
+	return killer.killed
 }
 
 func countLost(t *testing.T, lost *atomic.Int32) {
@@ -181,11 +256,11 @@ func countLost(t *testing.T, lost *atomic.Int32) {
 
 // resume goes on with a run that was killed. One that was killed before it had a
 // record leaves nothing to go on with.
-func (c *cluster) resume(t *testing.T, namespace string) {
+func (c *cluster) resume(t *testing.T, namespace string, options []string) {
 	t.Helper()
 	resumed := c.ambient(t, "enroll", "-n", namespace, "--resume", "--yes")
 	if resumed.status == 1 && strings.Contains(resumed.stderr, "there is no run to resume") {
-		resumed = c.ambient(t, "enroll", "-n", namespace, "--yes")
+		resumed = c.ambient(t, append([]string{"enroll", "-n", namespace, "--yes"}, options...)...)
 	}
 	resumed.want(t, 0)
 }
@@ -207,6 +282,10 @@ func relative(state map[string]any, namespace string) map[string]any {
 		metadata, _ := fields["metadata"].(map[string]any)
 		for _, field := range []string{"uid", "creationTimestamp"} {
 			delete(metadata, field)
+		}
+		spec, _ := fields["spec"].(map[string]any)
+		for _, address := range []string{"clusterIP", "clusterIPs"} {
+			delete(spec, address)
 		}
 		annotations, _ := metadata["annotations"].(map[string]any)
 		for _, annotation := range []string{"kubectl.kubernetes.io/last-applied-configuration", "ambient.kubectl-ambient.dev/run"} {

@@ -54,7 +54,7 @@ spec:
 // that somebody else has cordoned not to be.
 func TestRestartsByHand(t *testing.T) {
 	c := shared
-	const namespace = "by-hand"
+	const namespace = "on-delete"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.applyText(t, namespace, byHand)
 	one := intstr.FromInt32(1)
@@ -72,14 +72,14 @@ func TestRestartsByHand(t *testing.T) {
 
 	says(t, c.ambient(t, "plan", "-n", namespace, "--cordon").want(t, 0).stdout, "PodDisruptionBudgets", "the highest")
 	enrolled := c.ambient(t, "enroll", "-n", namespace, "--yes", "--cordon").want(t, 0)
-	inOrder(t, enrolled.stderr, "evicted Pod by-hand/db-2", "evicted Pod by-hand/db-1", "evicted Pod by-hand/db-0")
+	inOrder(t, enrolled.stderr, "evicted Pod on-delete/db-2", "evicted Pod on-delete/db-1", "evicted Pod on-delete/db-0")
 	c.wantNoSidecars(t, namespace)
 	c.wantCordoned(t, cordoned)
 	c.ambient(t, "verify", "-n", namespace).want(t, 0)
 	says(t, c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
 
 	rolled := c.ambient(t, "rollback", "-n", namespace, "--yes", "--cordon").want(t, 0)
-	inOrder(t, rolled.stderr, "evicted Pod by-hand/db-2", "evicted Pod by-hand/db-1", "evicted Pod by-hand/db-0")
+	inOrder(t, rolled.stderr, "evicted Pod on-delete/db-2", "evicted Pod on-delete/db-1", "evicted Pod on-delete/db-0")
 	c.settledByHand(t, namespace)
 	c.wantState(t, namespace, before)
 	c.wantSidecars(t, namespace)
@@ -91,7 +91,7 @@ func TestRestartsByHand(t *testing.T) {
 // one finds the node that was left cordoned, and goes on or back.
 func TestRestartsByHandKilled(t *testing.T) {
 	c := shared
-	const namespace = "by-hand-killed"
+	const namespace = "on-delete-killed"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.applyText(t, namespace, byHand)
 	c.settledByHand(t, namespace)
@@ -99,7 +99,7 @@ func TestRestartsByHandKilled(t *testing.T) {
 	for _, on := range []string{"enroll", "rollback"} {
 		release := c.HoldReadiness(withoutSidecar(namespace, "agent"))
 		run := c.startAmbient(t.Context(), t, nil, "enroll", "-n", namespace, "--yes", "--cordon")
-		c.eventually(t, "a pod of the DaemonSet is evicted", func(context.Context) error { return run.stderr.contains("evicted Pod by-hand-killed/agent") })
+		c.eventually(t, "a pod of the DaemonSet is evicted", func(context.Context) error { return run.stderr.contains("evicted Pod on-delete-killed/agent") })
 		if err := run.command.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
