@@ -46,20 +46,22 @@ fuzz: ## Look for input that breaks what reads and judges a mesh
 		go test ./pkg/$${target%/*} -run '^$$' -fuzz "^$${target#*/}\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 10x || exit 1; \
 	done
 
-# One after the other: each starts control planes of its own, on two cores.
+# One after the other: each starts control planes of its own, on two cores. Most of what
+# the tests of test/e2e do is waiting.
 e2e:
 	cd test/controlplane && go run ./cmd/controlplane build
 	cd test/controlplane && go test -p 1 -timeout 20m ./...
-	cd test/e2e && go test -parallel 4 -timeout 25m ./...
+	cd test/e2e && go test -parallel 8 -timeout 25m ./...
 
 # How often soak runs the end-to-end tests, and how many random meshes it migrates:
-# a hundred make a million and more decisions.
+# a hundred make a million and more decisions. Runs of larger namespaces are killed at
+# each of their writes, both ways.
 COUNT         ?= 5
 ACCESS_MESHES ?= 200
 
 soak: ## Run the end-to-end tests over and over, and migrate many random meshes
 	cd test/e2e && ACCESS_MESHES=$(ACCESS_MESHES) go test -count=1 -timeout 180m -run TestAccess .
-	cd test/e2e && go test -count=$(COUNT) -timeout 120m -skip TestAccess ./...
+	cd test/e2e && KILLED_ALL=yes go test -count=$(COUNT) -parallel 8 -timeout $$((60 * $(COUNT)))m -skip TestAccess ./...
 
 demo: build ## Move a namespace there and back on a real control plane, and show it
 	./test/demo.sh

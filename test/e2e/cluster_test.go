@@ -54,7 +54,6 @@ func start(ctx context.Context, options controlplane.Options) (*cluster, error) 
 
 func (c *cluster) stop() {
 	c.stopObserving()
-	fmt.Println(c.observer)
 	if err := c.Stop(); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 	}

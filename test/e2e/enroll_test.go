@@ -133,6 +133,7 @@ spec:
 // changes, at most some dozens of times, until it is told to be calm.
 func (c *cluster) disturb(t *testing.T, namespace string) (calm func()) {
 	t.Helper()
+	c.observer.excuse(namespace, takesPods)
 	ctx, stop := context.WithCancel(context.Background())
 	ended := make(chan error, 1)
 	watch, err := c.kube.CoreV1().Pods(namespace).Watch(ctx, metav1.ListOptions{})

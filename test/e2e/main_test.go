@@ -51,6 +51,7 @@ func run(m *testing.M) int {
 		}
 	}
 	code := m.Run()
+	fmt.Println(shared.observer)
 	if code != 0 {
 		shared.keepLogs()
 	}

@@ -11,14 +11,15 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
+	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
-	"k8s.io/apimachinery/pkg/types"
 )
 
 // meddler is a proxy that lets somebody else act at one of the writes of a run:
@@ -73,40 +74,73 @@ type meddling struct {
 	says     string
 	// remains is what is different at the end, after the rollback.
 	remains func(state map[string]any)
+	// excused is what it does to pods by itself.
+	excused []excuse
 }
 
-func meddlings() []meddling {
-	patch := func(kind, name, body string) func(context.Context, *cluster, string) error {
-		return func(ctx context.Context, c *cluster, namespace string) error {
-			_, err := c.Kubectl(ctx, "patch", "-n", namespace, kind, name, "--type=merge", "-p", body)
-			return err
-		}
+// patched is what somebody else patches.
+func patched(kind, name, body string) func(context.Context, *cluster, string) error {
+	return func(ctx context.Context, c *cluster, namespace string) error {
+		_, err := c.Kubectl(ctx, "patch", "-n", namespace, kind, name, "--type=merge", "-p", body)
+		return err
 	}
+}
+
+// deleted is what somebody else deletes.
+func deleted(kind, name string) func(context.Context, *cluster, string) error {
+	return func(ctx context.Context, c *cluster, namespace string) error {
+		_, err := c.Kubectl(ctx, "delete", "-n", namespace, kind, name)
+		return err
+	}
+}
+
+// scaledUp and evicted are what happens to pods all the time.
+func scaledUp() meddling {
+	return meddling{
+		name: "scaled", act: patched("deployment", "cart", `{"spec":{"replicas":3}}`), statuses: []int{0},
+		remains: func(state map[string]any) {
+			_ = unstructured.SetNestedField(state, int64(3), "deployments/cart", "spec", "replicas")
+		},
+	}
+}
+
+func evicted() meddling {
+	return meddling{
+		name: "evicted", statuses: []int{0}, excused: []excuse{takesPods},
+		act: func(ctx context.Context, c *cluster, namespace string) error {
+			pods, err := c.kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{})
+			if err != nil {
+				return err
+			}
+			for _, pod := range pods.Items {
+				eviction := &policyv1.Eviction{ObjectMeta: metav1.ObjectMeta{Namespace: namespace, Name: pod.Name}}
+				if err := c.kube.PolicyV1().Evictions(namespace).Evict(ctx, eviction); err != nil && !apierrors.IsNotFound(err) {
+					return err
+				}
+			}
+			return nil
+		},
+	}
+}
+
+// toWorkloads are what somebody else does to a namespace of plain workloads.
+func toWorkloads() []meddling {
 	return []meddling{
 		{
-			name: "scaled", act: patch("deployment", "cart", `{"spec":{"replicas":3}}`), statuses: []int{0},
-			remains: func(state map[string]any) {
-				_ = unstructured.SetNestedField(state, int64(3), "deployments/cart", "spec", "replicas")
-			},
-		},
-		{
 			name: "deployed", statuses: []int{0},
-			act: patch("deployment", "cart", `{"spec":{"template":{"metadata":{"annotations":{"build":"2"}}}}}`),
+			act: patched("deployment", "cart", `{"spec":{"template":{"metadata":{"annotations":{"build":"2"}}}}}`),
 			remains: func(state map[string]any) {
 				_ = unstructured.SetNestedField(state, "2", "deployments/cart", "spec", "template", "metadata", "annotations", "build")
 			},
 		},
 		{
-			name: "deleted", statuses: []int{0, 4}, says: "StatefulSet",
-			act: func(ctx context.Context, c *cluster, namespace string) error {
-				return c.kube.AppsV1().StatefulSets(namespace).Delete(ctx, "db", metav1.DeleteOptions{})
-			},
+			name: "deleted", statuses: []int{0, 4}, says: "StatefulSet", act: deleted("statefulset", "db"),
 			remains: func(state map[string]any) { delete(state, "statefulsets/db") },
 		},
 		{
-			name: "labelled otherwise", statuses: []int{0, 4}, says: "dataplane-mode",
+			name: "labelled otherwise", statuses: []int{0, 4}, says: "dataplane-mode", excused: []excuse{takesCapture},
 			act: func(ctx context.Context, c *cluster, namespace string) error {
-				_, err := c.kube.CoreV1().Namespaces().Patch(ctx, namespace, types.MergePatchType, []byte(`{"metadata":{"labels":{"istio.io/dataplane-mode":null}}}`), metav1.PatchOptions{})
+				_, err := c.Kubectl(ctx, "label", "namespace", namespace, "istio.io/dataplane-mode-")
 				return err
 			},
 		},
@@ -124,86 +158,171 @@ func meddlings() []meddling {
 		{
 			name: "refused by a policy", statuses: []int{0, 4}, says: "not in a change freeze",
 			act: func(ctx context.Context, c *cluster, namespace string) error {
-				policy := &admissionv1.ValidatingAdmissionPolicy{
-					ObjectMeta: metav1.ObjectMeta{Name: namespace},
-					Spec: admissionv1.ValidatingAdmissionPolicySpec{
-						MatchConstraints: &admissionv1.MatchResources{
-							NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}},
-							ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
-								Operations: []admissionv1.OperationType{admissionv1.Update},
-								Rule:       admissionv1.Rule{APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments", "statefulsets"}},
-							}}},
-						},
-						MatchConditions: []admissionv1.MatchCondition{{Name: "people", Expression: "!request.userInfo.username.startsWith('system:')"}},
-						Validations:     []admissionv1.Validation{{Expression: "false", Message: "not in a change freeze"}},
-					},
-				}
-				if _, err := c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicies().Create(ctx, policy, metav1.CreateOptions{}); err != nil {
-					return err
-				}
-				binding := &admissionv1.ValidatingAdmissionPolicyBinding{
-					ObjectMeta: metav1.ObjectMeta{Name: namespace},
-					Spec:       admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}},
-				}
-				_, err := c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().Create(ctx, binding, metav1.CreateOptions{})
-				return err
+				return c.refuse(ctx, namespace, "not in a change freeze", "!request.userInfo.username.startsWith('system:')", admissionv1.Update,
+					admissionv1.Rule{APIGroups: []string{"apps"}, APIVersions: []string{"v1"}, Resources: []string{"deployments", "statefulsets"}})
 			},
-			stop: func(ctx context.Context, c *cluster, namespace string) error {
-				if err := c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
-					return err
-				}
-				return c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicies().Delete(ctx, namespace, metav1.DeleteOptions{})
-			},
+			stop: func(ctx context.Context, c *cluster, namespace string) error { return c.admit(ctx, namespace) },
 		},
 	}
 }
 
-// TestMeddled lets somebody else act in the middle of an enrolment, at several of
-// its writes. The run goes on, or stops and says why; in both cases a rollback puts
-// everything back but for what somebody else has done.
-func TestMeddled(t *testing.T) {
-	t.Parallel()
-	c := shared
-	var runs, stopped, lost atomic.Int32
-	for _, of := range meddlings() {
-		for _, at := range []int{1, 4, 7, 11} {
-			t.Run(fmt.Sprintf("%s/%d", of.name, at), func(t *testing.T) {
-				t.Parallel()
-				namespace := fmt.Sprintf("%s-%d", strings.ReplaceAll(of.name, " ", "-"), at)
-				before := c.shop(t, namespace)
-				modes := c.watchModes(t, namespace)
-				runs.Add(1)
-				defer countLost(t, &lost)
-				m := &meddler{at: at, act: func(ctx context.Context) error { return of.act(context.WithoutCancel(ctx), c, namespace) }}
-				ended := c.ambientIn(t, []string{"KUBECONFIG=" + c.behind(t, m.decide)}, "enroll", "-n", namespace, "--yes", "--gate-timeout=15s")
-				if !m.acted || m.err != nil {
-					t.Fatalf("nobody has meddled, of %d writes: %v", m.count, m.err)
-				}
-				if !slices.Contains(of.statuses, ended.status) {
-					t.Fatalf("want one of %v: %s", of.statuses, ended)
-				}
-				if ended.status != 0 {
-					stopped.Add(1)
-					says(t, ended.stderr, of.says, "to go on:", "to roll back:")
-				}
-				if of.stop != nil {
-					if err := of.stop(context.WithoutCancel(t.Context()), c, namespace); err != nil {
-						t.Fatal(err)
-					}
-				}
-				c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
-				c.settled(t, namespace)
-				if of.remains != nil {
-					of.remains(before)
-				}
-				c.wantState(t, namespace, before)
-				c.wantSidecars(t, namespace)
-				modes.want(t)
-			})
+// toPolicies are what somebody else does to what a namespace hands over. Whenever it
+// is, the run must not end as if what the plan was made with held.
+func toPolicies() []meddling {
+	return []meddling{
+		{
+			name: "edited", statuses: []int{4}, says: "AuthorizationPolicy ",
+			act: patched("authorizationpolicy", "browsers", `{"spec":{"rules":[{"to":[{"operation":{"methods":["PUT"]}}]}]}}`),
+			remains: func(state map[string]any) {
+				rules := []any{map[string]any{"to": []any{map[string]any{"operation": map[string]any{"methods": []any{"PUT"}}}}}}
+				_ = unstructured.SetNestedSlice(state, rules, "authorizationpolicies/browsers", "spec", "rules")
+			},
+		},
+		{
+			name: "withdrawn", statuses: []int{4}, says: "AuthorizationPolicy ", act: deleted("authorizationpolicy", "only-web-to-admin"),
+			remains: func(state map[string]any) { delete(state, "authorizationpolicies/only-web-to-admin") },
+		},
+		{
+			name: "without service", statuses: []int{4}, says: "cart-admin", act: deleted("service", "cart-admin"),
+			remains: func(state map[string]any) { delete(state, "services/cart-admin") },
+		},
+	}
+}
+
+// refuse has the API server refuse what is done in a namespace, until admit.
+func (c *cluster) refuse(ctx context.Context, namespace, message, condition string, operation admissionv1.OperationType, rule admissionv1.Rule) error {
+	policy := &admissionv1.ValidatingAdmissionPolicy{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace},
+		Spec: admissionv1.ValidatingAdmissionPolicySpec{
+			MatchConstraints: &admissionv1.MatchResources{
+				NamespaceSelector: &metav1.LabelSelector{MatchLabels: map[string]string{corev1.LabelMetadataName: namespace}},
+				ResourceRules: []admissionv1.NamedRuleWithOperations{{RuleWithOperations: admissionv1.RuleWithOperations{
+					Operations: []admissionv1.OperationType{operation}, Rule: rule,
+				}}},
+			},
+			MatchConditions: []admissionv1.MatchCondition{{Name: "condition", Expression: condition}},
+			Validations:     []admissionv1.Validation{{Expression: "false", Message: message}},
+		},
+	}
+	if _, err := c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicies().Create(ctx, policy, metav1.CreateOptions{}); err != nil {
+		return err
+	}
+	binding := &admissionv1.ValidatingAdmissionPolicyBinding{
+		ObjectMeta: metav1.ObjectMeta{Name: namespace},
+		Spec:       admissionv1.ValidatingAdmissionPolicyBindingSpec{PolicyName: namespace, ValidationActions: []admissionv1.ValidationAction{admissionv1.Deny}},
+	}
+	_, err := c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().Create(ctx, binding, metav1.CreateOptions{})
+	return err
+}
+
+// admit ends refuse.
+func (c *cluster) admit(ctx context.Context, namespace string) error {
+	if err := c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicyBindings().Delete(ctx, namespace, metav1.DeleteOptions{}); err != nil {
+		return err
+	}
+	return c.kube.AdmissionregistrationV1().ValidatingAdmissionPolicies().Delete(ctx, namespace, metav1.DeleteOptions{})
+}
+
+// meddled are runs that somebody else meddles with.
+type meddled struct {
+	*cluster
+	runs, stopped, lost atomic.Int32
+}
+
+// enrolled meddles at one of the writes of an enrolment, and rolls back.
+func (m *meddled) enrolled(t *testing.T, of meddling, at int, manifest string) {
+	t.Helper()
+	t.Run(fmt.Sprintf("%s/%d", of.name, at), func(t *testing.T) {
+		t.Parallel()
+		namespace := fmt.Sprintf("%s-%d", strings.ReplaceAll(of.name, " ", "-"), at)
+		m.try(t, namespace, manifest, of, func() (result, *meddler) {
+			return m.meddle(t, namespace, of, at, "enroll", "-n", namespace, "--yes", "--mixed-callers=deny", "--gate-timeout=15s")
+		})
+	})
+}
+
+// rolledBack meddles at one of the writes of a rollback, and rolls back what is left.
+func (m *meddled) rolledBack(t *testing.T, of meddling, at int, manifest string) {
+	t.Helper()
+	t.Run(fmt.Sprintf("%s back/%d", of.name, at), func(t *testing.T) {
+		t.Parallel()
+		namespace := fmt.Sprintf("%s-back-%d", of.name, at)
+		m.try(t, namespace, manifest, of, func() (result, *meddler) {
+			m.ambient(t, "enroll", "-n", namespace, "--yes", "--mixed-callers=deny").want(t, 0)
+			return m.meddle(t, namespace, of, at, "rollback", "-n", namespace, "--yes", "--gate-timeout=60s")
+		})
+	})
+}
+
+func (m *meddled) meddle(t *testing.T, namespace string, of meddling, at int, command ...string) (result, *meddler) {
+	t.Helper()
+	somebody := &meddler{at: at, act: func(ctx context.Context) error { return of.act(context.WithoutCancel(ctx), m.cluster, namespace) }}
+	return m.ambientIn(t, []string{"KUBECONFIG=" + m.behind(t, somebody.decide)}, command...), somebody
+}
+
+func (m *meddled) try(t *testing.T, namespace, manifest string, of meddling, run func() (result, *meddler)) {
+	t.Helper()
+	m.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	m.applyText(t, namespace, strings.ReplaceAll(manifest, "NAMESPACE", namespace))
+	m.settled(t, namespace)
+	before, modes := m.state(t, namespace), m.watchModes(t, namespace)
+	m.observer.excuse(namespace, of.excused...)
+	m.runs.Add(1)
+	defer countLost(t, &m.lost)
+	ended, somebody := run()
+	if !somebody.acted || somebody.err != nil {
+		t.Fatalf("nobody has meddled, of %d writes: %v", somebody.count, somebody.err)
+	}
+	if !slices.Contains(of.statuses, ended.status) {
+		t.Fatalf("want one of %v: %s", of.statuses, ended)
+	}
+	if ended.status != 0 {
+		m.stopped.Add(1)
+		says(t, ended.stderr, of.says, "to go on:", "to roll back:")
+		m.wantIncomplete(t, namespace, "")
+	}
+	if of.stop != nil {
+		if err := of.stop(context.WithoutCancel(t.Context()), m.cluster, namespace); err != nil {
+			t.Fatal(err)
 		}
 	}
+	m.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	m.settled(t, namespace)
+	if of.remains != nil {
+		of.remains(before)
+	}
+	m.wantState(t, namespace, before)
+	m.wantSidecars(t, namespace)
+	modes.want(t)
+}
+
+// TestMeddled lets somebody else act in the middle of a run, at several of its writes.
+// The run goes on, or stops and says why; in both cases a rollback puts everything
+// back but for what somebody else has done. Pods are evicted or scaled up at every
+// write, there and back.
+func TestMeddled(t *testing.T) {
+	t.Parallel()
+	m := &meddled{cluster: shared}
+	for _, of := range toWorkloads() {
+		for _, at := range []int{1, 4, 7, 11} {
+			m.enrolled(t, of, at, smallShop)
+		}
+	}
+	for _, of := range toPolicies() {
+		for _, at := range []int{1, 8, 15, 22} {
+			m.enrolled(t, of, at, protected)
+		}
+	}
+	for at := 1; at <= 16; at++ {
+		of := scaledUp()
+		if at%2 == 0 {
+			of = evicted()
+		}
+		m.enrolled(t, of, at, smallShop)
+		m.rolledBack(t, of, at, smallShop)
+	}
 	t.Cleanup(func() {
-		fmt.Printf("meddled: %d runs, of which %d have stopped; lost: %d\n", runs.Load(), stopped.Load(), lost.Load())
+		fmt.Printf("meddled: %d runs, of which %d have stopped; lost: %d\n", m.runs.Load(), m.stopped.Load(), m.lost.Load())
 	})
 }
 
@@ -211,21 +330,34 @@ func TestMeddled(t *testing.T) {
 // ends, and says so.
 func TestNamespaceBeingDeleted(t *testing.T) {
 	t.Parallel()
-	c := shared
-	const namespace = "going"
-	c.shop(t, namespace)
-	m := &meddler{at: 4, act: func(ctx context.Context) error {
-		return c.kube.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), namespace, metav1.DeleteOptions{})
-	}}
-	ended := c.ambientIn(t, []string{"KUBECONFIG=" + c.behind(t, m.decide)}, "enroll", "-n", namespace, "--yes", "--gate-timeout=15s")
-	if ended.status != 4 && ended.status != 1 {
-		t.Fatal(ended)
+	for _, at := range []int{1, 4, 10} {
+		t.Run(fmt.Sprint(at), func(t *testing.T) {
+			t.Parallel()
+			c := shared
+			namespace := fmt.Sprintf("going-%d", at)
+			c.shop(t, namespace)
+			m := &meddler{at: at, act: func(ctx context.Context) error {
+				return c.kube.CoreV1().Namespaces().Delete(context.WithoutCancel(ctx), namespace, metav1.DeleteOptions{})
+			}}
+			started := time.Now()
+			ended := c.ambientIn(t, []string{"KUBECONFIG=" + c.behind(t, m.decide)}, "enroll", "-n", namespace, "--yes", "--gate-timeout=15s")
+			// Before its first write to something else than its record a run has changed nothing.
+			if changed := at > 2; changed && ended.status != 4 || !changed && ended.status != 1 && ended.status != 4 {
+				t.Error(ended)
+			}
+			if !strings.Contains(ended.stderr, "is being deleted") && !strings.Contains(ended.stderr, "is gone") && !strings.Contains(ended.stderr, "not found") {
+				t.Errorf("it does not say why: %s", ended)
+			}
+			if took := time.Since(started); took > time.Minute {
+				t.Errorf("it took %s", took)
+			}
+			c.eventually(t, "the namespace is gone", func(ctx context.Context) error {
+				_, err := c.kube.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
+				if apierrors.IsNotFound(err) {
+					return nil
+				}
+				return errors.Join(errors.New("it is there"), err)
+			})
+		})
 	}
-	c.eventually(t, "the namespace is gone", func(ctx context.Context) error {
-		_, err := c.kube.CoreV1().Namespaces().Get(ctx, namespace, metav1.GetOptions{})
-		if apierrors.IsNotFound(err) {
-			return nil
-		}
-		return errors.Join(errors.New("it is there"), err)
-	})
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,12 +49,18 @@ spec:
     spec: {containers: [{name: lone, image: lone}]}
 `
 
+// nodes is held by tests that cordon nodes of the shared mesh.
+var nodes sync.Mutex
+
 // TestRestartsByHand moves workloads whose pods the run has to replace itself there
 // and back. It wants StatefulSets to go from the highest ordinal down, a
 // PodDisruptionBudget to be heeded, every node to be schedulable in the end, and one
 // that somebody else has cordoned not to be.
 func TestRestartsByHand(t *testing.T) {
+	t.Parallel()
 	c := shared
+	nodes.Lock()
+	t.Cleanup(nodes.Unlock)
 	const namespace = "on-delete"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.applyText(t, namespace, byHand)
@@ -90,7 +97,10 @@ func TestRestartsByHand(t *testing.T) {
 // TestRestartsByHandKilled kills runs that are in the middle of a DaemonSet: the next
 // one finds the node that was left cordoned, and goes on or back.
 func TestRestartsByHandKilled(t *testing.T) {
+	t.Parallel()
 	c := shared
+	nodes.Lock()
+	t.Cleanup(nodes.Unlock)
 	const namespace = "on-delete-killed"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.applyText(t, namespace, byHand)
@@ -138,6 +148,7 @@ spec:
 
 // TestRestartsPaused moves a paused Deployment there and back, when that was asked for.
 func TestRestartsPaused(t *testing.T) {
+	t.Parallel()
 	c := shared
 	const namespace = "paused"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
