@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -21,6 +22,8 @@ type observer struct {
 	base    mesh.Content
 	stores  []cache.Store
 	changed chan struct{}
+	// last is the snapshot that was made last.
+	last *mesh.Snapshot
 }
 
 // observe starts to follow what a run is about; it returns when everything was
@@ -90,5 +93,21 @@ func (o *observer) snapshot() (*mesh.Snapshot, error) {
 			}
 		}
 	}
-	return mesh.NewSnapshot(content)
+	snapshot, err := mesh.NewSnapshotAfter(content, o.last)
+	if err == nil {
+		o.last = snapshot
+	}
+	return snapshot, err
+}
+
+// object is one that is watched, as it is now.
+func (o *observer) object(reference v1alpha1.ObjectReference) (mesh.Object, bool) {
+	for _, store := range o.stores {
+		item, found, err := store.GetByKey(cache.NewObjectName(reference.Namespace, reference.Name).String())
+		object, is := item.(*unstructured.Unstructured)
+		if err == nil && found && is && object.GetKind() == reference.Kind {
+			return object.Object, true
+		}
+	}
+	return nil, false
 }

@@ -186,11 +186,7 @@ func (r *Runner) write(ctx context.Context, change v1alpha1.Change) (after *unst
 // gate that judged the state of before would hold at once.
 func (r *Runner) await(ctx context.Context, written map[v1alpha1.ObjectReference]writing) error {
 	for {
-		snapshot, err := r.observer.snapshot()
-		if err != nil {
-			return err
-		}
-		if seen(snapshot, written) {
+		if seen(r.observer.object, written) {
 			return nil
 		}
 		select {
@@ -208,11 +204,11 @@ type writing struct {
 	created bool
 }
 
-// seen says whether a snapshot shows each object as it was written, or newer.
-// Resource versions are numbers that grow (KEP-5504).
-func seen(snapshot *mesh.Snapshot, written map[v1alpha1.ObjectReference]writing) bool {
+// seen says whether each object is shown as it was written, or newer. Resource
+// versions are numbers that grow (KEP-5504).
+func seen(object func(v1alpha1.ObjectReference) (mesh.Object, bool), written map[v1alpha1.ObjectReference]writing) bool {
 	for reference, writing := range written {
-		object, found := snapshot.Object(reference)
+		object, found := object(reference)
 		if !found && writing.created {
 			return false
 		}

@@ -455,7 +455,7 @@ func TestRunDoesNotJudgeAGateByWhatItHasNotSeenYet(t *testing.T) {
 func TestRunGivesUpAtAGateWhenItsTimeIsOver(t *testing.T) {
 	steps, objects := shopWithCart(fixture.NotReady)
 	r := newTrial(t, steps, objects...)
-	r.GateTimeout = 50 * time.Millisecond
+	r.GateTimeout = 500 * time.Millisecond
 	if _, err := r.Kube.CoreV1().Events("shop").Create(t.Context(), event("Pod", "cart-5d8f7-0", "Unhealthy", fixture.Created), metav1.CreateOptions{}); err != nil {
 		t.Fatal(err)
 	}
@@ -525,7 +525,7 @@ func TestSeen(t *testing.T) {
 		{"created and not there yet", reference("Deployment", "gone"), writing{version: "101", created: true}, false},
 		{"versions that do not compare", there, writing{version: "x"}, false},
 	} {
-		if got := seen(fixture.Snapshot(shop), map[v1alpha1.ObjectReference]writing{test.object: test.written}); got != test.want {
+		if got := seen(fixture.Snapshot(shop).Object, map[v1alpha1.ObjectReference]writing{test.object: test.written}); got != test.want {
 			t.Errorf("%s: seen is %t", test.name, got)
 		}
 	}

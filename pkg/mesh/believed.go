@@ -32,20 +32,39 @@ func holdsInjection(configMap corev1.ConfigMap) bool {
 	return strings.HasPrefix(configMap.Name, "istio-sidecar-injector")
 }
 
+// settings are what the ConfigMaps of installations say.
+type settings struct {
+	policies       map[string]InjectionPolicy
+	configurations []Configuration
+	// doubt is what one of them says that cannot be read.
+	doubt string
+}
+
+// settingsAfter reads ConfigMaps, or has them from a snapshot of before where they are
+// the same.
+func settingsAfter(configMaps []corev1.ConfigMap, former *Snapshot) settings {
+	unchanged := func(a, b corev1.ConfigMap) bool {
+		return a.UID == b.UID && a.ResourceVersion == b.ResourceVersion && a.ResourceVersion != ""
+	}
+	if former != nil && slices.EqualFunc(configMaps, former.installations, unchanged) {
+		return former.settings
+	}
+	read := settings{policies: policiesOf(configMaps), configurations: configurationsOf(configMaps)}
+	for _, configMap := range configMaps {
+		if key, err := misread(configMap); err != nil {
+			read.doubt = fmt.Sprintf("ConfigMap %s/%s, data.%s: %v", configMap.Namespace, configMap.Name, key, oneLine(err))
+			break
+		}
+	}
+	return read
+}
+
 // doubtInstallations takes back that the ConfigMaps of installations are known
 // where one of them cannot be read: an istiod that runs has one that it could
 // read, and nobody knows what that said.
 func (s *Snapshot) doubtInstallations() {
-	if !s.coverage[IstioConfigMaps].Known() {
-		return
-	}
-	for _, configMap := range s.installations {
-		if key, err := misread(configMap); err != nil {
-			s.coverage[IstioConfigMaps] = Coverage{
-				State: CoverageFailed, Reason: fmt.Sprintf("ConfigMap %s/%s, data.%s: %v", configMap.Namespace, configMap.Name, key, oneLine(err)),
-			}
-			return
-		}
+	if s.coverage[IstioConfigMaps].Known() && s.settings.doubt != "" {
+		s.coverage[IstioConfigMaps] = Coverage{State: CoverageFailed, Reason: s.settings.doubt}
 	}
 }
 

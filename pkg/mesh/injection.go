@@ -55,6 +55,11 @@ const injectionEnabled = "enabled"
 // InjectorsOf picks the injection webhooks out of the cluster's webhook
 // configurations, each with the policy of the revision that answers it.
 func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, configMaps []corev1.ConfigMap) Injectors {
+	return injectorsOf(configurations, policiesOf(configMaps))
+}
+
+// policiesOf are the injection policies by revision.
+func policiesOf(configMaps []corev1.ConfigMap) map[string]InjectionPolicy {
 	policies := map[string]InjectionPolicy{}
 	for _, configMap := range configMaps {
 		if !holdsInjection(configMap) {
@@ -65,6 +70,10 @@ func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, conf
 			policies[configMap.Labels[label.IoIstioRev.Name]] = policy
 		}
 	}
+	return policies
+}
+
+func injectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, policies map[string]InjectionPolicy) Injectors {
 	var injectors Injectors
 	for _, configuration := range configurations {
 		revision := configuration.Labels[label.IoIstioRev.Name]

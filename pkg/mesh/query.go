@@ -398,12 +398,12 @@ func configurationsOf(configMaps []corev1.ConfigMap) []Configuration {
 }
 
 // Configurations returns the mesh configuration of each revision.
-func (s *Snapshot) Configurations() []Configuration { return slices.Clone(s.configurations) }
+func (s *Snapshot) Configurations() []Configuration { return slices.Clone(s.settings.configurations) }
 
 // RootNamespaces returns the namespaces whose policies apply mesh-wide.
 func (s *Snapshot) RootNamespaces() []string {
 	var roots []string
-	for _, configuration := range s.configurations {
+	for _, configuration := range s.settings.configurations {
 		roots = append(roots, configuration.RootNamespace)
 	}
 	for _, istiod := range s.istiods {
@@ -416,10 +416,10 @@ func (s *Snapshot) RootNamespaces() []string {
 // TrustDomain returns the mesh's, as the first of its revisions says: those of one
 // mesh have it in common, or they could not call each other.
 func (s *Snapshot) TrustDomain() string {
-	if len(s.configurations) == 0 {
+	if len(s.settings.configurations) == 0 {
 		return DefaultTrustDomain
 	}
-	return s.configurations[0].TrustDomain
+	return s.settings.configurations[0].TrustDomain
 }
 
 // AuthorizationPolicies returns all of the mesh's.

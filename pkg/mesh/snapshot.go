@@ -152,14 +152,13 @@ type Snapshot struct {
 	configMaps []corev1.ConfigMap
 	// installations are the ConfigMaps that istiods read.
 	installations []corev1.ConfigMap
-	// configurations are what the ConfigMaps say of each revision's mesh.
-	configurations []Configuration
-	istiods        []appsv1.Deployment
-	daemonSets     []appsv1.DaemonSet
-	gateways       []gatewayv1.Gateway
-	autoscalers    []autoscalingv2.HorizontalPodAutoscaler
-	limitRanges    []corev1.LimitRange
-	quotas         []corev1.ResourceQuota
+	settings      settings
+	istiods       []appsv1.Deployment
+	daemonSets    []appsv1.DaemonSet
+	gateways      []gatewayv1.Gateway
+	autoscalers   []autoscalingv2.HorizontalPodAutoscaler
+	limitRanges   []corev1.LimitRange
+	quotas        []corev1.ResourceQuota
 	// definitions are the CustomResourceDefinitions, by metadata only.
 	definitions []metav1.ObjectMeta
 	// whole are the objects, as they were read, of kinds that plans change and
@@ -253,7 +252,12 @@ type Target struct {
 
 // NewSnapshot indexes content. An error names the object that could not be
 // understood.
-func NewSnapshot(content Content) (*Snapshot, error) {
+func NewSnapshot(content Content) (*Snapshot, error) { return NewSnapshotAfter(content, nil) }
+
+// NewSnapshotAfter is NewSnapshot for a mesh of which there is a snapshot already: what
+// the ConfigMaps of installations say, which are long, is read again only where these
+// have changed. Without a former one it is just that.
+func NewSnapshotAfter(content Content, former *Snapshot) (*Snapshot, error) {
 	s := newSnapshot(content)
 	detailed := map[types.UID]bool{}
 	var webhooks []admissionv1.MutatingWebhookConfiguration
@@ -271,7 +275,9 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 		return nil, errors.Join(failures...)
 	}
 	s.installations = installationsOf(s.configMaps, s.istiods)
-	s.injectors = InjectorsOf(webhooks, s.installations)
+	sortNamed(s.installations, func(o *corev1.ConfigMap) metav1.Object { return o })
+	s.settings = settingsAfter(s.installations, former)
+	s.injectors = injectorsOf(webhooks, s.settings.policies)
 	for _, metadata := range content.Pods {
 		if detailed[metadata.UID] {
 			continue
@@ -281,8 +287,6 @@ func NewSnapshot(content Content) (*Snapshot, error) {
 		s.pods[pod.Namespace] = append(s.pods[pod.Namespace], pod)
 	}
 	s.sort()
-	sortNamed(s.installations, func(o *corev1.ConfigMap) metav1.Object { return o })
-	s.configurations = configurationsOf(s.installations)
 	s.doubtInstallations()
 	s.podsOf = s.podsByWorkload()
 	return s, nil

@@ -143,6 +143,36 @@ func TestInjectorsDoNotDependOnTheOrderOfWebhooks(t *testing.T) {
 	}
 }
 
+// What the ConfigMaps of an installation say is read again where they have changed, by
+// their versions, and only there.
+func TestNewSnapshotAfter(t *testing.T) {
+	snapshot := func(former *mesh.Snapshot, version, text string) *mesh.Snapshot {
+		configMap := fixture.MeshConfig(text)
+		configMap.ResourceVersion = version
+		after, err := mesh.NewSnapshotAfter(fixture.Content(configMap), former)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return after
+	}
+	first := snapshot(nil, "1", "trustDomain: one")
+	for _, test := range []struct {
+		name, version, text, want string
+	}{
+		{"the same version", "1", "trustDomain: two", "one"},
+		{"another version", "2", "trustDomain: two", "two"},
+	} {
+		if got := snapshot(first, test.version, test.text).TrustDomain(); got != test.want {
+			t.Errorf("%s: the trust domain is %q", test.name, got)
+		}
+	}
+	for _, former := range []*mesh.Snapshot{nil, snapshot(nil, "3", "trustDomain: [")} {
+		if coverage := snapshot(former, "3", "trustDomain: [").Coverage(mesh.IstioConfigMaps, ""); coverage.Known() {
+			t.Error("a configuration that cannot be read is known")
+		}
+	}
+}
+
 func TestSnapshotDoesNotChangeWithWhatItsUsersDo(t *testing.T) {
 	content := fixture.Content(everything())
 	snapshot, err := mesh.NewSnapshot(content)
