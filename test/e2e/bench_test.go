@@ -22,18 +22,19 @@ const workloads = 8
 // BenchmarkEnroll times an enrolment against what the documentation of Istio has
 // people type (istio.io, Migrate from sidecar to ambient: labels, then kubectl rollout
 // restart and status for each workload), in the same run and with the same waits. It
-// prints the ratio of the two, and how many requests a workload takes.
+// prints the ratio of the two, what each takes of the processor, and how many requests a
+// workload takes.
 func BenchmarkEnroll(b *testing.B) {
 	c := shared
-	var enrolling, typing time.Duration
+	var enrolling, typing cost
 	var requests [2]int64
 	for i := range b.N {
 		namespace := fmt.Sprintf("bench-%d-%d", b.N, i)
 		c.benchNamespace(b, namespace, workloads)
-		enrolling += c.timed(b, nil, "ambient", "enroll", "-n", namespace, "--yes")
+		enrolling.add(c.timed(b, nil, "ambient", "enroll", "-n", namespace, "--yes"))
 		hand := namespace + "-by-hand"
 		c.benchNamespace(b, hand, workloads)
-		typing += c.byHand(b, hand)
+		typing.add(c.byHand(b, hand))
 	}
 	for i, size := range []int{workloads / 2, workloads} {
 		namespace := fmt.Sprintf("bench-%d-requests-%d", b.N, size)
@@ -50,11 +51,18 @@ func BenchmarkEnroll(b *testing.B) {
 		c.timed(b, []string{"KUBECONFIG=" + kubeconfig}, "ambient", "enroll", "-n", namespace, "--yes")
 		requests[i] = count.Load()
 	}
-	b.ReportMetric(float64(enrolling.Milliseconds())/float64(b.N), "ms/enroll")
-	b.ReportMetric(float64(typing.Milliseconds())/float64(b.N), "ms/by-hand")
-	b.ReportMetric(enrolling.Seconds()/typing.Seconds(), "enroll/by-hand")
+	for name, cost := range map[string]cost{"enroll": enrolling, "by-hand": typing} {
+		b.ReportMetric(float64(cost.wall.Milliseconds())/float64(b.N), "ms/"+name)
+		b.ReportMetric(float64(cost.processor.Milliseconds())/float64(b.N), "cpu-ms/"+name)
+	}
+	b.ReportMetric(enrolling.wall.Seconds()/typing.wall.Seconds(), "enroll/by-hand")
 	b.ReportMetric(float64(requests[1]-requests[0])/float64(workloads-workloads/2), "requests/workload")
 }
+
+// cost is how long something took, and how much of that processors were busy with it.
+type cost struct{ wall, processor time.Duration }
+
+func (c *cost) add(more cost) { c.wall, c.processor = c.wall+more.wall, c.processor+more.processor }
 
 // benchNamespace makes a namespace of Deployments with sidecars.
 func (c *cluster) benchNamespace(b *testing.B, name string, size int) {
@@ -81,30 +89,31 @@ func (c *cluster) benchNamespace(b *testing.B, name string, size int) {
 
 // byHand moves a namespace by what one types without the plugin, and waits for the
 // same: each workload rolled out, and its pods captured.
-func (c *cluster) byHand(b *testing.B, namespace string) time.Duration {
+func (c *cluster) byHand(b *testing.B, namespace string) cost {
 	b.Helper()
 	took := c.timed(b, nil, "label", "namespace", namespace, "istio.io/dataplane-mode=ambient", "istio-injection-")
 	for i := range workloads {
-		took += c.timed(b, nil, "rollout", "restart", "-n", namespace, fmt.Sprintf("deployment/app-%d", i))
-		took += c.timed(b, nil, "rollout", "status", "-n", namespace, fmt.Sprintf("deployment/app-%d", i))
+		took.add(c.timed(b, nil, "rollout", "restart", "-n", namespace, fmt.Sprintf("deployment/app-%d", i)))
+		took.add(c.timed(b, nil, "rollout", "status", "-n", namespace, fmt.Sprintf("deployment/app-%d", i)))
 		captured := false
 		for !captured {
 			output, more := c.run(b, nil, "get", "pods", "-n", namespace, "-l", fmt.Sprintf("app=app-%d", i),
 				"-o", `jsonpath={.items[*].metadata.annotations.ambient\.istio\.io/redirection}`)
-			took, captured = took+more, strings.Contains(output, "enabled")
+			took.add(more)
+			captured = strings.Contains(output, "enabled")
 		}
 	}
 	return took
 }
 
-// timed runs kubectl, and says how long it took.
-func (c *cluster) timed(b *testing.B, environment []string, arguments ...string) time.Duration {
+// timed runs kubectl, and says what it took.
+func (c *cluster) timed(b *testing.B, environment []string, arguments ...string) cost {
 	b.Helper()
 	_, took := c.run(b, environment, arguments...)
 	return took
 }
 
-func (c *cluster) run(b *testing.B, environment []string, arguments ...string) (string, time.Duration) {
+func (c *cluster) run(b *testing.B, environment []string, arguments ...string) (string, cost) {
 	b.Helper()
 	binaries := c.Programs().Directory
 	command := exec.CommandContext(b.Context(), filepath.Join(binaries, "kubectl"), arguments...)
@@ -112,7 +121,7 @@ func (c *cluster) run(b *testing.B, environment []string, arguments ...string) (
 	command.Env = append(command.Env, environment...)
 	started := time.Now()
 	output, err := command.CombinedOutput()
-	took := time.Since(started)
+	took := cost{time.Since(started), command.ProcessState.UserTime() + command.ProcessState.SystemTime()}
 	if err != nil {
 		b.Fatalf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, output)
 	}

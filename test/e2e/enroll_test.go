@@ -210,6 +210,7 @@ func TestNeverReady(t *testing.T) {
 				t.Errorf("it took %s", took)
 			}
 			says(t, stopped.stderr, "timed out waiting", test.workload, "kubectl ambient rollback -n "+test.namespace)
+			c.wantIncomplete(t, test.namespace, "timed out waiting")
 
 			c.ambient(t, "rollback", "-n", test.namespace, "--yes").want(t, 0)
 			c.settled(t, test.namespace)

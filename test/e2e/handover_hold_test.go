@@ -145,6 +145,7 @@ func TestHandoverIsLost(t *testing.T) {
 			release()
 			stopped := run.wait(t).want(t, 4)
 			says(t, stopped.stderr, append(test.says, "step restart-workloads/deployment/web was not begun", "enroll again to repair it", "to go on:", "to roll back:")...)
+			c.wantIncomplete(t, test.namespace, "was not begun")
 			c.settled(t, test.namespace)
 			for _, pod := range c.pods(t, test.namespace) {
 				if pod.Labels["app"] == "web" && !sidecar(&pod) {

@@ -398,3 +398,33 @@ func TestTwoAtOnce(t *testing.T) {
 	c.wantSidecars(t, namespace)
 	says(t, c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
 }
+
+// TestTwoEnrolments: of two that start at once one makes the migration, and the other
+// finds that out.
+func TestTwoEnrolments(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "two-enrolments"
+	before := c.shop(t, namespace)
+	enroll := []string{"enroll", "-n", namespace, "--yes"}
+	runs := []*underWay{c.startAmbient(t.Context(), t, nil, enroll...), c.startAmbient(t.Context(), t, nil, enroll...)}
+	changed := 0
+	for _, run := range runs {
+		ended := run.wait(t)
+		if ended.status != 0 && ended.status != 3 {
+			t.Error(ended)
+		}
+		if strings.Contains(ended.stdout, "is in ambient mode, in") {
+			changed++
+		}
+	}
+	if changed != 1 {
+		t.Errorf("%d of two have moved the namespace", changed)
+	}
+	c.wantNoSidecars(t, namespace)
+	c.ambient(t, "verify", "-n", namespace).want(t, 0)
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	c.settled(t, namespace)
+	c.wantState(t, namespace, before)
+	c.wantSidecars(t, namespace)
+}

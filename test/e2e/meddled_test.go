@@ -291,7 +291,7 @@ func (m *meddled) try(t *testing.T, namespace, manifest string, of meddling, run
 	if of.remains != nil {
 		of.remains(before)
 	}
-	m.wantState(t, namespace, before)
+	m.wantStateSoon(t, namespace, before)
 	m.wantSidecars(t, namespace)
 	modes.want(t)
 }

@@ -57,7 +57,8 @@ func (w *modeWatch) look(pod *corev1.Pod) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.seen++
-	if pod.Spec.HostNetwork || pod.Annotations["inject.istio.io/templates"] == "gateway" {
+	_, waypoint := pod.Labels[gatewayName]
+	if pod.Spec.HostNetwork || waypoint || pod.Annotations["inject.istio.io/templates"] == "gateway" {
 		return
 	}
 	refused := pod.Labels["sidecar.istio.io/inject"] == "false"

@@ -1,6 +1,8 @@
 package e2e
 
 import (
+	"context"
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -79,6 +81,18 @@ func (c *cluster) wantState(t *testing.T, namespace string, before map[string]an
 	if diff := cmp.Diff(before, c.state(t, namespace)); diff != "" {
 		t.Errorf("namespace %s is not as it was (-before +now):\n%s", namespace, diff)
 	}
+}
+
+// wantStateSoon waits for a namespace to be as it was: what istiod has made for a
+// Gateway is collected as garbage once that is gone.
+func (c *cluster) wantStateSoon(t *testing.T, namespace string, before map[string]any) {
+	t.Helper()
+	c.eventually(t, "namespace "+namespace+" is as it was", func(context.Context) error {
+		if diff := cmp.Diff(before, c.state(t, namespace)); diff != "" {
+			return fmt.Errorf("(-before +now):\n%s", diff)
+		}
+		return nil
+	})
 }
 
 // wantSidecars fails the test where a pod that is meant to have a sidecar lacks

@@ -7,7 +7,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -183,13 +182,7 @@ func TestWaypointThereAndBack(t *testing.T) {
 	if err := c.waypointPods(t.Context(), namespace, 0); err != nil {
 		t.Errorf("the rollback is done: %v", err)
 	}
-	// What istiod made for the Gateway is collected as garbage.
-	c.eventually(t, "the namespace is as it was", func(context.Context) error {
-		if diff := cmp.Diff(before, c.state(t, namespace)); diff != "" {
-			return fmt.Errorf("(-before +now):\n%s", diff)
-		}
-		return nil
-	})
+	c.wantStateSoon(t, namespace, before)
 }
 
 // waypointPods wants so many pods of the waypoint.
