@@ -39,6 +39,12 @@ func TestSameSteps(t *testing.T) {
 		{"a creation", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Changes[0].Create = map[string]any{"kind": "Gateway"} }, false},
 		{"a deletion", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Changes[0].Delete = true }, false},
 		{"which objects are waited for", func(p *v1alpha1.MigrationPlan) { p.Steps[0].Gate.Objects = []v1alpha1.ObjectReference{{Name: "a"}} }, false},
+		{"a wait for what was written before", func(p *v1alpha1.MigrationPlan) {
+			p.Steps = append(p.Steps, v1alpha1.Step{ID: "b", Gate: v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Workloads: []v1alpha1.ObjectReference{{Name: "cart"}}}})
+		}, true},
+		{"pods that the run replaces", func(p *v1alpha1.MigrationPlan) {
+			p.Steps = append(p.Steps, v1alpha1.Step{ID: "b", Gate: v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Replaces: true}})
+		}, false},
 		{"no step", func(p *v1alpha1.MigrationPlan) { p.Steps = nil }, false},
 	}
 	for _, test := range tests {
