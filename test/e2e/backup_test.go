@@ -29,6 +29,8 @@ func TestBackup(t *testing.T) {
 	c.wantNoSidecars(t, namespace)
 	says(t, c.ambient(t, arguments...).want(t, 1).stderr, "is not empty")
 
+	// Nothing is waited for in between.
+	c.observer.excuse(namespace, takesCapture)
 	if output, err := c.Kubectl(t.Context(), "apply", "-f", first); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}

@@ -53,6 +53,7 @@ func attached(policy unstructured.Unstructured) bool {
 
 func (c *cluster) deleteWaypoint(t *testing.T, namespace string) {
 	t.Helper()
+	c.observer.excuse(namespace, takesPods)
 	if err := c.dynamic.Resource(gatewayResource).Namespace(namespace).Delete(t.Context(), "waypoint", metav1.DeleteOptions{}); err != nil {
 		t.Fatal(err)
 	}

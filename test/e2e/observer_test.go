@@ -28,7 +28,7 @@ import (
 // What an observer sees of two kinds it sees by two watches, of which one may be
 // behind the other for a moment: it judges what it has seen by what it knows after
 // that.
-const behindBy = 500 * time.Millisecond
+const behindBy = 2 * time.Second
 
 // cniReaction is how long istio-cni may take to capture a pod that it is told to: on a
 // node it does before the pod starts, its double after it has become ready, and on a
@@ -74,6 +74,7 @@ type watched struct {
 
 // serving is what a workload or a Service has to serve with.
 type serving struct {
+	uid    types.UID
 	wanted int
 	// reached is true once as many were ready as are wanted.
 	reached bool
@@ -193,8 +194,8 @@ func (o *observer) terminating(namespace string) bool {
 func (o *observer) lookAtServing(namespace string, watched *watched) {
 	for name, now := range o.serve(namespace, watched) {
 		state := watched.serving[name]
-		if state == nil || state.wanted != now.wanted {
-			state = &serving{wanted: now.wanted}
+		if state == nil || state.wanted != now.wanted || state.uid != now.uid {
+			state = &serving{uid: now.uid, wanted: now.wanted}
 			watched.serving[name] = state
 		}
 		state.reached = state.reached || now.ready >= now.wanted
@@ -203,7 +204,7 @@ func (o *observer) lookAtServing(namespace string, watched *watched) {
 		}
 		o.later(behindBy, namespace, watched, func() string {
 			known, there := o.serve(namespace, watched)[name]
-			if watched.excused[takesPods] || !there || known.wanted != now.wanted || now.ready >= known.least {
+			if watched.excused[takesPods] || !there || known.uid != now.uid || known.wanted != now.wanted || now.ready >= known.least {
 				return ""
 			}
 			return fmt.Sprintf("%s: %d of %d are ready, at least %d have to be", name, now.ready, now.wanted, now.least)
@@ -283,7 +284,10 @@ func (o *observer) toBeCaptured(pod *corev1.Pod) bool {
 }
 
 // capacity is how many serve now, how many are to, and how many at least.
-type capacity struct{ ready, wanted, least int }
+type capacity struct {
+	uid                  types.UID
+	ready, wanted, least int
+}
 
 // serve is what each workload and Service of a namespace serves with.
 func (o *observer) serve(namespace string, watched *watched) map[string]capacity {
@@ -295,32 +299,33 @@ func (o *observer) serve(namespace string, watched *watched) map[string]capacity
 			pods[workloadOf(pod)]++
 		}
 	}
-	add := func(name string, template *corev1.PodTemplateSpec, wanted, fewer int, byHand bool) {
+	add := func(kind string, workload metav1.Object, template *corev1.PodTemplateSpec, wanted, fewer int, byHand bool) {
+		name := kind + "/" + workload.GetName()
 		if byHand || watched.evicted[name] {
 			fewer = max(fewer, o.evictable(namespace, template.Labels, wanted))
 		}
-		result[name] = capacity{ready: pods[name], wanted: wanted, least: max(0, wanted-fewer)}
+		result[name] = capacity{uid: workload.GetUID(), ready: pods[name], wanted: wanted, least: max(0, wanted-fewer)}
 		templates[name] = template.Labels
 	}
 	for _, d := range in[*appsv1.Deployment](o, "Deployment", namespace) {
-		add("Deployment/"+d.Name, &d.Spec.Template, int(*d.Spec.Replicas), fewerOf(d), false)
+		add("Deployment", d, &d.Spec.Template, int(*d.Spec.Replicas), fewerOf(d), false)
 	}
 	for _, s := range in[*appsv1.StatefulSet](o, "StatefulSet", namespace) {
 		byHand := s.Spec.UpdateStrategy.Type == appsv1.OnDeleteStatefulSetStrategyType
-		add("StatefulSet/"+s.Name, &s.Spec.Template, int(*s.Spec.Replicas), one(!byHand), byHand)
+		add("StatefulSet", s, &s.Spec.Template, int(*s.Spec.Replicas), one(!byHand), byHand)
 	}
 	for _, d := range in[*appsv1.DaemonSet](o, "DaemonSet", namespace) {
 		byHand := d.Spec.UpdateStrategy.Type == appsv1.OnDeleteDaemonSetStrategyType
-		add("DaemonSet/"+d.Name, &d.Spec.Template, int(d.Status.DesiredNumberScheduled), one(!byHand), byHand)
+		add("DaemonSet", d, &d.Spec.Template, int(d.Status.DesiredNumberScheduled), one(!byHand), byHand)
 	}
 	for _, s := range in[*appsv1.ReplicaSet](o, "ReplicaSet", namespace) {
 		if metav1.GetControllerOf(s) == nil {
-			add("ReplicaSet/"+s.Name, &s.Spec.Template, int(*s.Spec.Replicas), 0, true)
+			add("ReplicaSet", s, &s.Spec.Template, int(*s.Spec.Replicas), 0, true)
 		}
 	}
 	endpoints := o.endpoints(namespace)
 	for _, service := range in[*corev1.Service](o, "Service", namespace) {
-		of := capacity{ready: endpoints[service.Name]}
+		of := capacity{uid: service.UID, ready: endpoints[service.Name]}
 		for name, template := range templates {
 			if len(service.Spec.Selector) > 0 && labels.SelectorFromSet(service.Spec.Selector).Matches(template) {
 				of.wanted, of.least = of.wanted+result[name].wanted, of.least+result[name].least
