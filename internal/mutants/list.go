@@ -158,8 +158,18 @@ var mutants = []mutant{
 	},
 	{
 		what: "a waypoint that was never ready takes traffic", file: "pkg/access/services.go",
-		old: `	if !ready {`,
-		new: `	if !ready && said {`,
+		old: `	if !ready || b.overlay.AllSidecars {`,
+		new: `	if !ready && said || b.overlay.AllSidecars {`,
+	},
+	{
+		what: "what is meant goes through waypoints", file: "pkg/access/services.go",
+		old: `	if !ready || b.overlay.AllSidecars {`,
+		new: `	if !ready {`,
+	},
+	{
+		what: "all that is let in is meant to be", file: "pkg/access/compare/table.go",
+		old: `newlyAllowed, meant[i].admits(outcome)`,
+		new: `newlyAllowed, true`,
 	},
 	{
 		what: "the widest outcome is the narrowest", file: "pkg/access/compare/table.go",
@@ -186,8 +196,8 @@ func (o outcomes) narrowest`,
 	},
 	{
 		what: "what calls were is remembered for other callers", file: "pkg/access/compare/table.go",
-		old: "key := memoKey{caller, one.keys[stage], modeKey(before), modeKey(now), modeKey(after)}",
-		new: "key := memoKey{0, one.keys[stage], modeKey(before), modeKey(now), modeKey(after)}",
+		old: "key := memoKey{caller, one.keys[stage], modeKey(of.before), modeKey(of.now), modeKey(of.after), modeKey(of.meant)}",
+		new: "key := memoKey{0, one.keys[stage], modeKey(of.before), modeKey(of.now), modeKey(of.after), modeKey(of.meant)}",
 	},
 	{
 		what: "nobody waits for gateways", file: "pkg/access/compare/report.go",

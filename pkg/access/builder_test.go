@@ -194,6 +194,7 @@ func TestWaypointsInUse(t *testing.T) {
 		{"not ready", with(ambient, useWaypoint, "waypoint"), []any{notReady}, access.Overlay{}, ""},
 		{"deployed by the plan", with(ambient, useWaypoint, "waypoint"), []any{notReady}, access.Overlay{Ready: map[types.NamespacedName]bool{name: true}}, "shop/waypoint"},
 		{"drained by the plan", with(ambient, useWaypoint, "waypoint"), []any{waypoint}, access.Overlay{Ready: map[types.NamespacedName]bool{name: false}}, ""},
+		{"all are on sidecars", with(ambient, useWaypoint, "waypoint"), []any{waypoint}, access.Overlay{AllSidecars: true}, ""},
 		{"not there", with(ambient, useWaypoint, "other"), []any{waypoint}, access.Overlay{Ready: map[types.NamespacedName]bool{name: true}}, ""},
 		{"for workloads only", with(ambient, useWaypoint, "waypoint"), []any{waypointFor("workload")}, access.Overlay{}, ""},
 	} {
