@@ -100,7 +100,10 @@ func unsound(workload mesh.Workload, pods, left []mesh.Pod) []string {
 func (r *Runner) renewOne(ctx context.Context, workload mesh.Workload, pod mesh.Pod, gate v1alpha1.Gate) (verdict, error) {
 	if r.replacements[workload.UID] >= mostReplacements(workload) {
 		what := " came back from an earlier template again: look at what controls it"
-		if gate.Evicts {
+		switch {
+		case gate.Kind == v1alpha1.GateSidecarsHBONE:
+			what = " came back with a sidecar that accepts no HBONE again: look at the injector"
+		case gate.Evicts:
 			what = " came back with a sidecar again: look at the injector"
 		}
 		return verdict{missing: []string{pod.String() + what}, failed: true}, nil

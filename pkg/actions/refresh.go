@@ -78,11 +78,11 @@ func unlikeInjected(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload 
 }
 
 // refreshByHand replaces pods whose sidecars accept no HBONE and whose controller
-// replaces none, one at a time: the next one goes when all others are ready.
+// replaces none, or is not to, one at a time: the next one goes when all others are ready.
 func (r *Runner) refreshByHand(ctx context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
 	for _, reference := range gate.Workloads {
 		workload, found := snapshot.Workload(reference)
-		if !found || !workload.ByHand() {
+		if !found || !workload.ByHand() && !gate.Evicts {
 			continue
 		}
 		pods := inTurn(workload, snapshot.PodsOf(workload))

@@ -32,18 +32,24 @@ func (e enrolment) refreshSidecars() ([]v1alpha1.Step, error) {
 		if len(pods) == 0 || !e.refreshable(workload) {
 			continue
 		}
+		// Templates that are not to be written are not written for this, either.
+		evicts := e.options.byNamespace()
 		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRefreshSidecars, workload.Reference), Phase: v1alpha1.PhaseRefreshSidecars,
 			Summary: "restart " + shortName(workload.Reference) + " for sidecars that accept HBONE",
 			Notes:   byHand(workload),
 			Gate: v1alpha1.Gate{
 				Kind: v1alpha1.GateSidecarsHBONE, Workloads: []v1alpha1.ObjectReference{workload.Reference},
-				Replaces: workload.ByHand(), Cordon: e.options.Cordon && cordons(workload),
+				Replaces: workload.ByHand() || evicts, Evicts: evicts, Cordon: e.options.Cordon && cordons(workload),
 			},
+		}
+		if evicts {
+			step.Summary = "evict the pods of " + shortName(workload.Reference) + " for sidecars that accept HBONE"
+			step.Notes = []string{noteEvicts}
 		}
 		annotations := Pointer(workload.TemplatePath, "metadata", "annotations")
 		switch {
-		case workload.ByHand():
+		case step.Gate.Replaces:
 			// What is evicted comes back injected anew, whatever the template says.
 		case Lookup(workload.Object, Pointer(annotations, restartedAnnotation)) != nil && !mesh.RolloutOf(workload).Complete:
 			step.Summary = "wait for the sidecars of " + shortName(workload.Reference) + " to accept HBONE"

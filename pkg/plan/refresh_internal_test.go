@@ -160,3 +160,22 @@ func TestSidecarsAreRefreshedByHand(t *testing.T) {
 		t.Errorf("the steps are %+v", planned.Steps)
 	}
 }
+
+// Where templates are not to be written, newer sidecars come by evictions, and undoing
+// the enrolment does not evict the pods again for it.
+func TestSidecarsAreRefreshedWithoutWritingTemplates(t *testing.T) {
+	objects := mixedAges(hbone())
+	snapshot := fixture.Snapshot(objects)
+	planned, err := Enroll(snapshot, fixture.Find(snapshot, "shop"), Options{Until: v1alpha1.PhaseRefreshSidecars, Strategy: StrategyNamespace})
+	if err != nil || len(planned.Steps) != 1 {
+		t.Fatalf("the steps are %q, the error is %v", outline(planned), err)
+	}
+	step := planned.Steps[0]
+	if len(step.Changes) > 0 || !step.Gate.Replaces || !step.Gate.Evicts || step.Gate.Kind != v1alpha1.GateSidecarsHBONE {
+		t.Errorf("the step is %+v", step)
+	}
+	back, err := Rollback(snapshot, fixture.Find(snapshot, "shop"), []v1alpha1.MigrationRecord{recorded(t, planned)})
+	if err != nil || slices.ContainsFunc(back.Steps, func(step v1alpha1.Step) bool { return step.Phase == v1alpha1.PhaseRestoreWorkloads }) {
+		t.Errorf("the way back is %q, the error is %v", outline(back), err)
+	}
+}

@@ -23,6 +23,9 @@ const (
 	StrategyNamespace Strategy = "namespace"
 )
 
+// noteEvicts is the note of steps that evict pods.
+const noteEvicts = "one at a time, PodDisruptionBudgets respected; its template is not written"
+
 func (o Options) byNamespace() bool { return o.Strategy == StrategyNamespace }
 
 // validateStrategy wants one that there is, and no choice about templates where none
@@ -33,6 +36,8 @@ func (o Options) validateStrategy() error {
 		return fmt.Errorf("unknown strategy %q: use %s or %s", o.Strategy, StrategyTemplate, StrategyNamespace)
 	case o.byNamespace() && o.Workload != "":
 		return fmt.Errorf("strategy %s moves all of a namespace: %s can be moved alone by its template only", StrategyNamespace, o.Workload)
+	case o.byNamespace() && o.Service != "":
+		return fmt.Errorf("strategy %s is about restarts: a single Service gets its waypoint without any", StrategyNamespace)
 	case o.byNamespace() && o.ResumePaused:
 		return fmt.Errorf("strategy %s writes no template, for which paused Deployments would have to be resumed", StrategyNamespace)
 	default:
@@ -85,7 +90,7 @@ func (e enrolment) replacePods() ([]v1alpha1.Step, error) {
 		steps = append(steps, v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 			Summary: "evict the pods with sidecars of " + shortName(workload.Reference),
-			Notes:   []string{"one at a time, PodDisruptionBudgets respected; its template is not written"},
+			Notes:   []string{noteEvicts},
 			Gate:    gate,
 		})
 	}
@@ -128,7 +133,7 @@ func evictedBy(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) []v1alpha1
 	var workloads []v1alpha1.ObjectReference
 	for _, record := range slices.Backward(records) {
 		for i, step := range record.Plan.Steps {
-			if i >= len(record.Steps) || !begun(record.Steps[i]) || !step.Gate.Evicts || !isAfter(step.Phase, to) {
+			if i >= len(record.Steps) || !begun(record.Steps[i]) || !step.Gate.Evicts || step.Phase != v1alpha1.PhaseRestartWorkloads || !isAfter(step.Phase, to) {
 				continue
 			}
 			for _, workload := range step.Gate.Workloads {
@@ -154,7 +159,7 @@ func (r *rollback) restoreEvicted() {
 		r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
 			Summary: "evict the pods of " + shortName(reference) + " and wait for their sidecars",
-			Notes:   []string{"one at a time, PodDisruptionBudgets respected; its template is not written"},
+			Notes:   []string{noteEvicts},
 			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: r.since},
 		})
 	}

@@ -248,7 +248,7 @@ func TestStrategyValidate(t *testing.T) {
 	t.Parallel()
 	for text, options := range map[string]Options{
 		`unknown strategy "pods"`: {Strategy: "pods"}, "can be moved alone by its template only": {Strategy: StrategyNamespace, Workload: "deployment/cart"},
-		"writes no template": {Strategy: StrategyNamespace, ResumePaused: true},
+		"writes no template": {Strategy: StrategyNamespace, ResumePaused: true}, "without any": {Strategy: StrategyNamespace, Service: "service/cart"},
 	} {
 		if err := options.Validate(); err == nil || !strings.Contains(err.Error(), text) {
 			t.Errorf("want %q, got %v", text, err)
