@@ -120,13 +120,14 @@ type killing struct {
 // namespace is killed. A step has three, which is why it is no multiple of that.
 const killedEvery = 7
 
-// killingAll asks for every write of every namespace, both ways.
-const killingAll = "KILLED_ALL"
+// everyWrite asks for every write of every namespace, both ways, of whatever goes wrong
+// at a write.
+const everyWrite = "EVERY_WRITE"
 
 // taken says whether a run is to be killed at a write, and, of those that are, whether
 // it is to be resumed, rolled back, or both in two runs.
 func (k killing) taken(at int) (resumed, rolledBack bool) {
-	if !k.sampled || os.Getenv(killingAll) != "" {
+	if !k.sampled || os.Getenv(everyWrite) != "" {
 		return true, true
 	}
 	if at%killedEvery != 1 {
