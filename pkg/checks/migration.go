@@ -236,7 +236,7 @@ func callsNewlyAllowed() Check {
 		ID: IDCallsNewlyAllowed, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
 		About: "Looks for calls that are refused today and that a step of the plan would let in.",
 		Why: "That is a hole in the policies, be it for as long as a restart takes. Each kind of call is named by one of its kind, with the policy " +
-			"that refuses it today. Where a plan makes again what was handed over before, what sidecars would let in by the policies that there are " +
+			"that refuses it today. Where runs have handed policies over before, what sidecars would let in by the policies that there are " +
 			"now is announced only.",
 		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step lets in a call that is refused today",
@@ -259,7 +259,7 @@ func callsNewlyAllowed() Check {
 		// has deleted is let in already of whoever passes by the waypoint.
 		findings = append(findings, subject.letIn(chosen, "let in past the waypoint, as was chosen")...)
 		findings = append(findings, subject.letIn(unguarded, "let in past the waypoint, as it is already for others: somebody has deleted the policy that refused it there")...)
-		return append(findings, subject.letIn(repaired, "let in, as the policies say for sidecars: what runs have made of them was taken away since, or they have come or changed since")...)
+		return append(findings, subject.letIn(repaired, "let in, as the policies say for sidecars: what runs have made of them refuses it until then, or was taken away since, or they have come or changed since")...)
 	})
 }
 

@@ -39,10 +39,12 @@ func stageAfter(stages []compare.Stage, step string) int {
 }
 
 // report compares how the steps decide calls with how they are decided today. Where
-// steps make again what was handed over, today is what somebody has broken, and
-// nothing to go by: the steps after them are compared with how calls are decided once
-// that is done; on the way there, what is decided as at either end is expected; and
-// what differs for good is told apart where it is what policies say.
+// runs have handed something over before, that is not all there is to go by: what they
+// have made refuses calls for as long as not all of a migration is done, or somebody has
+// broken it; what is decided as policies say by themselves is told apart then. Where
+// steps make again what was handed over, the steps after them are compared with how
+// calls are decided once that is done; on the way there, what is decided as at either
+// end is expected.
 func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended string) (*v1alpha1.AccessReport, error) {
 	options := comparing(e.snapshot, namespaces)
 	at := newStageMaker(e.snapshot, namespaces)
@@ -50,38 +52,80 @@ func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended str
 	if err != nil {
 		return nil, err
 	}
-	if mended == "" {
-		return reportOf(stages, options), nil
+	if e.anyHanded() {
+		if options.Meant, err = e.meant(at.builder, namespaces); err != nil {
+			return nil, err
+		}
+	}
+	// Newer sidecars decide as those before them did, and accept HBONE: what callers in
+	// ambient mode come to prove to them is seen from there on.
+	fresh := stageAfter(stages, lastRefresh(steps))
+	switch {
+	case mended == "" && fresh > 0:
+		return e.told(joinedReports(reportOf(stages[fresh:], options), reportOf(stages[:fresh+1], options))), nil
+	case mended == "":
+		return e.told(reportOf(stages, options)), nil
 	}
 	until := stageAfter(stages, mended)
 	made := reportOf(stages[until:], options)
-	mending := options
-	if mending.Meant, err = e.meant(at.builder, namespaces); err != nil {
-		return nil, err
-	}
-	repaired := reportOf(stages[:until+1], mending)
-	options.BothEnds = true
+	repaired := reportOf(stages[:until+1], options)
+	options.Meant, options.BothEnds = nil, true
 	onTheWay := reportOf(stages[:until+1], options)
 	for _, change := range repaired.Changes {
 		if change.Until == "" {
-			change.Repairs = change.Repairs && e.handedBefore(change.Service)
 			made.Changes = append(made.Changes, change)
 		}
 	}
 	made.Changes = append(made.Changes, onTheWay.Changes...)
-	made.Compared += repaired.Compared
-	made.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(made.Incomplete, repaired.Incomplete))))
-	return made, nil
+	repaired.Changes = nil
+	return e.told(joinedReports(made, repaired)), nil
+}
+
+// joinedReports is a report with what another one tells besides, where that has
+// compared anything.
+func joinedReports(report, other *v1alpha1.AccessReport) *v1alpha1.AccessReport {
+	report.Changes = append(report.Changes, other.Changes...)
+	report.Compared += other.Compared
+	report.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(report.Incomplete, other.Incomplete))))
+	return report
+}
+
+// lastRefresh is the ID of the last step that gives pods newer sidecars; empty where
+// none does.
+func lastRefresh(steps []v1alpha1.Step) string {
+	last := ""
+	for _, step := range steps {
+		if step.Phase == v1alpha1.PhaseRefreshSidecars {
+			last = step.ID
+		}
+	}
+	return last
+}
+
+// anyHanded says whether anything is left of what runs have handed over.
+func (e enrolment) anyHanded() bool {
+	return slices.ContainsFunc(append([]handover{e.handover}, e.others...), func(of handover) bool {
+		return slices.ContainsFunc(of.translation.Before, e.left)
+	})
+}
+
+// told takes for meant only what concerns services that were handed over.
+func (e enrolment) told(report *v1alpha1.AccessReport) *v1alpha1.AccessReport {
+	for i, change := range report.Changes {
+		report.Changes[i].Repairs = change.Repairs && e.handedBefore(change.Service)
+	}
+	return report
 }
 
 // meant is how calls would be decided by what policies say now, were all pods on
 // sidecars: by what others have written, without what runs have made of it. What was
 // taken away, and what has come since, is in it alike. It is nil where a run has
-// deleted what others had written: what stands in for that is all that says it.
+// deleted what others had written in these namespaces: what stands in for that is all
+// that says it.
 func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.State, error) {
 	var ours []v1alpha1.ObjectReference
 	for _, policy := range e.snapshot.AuthorizationPolicies() {
-		if policy.Annotations[v1alpha1.SimplifiedAnnotation] != "" {
+		if policy.Annotations[v1alpha1.SimplifiedAnnotation] != "" && slices.Contains(namespaces, policy.Namespace) {
 			return nil, nil
 		}
 		if policy.Labels[v1alpha1.OriginLabel] != "" {
@@ -92,7 +136,7 @@ func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.
 	}
 	for _, extension := range e.snapshot.Extensions() {
 		there, found := e.snapshot.Object(extension.Reference)
-		if found && extension.Annotations()[v1alpha1.SimplifiedAnnotation] != "" {
+		if found && extension.Annotations()[v1alpha1.SimplifiedAnnotation] != "" && slices.Contains(namespaces, extension.Reference.Namespace) {
 			return nil, nil
 		}
 		if found && Ours(there) {

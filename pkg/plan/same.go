@@ -37,10 +37,15 @@ func bones(planned v1alpha1.MigrationPlan) []v1alpha1.Step {
 }
 
 // onlyWaits says whether a step does nothing but wait for the pods of workloads, which
-// their controllers replace.
+// their controllers replace. On the way back, whatever lacks a sidecar in the end is
+// replaced by another step.
 func onlyWaits(step v1alpha1.Step) bool {
 	gate := step.Gate
-	return len(step.Changes) == 0 && !gate.Replaces && !gate.Evicts && (gate.Kind == v1alpha1.GateReady || gate.Kind == v1alpha1.GateCaptured)
+	if len(step.Changes) > 0 || gate.Replaces || gate.Evicts {
+		return false
+	}
+	return gate.Kind == v1alpha1.GateReady || gate.Kind == v1alpha1.GateCaptured ||
+		gate.Kind == v1alpha1.GateInjected && step.Phase == v1alpha1.PhaseRestoreWorkloads
 }
 
 // Namespaces are those that a plan writes, its own included, in order.

@@ -63,7 +63,7 @@ func (w *accessWorld) try(t *testing.T, drawn randommesh.Mesh) {
 	}
 	r := &trial{T: t, accessWorld: w, mesh: drawn}
 	defer r.remove()
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	if err := r.migrate(ctx); err != nil {
 		t.Errorf("%v\nagain: ACCESS_SEED=%d go test -count=1 -run TestAccess .", err, drawn.Seed)

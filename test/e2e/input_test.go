@@ -324,8 +324,7 @@ func TestOtherInstallations(t *testing.T) {
 	if _, err := c.InstallIstio(ctx, controlplane.IstioOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	outdated := c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 3)
-	says(t, outdated.stderr, "Namespace bookinfo", "predate HBONE", "rollout restart")
+	says(t, c.ambient(t, "plan", "-n", namespace).want(t, 0).stdout, "restart deployment/details-v1 for sidecars that accept HBONE")
 	if output, err := c.Kubectl(ctx, "rollout", "restart", "deployment", "-n", namespace); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}

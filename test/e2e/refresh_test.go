@@ -79,6 +79,8 @@ func TestRefreshSidecars(t *testing.T) {
 func (c *cluster) aged(t *testing.T, namespace string) {
 	t.Helper()
 	c.namespace(t, namespace, nil)
+	// Before those are adopted the ReplicaSet makes pods of its own, without sidecars.
+	c.observer.excuse(namespace, takesCapture)
 	labels := c.templateLabels(t, namespace)
 	const replicas = 2
 	for i := range replicas {
