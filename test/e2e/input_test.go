@@ -324,7 +324,7 @@ func TestOtherInstallations(t *testing.T) {
 	if _, err := c.InstallIstio(ctx, controlplane.IstioOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	says(t, c.ambient(t, "plan", "-n", namespace).want(t, 0).stdout, "restart deployment/details-v1 for sidecars that accept HBONE")
+	says(t, c.ambient(t, "plan", "-n", namespace).want(t, 0).stdout, "refresh-sidecars", "restart deployment/details-v1 for sidecars")
 	if output, err := c.Kubectl(ctx, "rollout", "restart", "deployment", "-n", namespace); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
