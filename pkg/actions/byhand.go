@@ -52,14 +52,7 @@ func (r *Runner) renewed(ctx context.Context, snapshot *mesh.Snapshot, namespace
 		if result.missing = unsound(workload, pods, left); len(result.missing) > 0 {
 			return result, nil
 		}
-		if i := slices.IndexFunc(left, func(pod mesh.Pod) bool { return r.replaced[pod.UID] }); i >= 0 {
-			// It may still be seen for a moment.
-			return verdict{missing: []string{left[i].String() + " is being replaced"}}, nil
-		}
-		if err := r.uncordonAll(ctx); err != nil {
-			return result, err
-		}
-		return r.renewOne(ctx, workload, left[0], gate)
+		return r.renewNext(ctx, workload, left, gate)
 	}
 	return verdict{}, nil
 }
@@ -94,6 +87,18 @@ func unsound(workload mesh.Workload, pods, left []mesh.Pod) []string {
 		}
 	}
 	return missing
+}
+
+// renewNext evicts the first of the pods that are left, once the one before it is gone.
+func (r *Runner) renewNext(ctx context.Context, workload mesh.Workload, left []mesh.Pod, gate v1alpha1.Gate) (verdict, error) {
+	if i := slices.IndexFunc(left, func(pod mesh.Pod) bool { return r.replaced[pod.UID] }); i >= 0 {
+		// It may still be seen for a moment.
+		return verdict{missing: []string{left[i].String() + " is being replaced"}}, nil
+	}
+	if err := r.uncordonAll(ctx); err != nil {
+		return verdict{}, err
+	}
+	return r.renewOne(ctx, workload, left[0], gate)
 }
 
 // renewOne evicts a pod of an earlier template.

@@ -93,14 +93,7 @@ func (r *Runner) refreshByHand(ctx context.Context, snapshot *mesh.Snapshot, gat
 		if missing := unsound(workload, pods, pods); len(missing) > 0 {
 			return verdict{missing: missing}, nil
 		}
-		if i := slices.IndexFunc(left, func(pod mesh.Pod) bool { return r.replaced[pod.UID] }); i >= 0 {
-			// It may still be seen for a moment.
-			return verdict{missing: []string{left[i].String() + " is being replaced"}}, nil
-		}
-		if err := r.uncordonAll(ctx); err != nil {
-			return verdict{}, err
-		}
-		return r.renewOne(ctx, workload, left[0], gate)
+		return r.renewNext(ctx, workload, left, gate)
 	}
 	return verdict{}, nil
 }
