@@ -74,6 +74,14 @@ func reportOf(stages []compare.Stage, options compare.Options) *v1alpha1.AccessR
 	return made
 }
 
+// joinedReports is a report with what another one tells besides.
+func joinedReports(report, other *v1alpha1.AccessReport) *v1alpha1.AccessReport {
+	report.Changes = append(report.Changes, other.Changes...)
+	report.Compared += other.Compared
+	report.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(report.Incomplete, other.Incomplete))))
+	return report
+}
+
 // reportBack does so for a rollback: between now and what was before the runs, a call
 // that is let in at neither end must not be let in on the way. Namespaces that only
 // share a waypoint have nothing put back: for them, what holds now is to hold.
@@ -87,9 +95,7 @@ func reportBack(snapshot *mesh.Snapshot, about concerned, steps []v1alpha1.Step)
 		if err != nil {
 			return nil, err
 		}
-		made.Compared += beside.Compared
-		made.Changes = append(made.Changes, beside.Changes...)
-		made.Incomplete = append(made.Incomplete, beside.Incomplete...)
+		made = joinedReports(made, beside)
 	}
 	made.Incomplete = append(made.Incomplete, about.unknown...)
 	return made, nil

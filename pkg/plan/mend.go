@@ -81,15 +81,6 @@ func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended str
 	return e.told(joinedReports(made, repaired)), nil
 }
 
-// joinedReports is a report with what another one tells besides, where that has
-// compared anything.
-func joinedReports(report, other *v1alpha1.AccessReport) *v1alpha1.AccessReport {
-	report.Changes = append(report.Changes, other.Changes...)
-	report.Compared += other.Compared
-	report.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(report.Incomplete, other.Incomplete))))
-	return report
-}
-
 // lastRefresh is the ID of the last step that gives pods newer sidecars; empty where
 // none does.
 func lastRefresh(steps []v1alpha1.Step) string {
