@@ -67,9 +67,8 @@ type watched struct {
 	// protected are the workloads that had sidecars, evicted those of which pods were
 	// evicted.
 	protected, evicted map[string]bool
-	// exposed are the pods that are in neither mode, since when.
-	exposed    map[types.UID]time.Time
-	violations map[string]bool
+	protection         protection
+	violations         map[string]bool
 }
 
 // serving is what a workload or a Service has to serve with.
@@ -101,7 +100,11 @@ func observeAll(ctx context.Context, config *rest.Config) (*observer, error) {
 		if kind == "PodDisruptionBudget" || kind == "ReplicaSet" || kind == "Service" {
 			continue
 		}
-		handler := cache.ResourceEventHandlerFuncs{AddFunc: o.look, UpdateFunc: func(_, object any) { o.look(object) }, DeleteFunc: o.look}
+		handler := cache.ResourceEventHandlerFuncs{
+			AddFunc:    func(object any) { o.look(object, false) },
+			UpdateFunc: func(_, object any) { o.look(object, false) },
+			DeleteFunc: func(object any) { o.look(object, true) },
+		}
 		if _, err := informer.AddEventHandler(handler); err != nil {
 			return nil, err
 		}
@@ -118,7 +121,7 @@ func (o *observer) begin(namespace string) {
 	o.observed.namespaces++
 	o.watched[namespace] = &watched{
 		excused: map[excuse]bool{}, serving: map[string]*serving{}, protected: map[string]bool{}, evicted: map[string]bool{},
-		exposed: map[types.UID]time.Time{}, violations: map[string]bool{},
+		protection: protection{pods: map[types.UID]*protectedPod{}}, violations: map[string]bool{},
 	}
 }
 
@@ -153,10 +156,10 @@ func (o *observer) String() string {
 		o.observed.namespaces, o.observed.pods, o.observed.endpoints, o.observed.violations)
 }
 
-// look looks at a namespace of which something has changed.
-func (o *observer) look(object any) {
-	if gone, unknown := object.(cache.DeletedFinalStateUnknown); unknown {
-		object = gone.Obj
+// look looks at a namespace of which something has changed, or is gone.
+func (o *observer) look(object any, gone bool) {
+	if last, unknown := object.(cache.DeletedFinalStateUnknown); unknown {
+		object = last.Obj
 	}
 	meta, ok := object.(metav1.Object)
 	if !ok {
@@ -173,16 +176,18 @@ func (o *observer) look(object any) {
 		return
 	}
 	switch object := object.(type) {
+	case *corev1.Namespace:
+		o.lookAtCapture(object, watched)
 	case *corev1.Pod:
 		o.observed.pods++
 		if isEvicted(object) {
 			watched.evicted[workloadOf(object)] = true
 		}
+		o.lookAtProtection(object, gone, watched)
 	case *discoveryv1.EndpointSlice:
 		o.observed.endpoints++
 	}
 	o.lookAtServing(namespace, watched)
-	o.lookAtProtection(namespace, watched)
 }
 
 func (o *observer) terminating(namespace string) bool {
@@ -212,43 +217,6 @@ func (o *observer) lookAtServing(namespace string, watched *watched) {
 	}
 }
 
-// lookAtProtection notes what ready pods have neither a sidecar nor are captured.
-func (o *observer) lookAtProtection(namespace string, watched *watched) {
-	exposed := map[types.UID]time.Time{}
-	for _, pod := range in[*corev1.Pod](o, "Pod", namespace) {
-		of := workloadOf(pod)
-		switch {
-		case pod.DeletionTimestamp != nil || !ready(pod):
-			continue
-		case sidecar(pod):
-			watched.protected[of] = true
-			continue
-		case !watched.protected[of] || pod.Annotations["ambient.istio.io/redirection"] == "enabled":
-			continue
-		}
-		since, already := watched.exposed[pod.UID]
-		if already {
-			exposed[pod.UID] = since
-			continue
-		}
-		now := time.Now()
-		exposed[pod.UID] = now
-		o.later(behindBy, namespace, watched, func() string {
-			if watched.excused[takesCapture] || o.toBeCaptured(pod) {
-				return ""
-			}
-			return "pod " + pod.Name + " is ready, has no sidecar any more, and is not to be captured"
-		})
-		o.later(cniReaction, namespace, watched, func() string {
-			if still, is := watched.exposed[pod.UID]; watched.excused[takesCapture] || !is || still != now {
-				return ""
-			}
-			return "pod " + pod.Name + " is ready, has no sidecar any more, and is not captured"
-		})
-	}
-	watched.exposed = exposed
-}
-
 // later judges something when what is known is not behind any more.
 func (o *observer) later(after time.Duration, namespace string, watched *watched, judge func() string) {
 	judged := func() {
@@ -270,17 +238,6 @@ func (o *observer) later(after time.Duration, namespace string, watched *watched
 		defer o.pending.Done()
 		judged()
 	})
-}
-
-// toBeCaptured says whether istio-cni is told to capture a pod.
-func (o *observer) toBeCaptured(pod *corev1.Pod) bool {
-	object, found, err := o.stores["Namespace"].GetByKey(pod.Namespace)
-	if err != nil || !found {
-		return false
-	}
-	const label = "istio.io/dataplane-mode"
-	mode, own := pod.Labels[label]
-	return mode == "ambient" || !own && object.(*corev1.Namespace).Labels[label] == "ambient"
 }
 
 // capacity is how many serve now, how many are to, and how many at least.
