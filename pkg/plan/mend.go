@@ -120,9 +120,7 @@ func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.
 			return nil, nil
 		}
 		if policy.Labels[v1alpha1.OriginLabel] != "" {
-			ours = append(ours, v1alpha1.ObjectReference{
-				APIVersion: "security.istio.io/v1", Kind: mesh.KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name,
-			})
+			ours = append(ours, policyReference(policy.Namespace, policy.Name))
 		}
 	}
 	for _, extension := range e.snapshot.Extensions() {

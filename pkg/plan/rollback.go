@@ -47,7 +47,10 @@ func RollbackAs(
 		return planned, err
 	}
 	since := oldest(records)
-	planner := rollback{snapshot: snapshot, namespace: namespace, state: NewProjection(snapshot), plan: &planned, since: &since, parallel: chosen.MaxParallelRestarts}
+	planner := rollback{
+		snapshot: snapshot, namespace: namespace, records: records, state: NewProjection(snapshot), plan: &planned,
+		since: &since, parallel: chosen.MaxParallelRestarts,
+	}
 	var err error
 	if planner.written, planner.created, err = writtenAfter(to, records); err != nil {
 		return planned, err
@@ -131,6 +134,8 @@ type rollback struct {
 	plan  *v1alpha1.MigrationPlan
 	// parallel is how many workloads may be put back at the same time.
 	parallel int
+	// records are those of the runs, newest first; none where they are not there.
+	records []v1alpha1.MigrationRecord
 	// since is when the first of the runs began; nil where that is not recorded.
 	since   *time.Time
 	written []writtenField

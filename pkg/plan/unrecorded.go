@@ -121,7 +121,7 @@ func (d derivation) waypoints() {
 func (d derivation) policies() {
 	principals := d.principals()
 	for _, policy := range d.snapshot.AuthorizationPolicies() {
-		reference := v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: mesh.KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name}
+		reference := policyReference(policy.Namespace, policy.Name)
 		switch {
 		case policy.Namespace != d.namespace.Name:
 		case policy.Labels[v1alpha1.OriginLabel] == "":

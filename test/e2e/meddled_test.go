@@ -75,6 +75,8 @@ type meddling struct {
 	says     string
 	// remains is what is different at the end, after the rollback.
 	remains func(state map[string]any)
+	// accept is what the rollback at the end has to be told to accept.
+	accept string
 	// excused is what it does to pods by itself.
 	excused []excuse
 }
@@ -172,7 +174,7 @@ func toWorkloads() []meddling {
 func toPolicies() []meddling {
 	return []meddling{
 		{
-			name: "edited", statuses: []int{4}, says: "AuthorizationPolicy ",
+			name: "edited", statuses: []int{4}, says: "AuthorizationPolicy ", accept: "calls-newly-allowed",
 			act: patched("authorizationpolicy", "browsers", `{"spec":{"rules":[{"to":[{"operation":{"methods":["PUT"]}}]}]}}`),
 			remains: func(state map[string]any) {
 				rules := []any{map[string]any{"to": []any{map[string]any{"operation": map[string]any{"methods": []any{"PUT"}}}}}}
@@ -180,7 +182,8 @@ func toPolicies() []meddling {
 			},
 		},
 		{
-			name: "withdrawn", statuses: []int{4}, says: "AuthorizationPolicy ", act: deleted("authorizationpolicy", "only-web-to-admin"),
+			name: "withdrawn", statuses: []int{4}, says: "AuthorizationPolicy ", accept: "calls-newly-allowed",
+			act:     deleted("authorizationpolicy", "only-web-to-admin"),
 			remains: func(state map[string]any) { delete(state, "authorizationpolicies/only-web-to-admin") },
 		},
 		{
@@ -287,7 +290,7 @@ func (m *meddled) try(t *testing.T, namespace, manifest string, of meddling, run
 			t.Fatal(err)
 		}
 	}
-	m.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	m.ambient(t, "rollback", "-n", namespace, "--yes", "--accept="+of.accept).want(t, 0)
 	m.settled(t, namespace)
 	if of.remains != nil {
 		of.remains(before)
