@@ -40,7 +40,7 @@ func TestReadme(t *testing.T) {
 		t.Fatalf("the README has %d examples, not five", len(examples))
 	}
 	for _, example := range examples {
-		run := c.ambient(t, strings.Fields(example.arguments)...).want(t, 0)
+		run := c.kubectlAmbient(t, strings.Fields(example.arguments)...).want(t, 0)
 		streams := []stream{normalized(run.stdout), normalized(run.stderr)}
 		for _, line := range normalized(example.output) {
 			if line != "..." && !streams[0].skipTo(line) && !streams[1].skipTo(line) {
