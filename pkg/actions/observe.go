@@ -51,7 +51,8 @@ func observe(ctx context.Context, client dynamic.Interface, watches []Watch, bas
 		go informer.Run(ctx.Done())
 	}
 	for i, informer := range informers {
-		if !cache.WaitForCacheSync(ctx.Done(), informer.HasSynced) {
+		// It returns at once; WaitForCacheSync looks every tenth of a second.
+		if !cache.WaitFor(ctx, "", informer.HasSyncedChecker()) {
 			return nil, fmt.Errorf("watch %s in namespace %s: %w", watches[i].Resource.Resource, watches[i].Namespace, context.Cause(ctx))
 		}
 	}
