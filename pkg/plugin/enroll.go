@@ -17,14 +17,11 @@ import (
 // enrollOptions are those of enroll besides what every run has.
 type enrollOptions struct {
 	runOptions
+	object
 	contract contract
 	between  between
 	resume   bool
 	until    string
-	// workload is the only one that is moved, as plans name it; empty for all.
-	workload string
-	// service is the only one that gets a waypoint, as plans name it; empty for all.
-	service string
 	// rollbackOnFailure undoes what a run that fails has done.
 	rollbackOnFailure bool
 	// continues is the plan of the run that is gone on with, with the options that it
@@ -108,20 +105,13 @@ be seen blocks, unless --accept names its finding.`,
 const (
 	flagPlan   = "plan"
 	flagResume = "resume"
+	flagFrom   = "from"
 	flagUntil  = "until"
 )
 
-// mostOneObject takes the name of a workload or a Service. A namespace typed without -n
-// must not end in a run on another one.
-func mostOneObject(command *cobra.Command, arguments []string) error {
-	if len(arguments) == 1 && strings.Contains(arguments[0], "/") {
-		return nil
-	}
-	return noArguments(command, arguments)
-}
-
 func (o *enrollOptions) complete(command *cobra.Command, arguments []string) error {
-	if err := o.completeObject(command, arguments); err != nil {
+	whole := []given{{flagPlan, o.contract.file != ""}, {flagResume, o.resume}, {flagUntil, o.until != ""}}
+	if err := o.object.complete(command, arguments, whole); err != nil {
 		return err
 	}
 	if err := o.contract.read(o.session); err != nil {
@@ -155,37 +145,6 @@ func (o *enrollOptions) complete(command *cobra.Command, arguments []string) err
 	for _, name := range chosen {
 		if command.Flags().Changed(name) {
 			return usageError("--%s cannot be given with --%s, which brings its own", name, instead)
-		}
-	}
-	return nil
-}
-
-// completeObject reads which workload is to be moved alone, or which Service is to get
-// a waypoint alone.
-func (o *enrollOptions) completeObject(command *cobra.Command, arguments []string) (err error) {
-	if len(arguments) == 0 {
-		return nil
-	}
-	service, is, err := plan.ServiceNamed(arguments[0])
-	if o.service = service; !is {
-		o.workload, err = plan.WorkloadNamed(arguments[0])
-	}
-	if err != nil {
-		return usageError("%w", err)
-	}
-	if is {
-		for _, name := range []string{flagScope, flagSkip, flagAdd, flagInclude, flagCordon, flagResumePaused, flagSimplify} {
-			if command.Flags().Changed(name) {
-				return usageError("--%s cannot be given with %s: nothing else of the namespace is touched", name, o.service)
-			}
-		}
-	}
-	for _, given := range []struct {
-		name string
-		set  bool
-	}{{flagPlan, o.contract.file != ""}, {flagResume, o.resume}, {flagUntil, o.until != ""}} {
-		if given.set {
-			return usageError("--%s cannot be given with %s: it is for what a whole run does", given.name, o.workload+o.service)
 		}
 	}
 	return nil

@@ -131,6 +131,27 @@ func TestPlanOfFiles(t *testing.T) {
 	}
 }
 
+// A plan is about one workload, or one Service, where that is named.
+func TestPlanOfAnObject(t *testing.T) {
+	path := dump(t, layer7)
+	arguments := []string{"plan", "-n", "shop", "-f", path, "--diff=false", "--mixed-callers=deny"}
+	for object, want := range map[string]map[string]bool{
+		"deployment/cart": {"restart deployment/cart": true, "label namespace": false},
+		"service/cart":    {"restart deployment/cart": false, "waypoint": true, "label namespace": false},
+	} {
+		out := run(t.Context(), append(arguments, object)...).out
+		for text, is := range want {
+			if strings.Contains(out, text) != is {
+				t.Errorf("%q in the plan of %s: not %t:\n%s", text, object, is, out)
+			}
+		}
+	}
+	missing := run(t.Context(), append(arguments, "service/none")...).want(t, 2)
+	if missing.err == nil || !strings.Contains(missing.err.Error(), "there is no Service none in namespace shop") {
+		t.Errorf("of a Service that is missing it says %v", missing.err)
+	}
+}
+
 // What is handed over to a waypoint is shown, and which calls that concerns.
 func TestPlanOfALayer7Namespace(t *testing.T) {
 	path := dump(t, layer7)

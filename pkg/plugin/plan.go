@@ -15,6 +15,7 @@ import (
 
 type planOptions struct {
 	namespaced
+	object
 	source         source
 	shaping        shaping
 	handover       handover
@@ -27,20 +28,28 @@ type planOptions struct {
 func newPlanCommand(session *session) *cobra.Command {
 	options := &planOptions{namespaced: namespaced{session: session, output: output{too: []render.Format{render.FormatWide}}}}
 	command := &cobra.Command{
-		Use:   "plan",
+		Use:   "plan [TYPE/NAME]",
 		Short: "Show what enrolling would do, and what stands in the way",
 		Long: `Show what enrolling a namespace would do: first what changes, what restarts, what
 stands in the way and what is different afterwards; then the gates, each of which
 must hold; then the steps in order, each with the diff of what it changes.
 Nothing is changed. The exit status is 3 where a gate blocks.
 
+With the name of a workload or a Service it is what enroll does with the same: one
+workload that is moved alone, or one Service that gets a waypoint.
+
 With -f the mesh is read from files, and no cluster is needed. With --output-dir
 each phase is written as a file of manifests, for a repository or for kubectl
 apply.`,
 		Example: "  kubectl ambient plan -n shop\n  kubectl ambient plan -n shop -o yaml\n  kubectl ambient plan -n shop --output-dir phases\n" +
+			"  kubectl ambient plan -n shop deployment/cart\n  kubectl ambient plan -n shop service/cart\n" +
 			"  kubectl ambient plan -n shop -f mesh.yaml --ignore-failures",
-		Args: noArguments,
-		RunE: func(command *cobra.Command, _ []string) error {
+		Args: mostOneObject,
+		RunE: func(command *cobra.Command, arguments []string) error {
+			whole := []given{{flagFrom, options.from != ""}, {flagUntil, options.until != ""}}
+			if err := options.object.complete(command, arguments, whole); err != nil {
+				return err
+			}
 			if err := options.complete(); err != nil {
 				return err
 			}
@@ -60,8 +69,8 @@ apply.`,
 	flags := command.Flags()
 	flags.BoolVar(&options.diff, "diff", true, "Show the diff of each step")
 	flags.BoolVar(&options.ignoreFailures, "ignore-failures", false, "Show the steps although gates block; the exit status stays 3")
-	flags.StringVar(&options.from, "from", "", "Show the steps from this phase on")
-	flags.StringVar(&options.until, "until", "", "Show the steps up to this phase, inclusive")
+	flags.StringVar(&options.from, flagFrom, "", "Show the steps from this phase on")
+	flags.StringVar(&options.until, flagUntil, "", "Show the steps up to this phase, inclusive")
 	flags.StringVar(&options.outputDir, "output-dir", "", "Write the manifests of each phase to files in this directory, which must be empty or not exist")
 	return command
 }
@@ -113,6 +122,7 @@ func (o *planOptions) run(ctx context.Context) error {
 	}
 	options := o.handover.options()
 	options.RestartedAt = o.Now().UTC().Format(time.RFC3339)
+	options.Workload, options.Service = o.workload, o.service
 	if refresh := v1alpha1.PhaseRefreshSidecars; v1alpha1.Phase(o.until) == refresh {
 		// It has gates of its own.
 		options.Until = refresh
