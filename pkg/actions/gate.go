@@ -352,6 +352,9 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 	if err != nil {
 		return verdict{}, err
 	}
+	if err := r.Istiods(ctx, evidence); err != nil {
+		return verdict{}, err
+	}
 	var missing []string
 	handed, err := r.handed(snapshot)
 	if err != nil {

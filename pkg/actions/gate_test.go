@@ -43,14 +43,19 @@ func gateOf(kind v1alpha1.GateKind, workloads ...v1alpha1.ObjectReference) v1alp
 
 // evidenceFor is the evidence by which ztunnel proxies the pods.
 func evidenceFor(pods ...mesh.Pod) *mesh.Evidence {
-	evidence := &mesh.Evidence{Nodes: map[string]mesh.NodeEvidence{}}
+	evidence := &mesh.Evidence{Nodes: map[string]mesh.NodeEvidence{}, Taken: fixture.Created}
 	for _, pod := range pods {
 		node, known := evidence.Nodes[pod.Node]
 		if !known {
-			node = mesh.NodeEvidence{Ztunnel: "istio-system/ztunnel-x", Captured: map[types.UID]mesh.CaptureState{}, Workloads: map[string]mesh.ZtunnelWorkload{}}
+			node = mesh.NodeEvidence{
+				Ztunnel: "istio-system/ztunnel-x", Captured: map[types.UID]mesh.CaptureState{}, Certificates: map[string]mesh.ZtunnelCertificate{},
+				DataPlaneView: mesh.DataPlaneView{Workloads: map[string]mesh.ZtunnelWorkload{}},
+			}
 		}
 		node.Captured[pod.UID] = mesh.CaptureUp
-		node.Workloads[pod.Namespace+"/"+pod.Name] = mesh.ZtunnelWorkload{Protocol: mesh.ProtocolHBONE}
+		identity := "spiffe://cluster.local/ns/" + pod.Namespace + "/sa/" + pod.ServiceAccount
+		node.Workloads[pod.Namespace+"/"+pod.Name] = mesh.ZtunnelWorkload{Protocol: mesh.ProtocolHBONE, Identity: identity}
+		node.Certificates[identity] = mesh.ZtunnelCertificate{State: mesh.CertificateAvailable, NotBefore: fixture.Created, NotAfter: fixture.Created.Add(time.Hour)}
 		evidence.Nodes[pod.Node] = node
 	}
 	return evidence
@@ -67,6 +72,13 @@ func looker(snapshot *mesh.Snapshot) (runner *Runner, asked *[][]string) {
 	kube.PrependReactor("*", "pods", accept)
 	return &Runner{
 		Namespace: "shop", Kube: kube, replaced: map[types.UID]bool{}, replacements: map[types.UID]int{}, named: map[types.UID]bool{},
+		Istiods: func(_ context.Context, evidence *mesh.Evidence) error {
+			evidence.Istiods = map[string]mesh.IstiodEvidence{"": {Istiod: "istio-system/istiod-x"}}
+			for _, node := range evidence.Nodes {
+				evidence.Istiods[""] = mesh.IstiodEvidence{Istiod: "istio-system/istiod-x", DataPlaneView: node.DataPlaneView}
+			}
+			return nil
+		},
 		Evidence: func(_ context.Context, nodes []string) (*mesh.Evidence, error) {
 			*asked = append(*asked, nodes)
 			return evidenceFor(snapshot.Pods("shop")...), nil

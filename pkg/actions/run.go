@@ -26,6 +26,8 @@ type Runner struct {
 	Store     *record.Store
 	// Evidence asks the ztunnels of nodes.
 	Evidence func(ctx context.Context, nodes []string) (*mesh.Evidence, error)
+	// Istiods adds to evidence what istiod means the ztunnels to know.
+	Istiods func(ctx context.Context, evidence *mesh.Evidence) error
 	// Mesh is the mesh as it was read when the plan was made.
 	Mesh mesh.Content
 	// GateTimeout bounds the wait at each gate; 0 means no bound of its own.

@@ -186,7 +186,7 @@ func VerifyChecks() []Check {
 	return []Check{
 		istioInstalled(), waypointMissing(), waypointUnready(), handedOver(), policiesAccepted(), layer7Enforced(), takenOff(),
 		noSidecars(), dataplaneMode(), restartsComplete(),
-		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), ztunnelWaypoints(), optedOut(),
+		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), ztunnelWaypoints(), ztunnelCertificates(), ztunnelInStep(), optedOut(),
 	}
 }
 

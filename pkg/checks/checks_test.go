@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
@@ -397,10 +398,24 @@ func TestWhatIsElsewhereIsSeenByItsMetadata(t *testing.T) {
 	}
 }
 
+const (
+	istiodAddress = "https://istiod.istio-system.svc:15012"
+	identity      = "spiffe://cluster.local/ns/shop/sa/cart"
+)
+
+// known is what ztunnel knows of the mesh of enrolled, and istiod means it to know.
+func known() mesh.DataPlaneView {
+	return mesh.DataPlaneView{
+		Workloads: map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Identity: identity}},
+		Services:  map[string]mesh.ZtunnelService{}, Policies: map[string]string{},
+	}
+}
+
 func evidence() *mesh.Evidence {
 	uid := fixture.UID("Pod", "shop", "cart-5d8f7-0")
 	return &mesh.Evidence{Nodes: map[string]mesh.NodeEvidence{fixture.Node: {
 		Ztunnel: "istio-system/ztunnel-x", Captured: map[types.UID]mesh.CaptureState{uid: mesh.CaptureUp},
-		Workloads: map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE"}},
-	}}}
+		DataPlaneView: known(), XDSAddress: istiodAddress,
+		Certificates: map[string]mesh.ZtunnelCertificate{identity: {State: "Available", NotBefore: fixture.Created, NotAfter: fixture.Created.Add(24 * time.Hour)}},
+	}}, Istiods: map[string]mesh.IstiodEvidence{istiodAddress: {Istiod: "istio-system/istiod-x", DataPlaneView: known()}}, Taken: fixture.Created.Add(time.Hour)}
 }

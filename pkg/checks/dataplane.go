@@ -340,7 +340,7 @@ func Captured(pods []mesh.Pod, evidence *mesh.Evidence) []Finding {
 func policiesFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
 	var missing []string
 	for _, name := range node.Workloads[pod.Namespace+"/"+pod.Name].Policies {
-		if !node.Policies[name] {
+		if _, received := node.Policies[name]; !received {
 			missing = append(missing, name)
 		}
 	}

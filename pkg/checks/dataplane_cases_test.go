@@ -1,6 +1,9 @@
 package checks_test
 
 import (
+	"strings"
+	"time"
+
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
@@ -28,14 +31,42 @@ func verifyCases() []testCase {
 	}
 	const redirection = "metadata.annotations[ambient.istio.io/redirection]"
 	const useWaypoint = "metadata.labels[istio.io/use-waypoint]"
-	behindOwn := func() []any {
-		named := fixture.Labelled("istio.io/use-waypoint", "own")
-		return append(bare(fixture.Ambient, named), fixture.YAML(`
+	// certified is evidence of a certificate from one time to another, seen from when
+	// it was taken.
+	certified := func(from, to time.Duration) *mesh.Evidence {
+		evidence := evidence()
+		evidence.Nodes[fixture.Node].Certificates[identity] = mesh.ZtunnelCertificate{
+			State: "Available", NotBefore: evidence.Taken.Add(from), NotAfter: evidence.Taken.Add(to),
+		}
+		return evidence
+	}
+	intended := func(edit func(*mesh.IstiodEvidence), more ...func(*mesh.Evidence)) *mesh.Evidence {
+		evidence := evidence()
+		istiod := evidence.Istiods[istiodAddress]
+		edit(&istiod)
+		evidence.Istiods[istiodAddress] = istiod
+		for _, edit := range more {
+			edit(evidence)
+		}
+		return evidence
+	}
+	const ztunnel = "Pod istio-system/ztunnel-x"
+	const labelled = `
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop, labels: {istio.io/use-waypoint: own}}
+spec: {selector: {app: cart}, ports: [{port: 80}], clusterIP: 10.0.0.1}`
+	behindOwn := func(more ...any) []any {
+		traffic, named := "workload", fixture.Labelled("istio.io/use-waypoint", "own")
+		if len(more) > 0 {
+			traffic, named = "service", func(*corev1.Pod) {}
+		}
+		return append(append(bare(fixture.Ambient, named), more...), fixture.YAML(strings.ReplaceAll(`
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
-metadata: {name: own, namespace: shop, labels: {istio.io/waypoint-for: workload}}
+metadata: {name: own, namespace: shop, labels: {istio.io/waypoint-for: TRAFFIC}}
 spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
-status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`))
+status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TRAFFIC", traffic)))
 	}
 	pending := fixture.Annotated("ambient.istio.io/redirection", "pending")
 	unscheduled := func(pod *corev1.Pod) { pod.Spec.NodeName = "" }
@@ -101,12 +132,12 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`))
 		{name: "there is none", check: "ztunnel-policies", objects: enrolled(), evidence: evidence()},
 		{name: "all were received", check: "ztunnel-policies", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a"}}}
-			n.Policies = map[string]bool{"shop/a": true}
+			n.Policies = map[string]string{"shop/a": ""}
 		})},
 		{name: "nobody was asked", check: "ztunnel-policies", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
 		{name: "one was not received", check: "ztunnel-policies", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a", "shop/b"}}}
-			n.Policies = map[string]bool{"shop/a": true}
+			n.Policies = map[string]string{"shop/a": ""}
 		}), want: []finding{{fail, pod, "", "has not received the policies that hold for the pod: shop/b"}}},
 
 		{name: "none is named", check: "ztunnel-waypoints", objects: enrolled(), evidence: evidence()},
@@ -120,6 +151,54 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`))
 		{name: "it is another one", check: "ztunnel-waypoints", objects: behindOwn(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Waypoint: "shop/own-2.shop.svc.cluster.local"}}
 		}), want: []finding{{fail, pod, useWaypoint, "but through shop/own-2.shop.svc.cluster.local"}}},
+
+		{name: "a Service is gone through it", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Services = map[string]mesh.ZtunnelService{"shop/cart.shop.svc.cluster.local": {Waypoint: "shop/own.shop.svc.cluster.local"}}
+		})},
+		{name: "a Service is passed by", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Services = map[string]mesh.ZtunnelService{"shop/cart.shop.svc.cluster.local": {}}
+		}), want: []finding{{fail, "Service shop/cart", useWaypoint, "does not send calls to the Service through waypoint shop/own, but through none"}}},
+		{name: "a Service that names none is sent through one", check: "ztunnel-waypoints", objects: enrolled(service), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Services = map[string]mesh.ZtunnelService{"shop/cart.shop.svc.cluster.local": {Waypoint: "shop/own.shop.svc.cluster.local"}}
+		}), want: []finding{{fail, "Service shop/cart", useWaypoint, "through none, but through shop/own.shop.svc.cluster.local"}}},
+		{name: "a Service that ztunnel was not told of", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: evidence()},
+
+		{name: "it is in force", check: "ztunnel-certificates", objects: enrolled(), evidence: evidence()},
+		{name: "nobody was asked", check: "ztunnel-certificates", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "there is none", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Certificates = nil }), want: []finding{{fail, pod, "", "has no certificate for " + identity}}},
+		{name: "it was refused", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Certificates = map[string]mesh.ZtunnelCertificate{identity: {State: "Unavailable: refused"}}
+		}), want: []finding{{fail, pod, "", "Unavailable: refused"}}},
+		{name: "it has expired", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-25*time.Hour, -time.Hour), want: []finding{{fail, pod, "", "has expired"}}},
+		{name: "it is of the future", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(time.Hour, 25*time.Hour), want: []finding{{fail, pod, "", "on only"}}},
+		{name: "it is past its renewal", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-19*time.Hour, 5*time.Hour), want: []finding{{warn, pod, "", "was not renewed"}}},
+		{name: "it is to be renewed now", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-13*time.Hour, 11*time.Hour)},
+		{name: "it is another account's", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
+			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Identity: "spiffe://cluster.local/ns/shop/sa/web"}}
+		}), want: []finding{{fail, pod, "spec.serviceAccountName", "takes the pod for spiffe://cluster.local/ns/shop/sa/web, not for service account cart"}}},
+
+		{name: "it is", check: "ztunnel-in-step", objects: enrolled(), evidence: evidence()},
+		{name: "nobody was asked", check: "ztunnel-in-step", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "istiod was not asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(*mesh.IstiodEvidence) {}, func(e *mesh.Evidence) { e.Istiods = nil }), want: []finding{{unknown, ztunnel, "", "istiod was not asked"}}},
+		{name: "istiod could not be asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem = "forbidden" }), want: []finding{{unknown, ztunnel, "", "cannot be told: forbidden"}}},
+		{name: "istiod runs elsewhere", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem, i.Elsewhere = "not here", true }), want: []finding{{"skip", ztunnel, "", "not here"}}},
+		{name: "a pod is not known yet", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Workloads["shop/new"] = mesh.ZtunnelWorkload{} }), want: []finding{{fail, ztunnel, "", "not in step with istiod istio-system/istiod-x: it has not heard of pod shop/new"}}},
+		{name: "a pod is not known to a ztunnel that asks on demand", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Workloads["shop/new"] = mesh.ZtunnelWorkload{} }, func(e *mesh.Evidence) {
+			node := e.Nodes[fixture.Node]
+			node.OnDemand = true
+			e.Nodes[fixture.Node] = node
+		})},
+		{name: "a pod of another namespace", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Workloads["other/new"] = mesh.ZtunnelWorkload{} })},
+		{name: "a pod is gone", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { clear(i.Workloads) }), want: []finding{{fail, ztunnel, "", "it still has pod shop/cart-5d8f7-0"}}},
+		{name: "a pod has another waypoint", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) {
+			i.Workloads["shop/cart-5d8f7-0"] = mesh.ZtunnelWorkload{Protocol: "HBONE", Identity: identity, Waypoint: "shop/own"}
+		}), want: []finding{{fail, ztunnel, "", "it has another version of pod shop/cart-5d8f7-0"}}},
+		{name: "a Service is new", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) {
+			i.Services["shop/cart.shop.svc.cluster.local"] = mesh.ZtunnelService{}
+		}), want: []finding{{fail, ztunnel, "", "it has not heard of service shop/cart.shop.svc.cluster.local"}}},
+		{name: "policies of the mesh and of others", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) {
+			i.Policies["istio-system/all"], i.Policies["other/one"] = "allow", "allow"
+		}), want: []finding{{fail, ztunnel, "", "it has not heard of policy istio-system/all"}}},
 
 		{name: "none is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none")))},
 		{name: "one is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Ambient)), want: []finding{{fail, "Pod shop/quiet", redirection, "redirected to ztunnel all the same"}}},

@@ -2,12 +2,14 @@ package checks
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -15,14 +17,66 @@ import (
 func ztunnelWaypoints() Check {
 	return Check{
 		ID: "ztunnel-waypoints", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
-		About: "Whether ztunnel sends calls to the own address of every pod through the waypoint that the pod names.",
-		Why: "istiod tells ztunnel of a pod's waypoint once that is ready, admits the pod's namespace and takes calls to pods (istio " +
-			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it.",
-		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps, mesh.KindGateway}, Passed: "ztunnel goes through every waypoint that pods name",
+		About: "Whether ztunnel sends calls to every Service, and to the own address of every pod, through the waypoint that is named for it, and no others through one.",
+		Why: "istiod tells ztunnel of a waypoint once that is ready, admits the namespace and takes such calls (istio " +
+			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForService and fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it.",
+		Needs:  []string{"Pod", mesh.KindService, mesh.ZtunnelPods, mesh.IstioConfigMaps, mesh.KindGateway},
+		Passed: "ztunnel goes through every waypoint that is named",
 		Run: func(subject Subject) []Finding {
-			return perPod(subject, waypointFinding(subject.Snapshot, subject.Namespace))
+			findings := perPod(subject, waypointFinding(subject.Snapshot, subject.Namespace))
+			if subject.Evidence == nil {
+				return findings
+			}
+			return append(findings, aroundWaypoints(subject)...)
 		},
 	}
+}
+
+// aroundWaypoints are the Services of the namespace that the ztunnels which were asked
+// reach by another waypoint than the one that is named for them. Those without one
+// address of their own are not sent anywhere by ztunnel.
+func aroundWaypoints(subject Subject) []Finding {
+	var findings []Finding
+	for _, service := range subject.Snapshot.Services(subject.Namespace.Name) {
+		if service.Spec.ClusterIP == corev1.ClusterIPNone || service.Spec.Type == corev1.ServiceTypeExternalName {
+			continue
+		}
+		gateway, meant := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace)
+		if meant && len(gateway.Status.Addresses) == 0 {
+			// waypointUnready says so.
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(subject.Evidence.Nodes)) {
+			node := subject.Evidence.Nodes[name]
+			known, told := knownService(node, service)
+			if !told || meant && leadsTo(known.Waypoint, gateway) || !meant && known.Waypoint == "" {
+				continue
+			}
+			through := "through none"
+			if meant {
+				through = fmt.Sprintf("through waypoint %s/%s", gateway.Namespace, gateway.Name)
+			}
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: reference(mesh.ServiceReference(service.Namespace, service.Name)),
+				Field:   "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
+				Message: fmt.Sprintf("%s does not send calls to the Service %s, but %s", node.Ztunnel, through, passing(known.Waypoint)),
+				Remedy:  "look at the condition istio.io/WaypointBound of the Service, and at the status of the waypoint",
+			})
+			break
+		}
+	}
+	return findings
+}
+
+// knownService is what ztunnel knows of a Service, whatever the cluster's domain.
+func knownService(node mesh.NodeEvidence, service corev1.Service) (mesh.ZtunnelService, bool) {
+	prefix := service.Namespace + "/" + service.Name + "." + service.Namespace + ".svc."
+	for hostname, known := range node.Services {
+		if strings.HasPrefix(hostname, prefix) {
+			return known, true
+		}
+	}
+	return mesh.ZtunnelService{}, false
 }
 
 // ThroughWaypoints is the gate of a restarted workload as far as ztunnel knows its
@@ -51,16 +105,20 @@ func waypointFinding(snapshot *mesh.Snapshot, namespace mesh.Namespace) func(mes
 		if leadsTo(known, gateway) {
 			return nil
 		}
-		through := "through none"
-		if known != "" {
-			through = "through " + known
-		}
 		return &Finding{
 			Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
-			Message: fmt.Sprintf("%s does not send calls to the pod through waypoint %s/%s, but %s", node.Ztunnel, gateway.Namespace, gateway.Name, through),
+			Message: fmt.Sprintf("%s does not send calls to the pod through waypoint %s/%s, but %s", node.Ztunnel, gateway.Namespace, gateway.Name, passing(known)),
 			Remedy:  "look at the waypoint's status: it has to be programmed, with an address",
 		}
 	}
+}
+
+// passing says which waypoint ztunnel goes through.
+func passing(known string) string {
+	if known == "" {
+		return "through none"
+	}
+	return "through " + known
 }
 
 // leadsTo says whether what ztunnel was told of a waypoint is a Gateway's address:

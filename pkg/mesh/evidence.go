@@ -1,29 +1,64 @@
 package mesh
 
-import "k8s.io/apimachinery/pkg/types"
+import (
+	"time"
+
+	"k8s.io/apimachinery/pkg/types"
+)
 
 // Evidence is what the data plane itself says, node by node.
 type Evidence struct {
 	// Nodes is by node name. A node that was not asked is not in it.
 	Nodes map[string]NodeEvidence
+	// Istiods are what the control planes that these ztunnels learn from mean them to
+	// know, by NodeEvidence.XDSAddress. One that was not asked is not in it.
+	Istiods map[string]IstiodEvidence
+	// Taken is when the evidence was collected: what certificates are good for is a
+	// question of time.
+	Taken time.Time
 }
 
 // NodeEvidence is what the ztunnel of one node says.
 type NodeEvidence struct {
+	DataPlaneView
 	// Ztunnel is the name of the pod that was asked; empty where the node has
 	// no ready ztunnel.
 	Ztunnel string
 	// Problem says why the node could not be asked, and is empty where it was.
 	Problem string
+	// XDSAddress is where this ztunnel learns of the mesh, and Cluster what it calls
+	// its own cluster.
+	XDSAddress, Cluster string
+	// OnDemand is true for a ztunnel that asks for workloads and services only once
+	// a connection needs them, so that it need not know all.
+	OnDemand bool
 	// Captured holds the pods that ztunnel proxies on this node, by UID.
 	Captured map[types.UID]CaptureState
-	// Workloads holds what this ztunnel knows of the mesh's pods, by
-	// "namespace/name".
+	// Certificates holds those of the workloads on this node, by SPIFFE identity.
+	Certificates map[string]ZtunnelCertificate
+}
+
+// IstiodEvidence is what one istiod says of itself.
+type IstiodEvidence struct {
+	DataPlaneView
+	// Istiod is the name of the pod that was asked.
+	Istiod string
+	// Problem says why it could not be asked, and is empty where it was.
+	Problem string
+	// Elsewhere is true for one that does not run in this cluster.
+	Elsewhere bool
+}
+
+// DataPlaneView is the mesh as istiod describes it to ztunnels, seen from either end.
+type DataPlaneView struct {
+	// Workloads holds the mesh's pods, by "namespace/name".
 	Workloads map[string]ZtunnelWorkload
-	// Policies holds the authorization policies that this ztunnel has received,
-	// "namespace/name". It passes over one that a workload names and that it lacks
-	// (ztunnel src/state.rs, assert_rbac).
-	Policies map[string]bool
+	// Services holds services, by "namespace/hostname".
+	Services map[string]ZtunnelService
+	// Policies holds authorization policies by "namespace/name", each in a form that
+	// is the same for policies that are. ztunnel passes over one that a workload names
+	// and that it lacks (ztunnel src/state.rs, assert_rbac).
+	Policies map[string]string
 }
 
 // CaptureState is ztunnel's word on a pod of its own node.
@@ -43,11 +78,37 @@ type ZtunnelWorkload struct {
 	// NativeTunnel is true where the workload terminates HBONE itself: a
 	// sidecar or a gateway, not an ambient pod.
 	NativeTunnel bool
-	// Policies are the authorization policies bound to it, "namespace/name".
+	// Addresses are its IP addresses, sorted.
+	Addresses []string
+	// Identity is its SPIFFE identity.
+	Identity string
+	// Policies are the authorization policies bound to it, "namespace/name",
+	// sorted. Those that hold for a whole namespace or the mesh are not among them.
 	Policies []string
 	// Waypoint is the workload's own waypoint, empty if it has none.
 	Waypoint string
 }
+
+// ZtunnelService is a service as istiod described it to ztunnel.
+type ZtunnelService struct {
+	// Addresses are its virtual IP addresses, "network/address", sorted.
+	Addresses []string
+	// Waypoint is the one that calls to it go through, empty if there is none:
+	// "namespace/hostname" or "network/address".
+	Waypoint string
+}
+
+// ZtunnelCertificate is what ztunnel holds for an identity.
+type ZtunnelCertificate struct {
+	// State is "Available", or says what is the matter.
+	State string
+	// NotBefore and NotAfter bound the certificate itself, the first of its chain.
+	// They are zero where there is none.
+	NotBefore, NotAfter time.Time
+}
+
+// CertificateAvailable is the state of a certificate that ztunnel has got.
+const CertificateAvailable = "Available"
 
 // ProtocolHBONE is the tunnel that ambient pods and HBONE-capable sidecars
 // are reached by.

@@ -293,7 +293,7 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	}
 	o.Changing()
 	runner := &actions.Runner{
-		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Mesh: run.content,
+		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Istiods: o.reader.AskIstiods, Mesh: run.content,
 		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Between: o.hooks.between, Backup: o.backup.of(run.snapshot, run.plan),
 		Events: actions.Events{
 			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,

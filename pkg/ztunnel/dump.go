@@ -5,7 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"k8s.io/apimachinery/pkg/types"
@@ -13,44 +15,91 @@ import (
 
 // dump is the part of ztunnel's /config_dump that evidence is made from.
 type dump struct {
-	Workloads     list[dumpWorkload]   `json:"workloads"`
-	Policies      list[dumpPolicy]     `json:"policies"`
-	WorkloadState map[string]dumpState `json:"workloadState"`
+	Workloads     list[dumpWorkload]     `json:"workloads"`
+	Services      list[dumpService]      `json:"services"`
+	Policies      list[policy]           `json:"policies"`
+	Certificates  list[dumpCertificates] `json:"certificates"`
+	WorkloadState map[string]dumpState   `json:"workloadState"`
 	Config        struct {
-		ClusterID string `json:"clusterId"`
+		ClusterID   string `json:"clusterId"`
+		XDSAddress  string `json:"xdsAddress"`
+		XDSOnDemand bool   `json:"xdsOnDemand"`
 	} `json:"config"`
 }
 
 type dumpWorkload struct {
-	UID          string `json:"uid"`
-	Name         string `json:"name"`
-	Namespace    string `json:"namespace"`
-	Protocol     string `json:"protocol"`
-	NativeTunnel bool   `json:"nativeTunnel"`
-	Waypoint     *struct {
-		Destination string `json:"destination"`
-	} `json:"waypoint"`
-	AuthorizationPolicies []string `json:"authorizationPolicies"`
+	UID                   string       `json:"uid"`
+	Name                  string       `json:"name"`
+	Namespace             string       `json:"namespace"`
+	Addresses             []string     `json:"workloadIps"`
+	Protocol              string       `json:"protocol"`
+	NativeTunnel          bool         `json:"nativeTunnel"`
+	TrustDomain           string       `json:"trustDomain"`
+	ServiceAccount        string       `json:"serviceAccount"`
+	Waypoint              *destination `json:"waypoint"`
+	AuthorizationPolicies []string     `json:"authorizationPolicies"`
 }
 
-type dumpPolicy struct {
-	Name      string `json:"name"`
-	Namespace string `json:"namespace"`
+type dumpService struct {
+	Namespace string       `json:"namespace"`
+	Hostname  string       `json:"hostname"`
+	Addresses []string     `json:"vips"`
+	Waypoint  *destination `json:"waypoint"`
 }
 
-// isPodOf goes by the workload's UID, "CLUSTER//Pod/NAMESPACE/NAME" (istio
+// destination is where a waypoint is reached: "network/address" or
+// "namespace/hostname".
+type destination struct {
+	Destination string `json:"destination"`
+}
+
+func (d *destination) text() string {
+	if d == nil {
+		return ""
+	}
+	return d.Destination
+}
+
+type dumpCertificates struct {
+	Identity  string            `json:"identity"`
+	State     string            `json:"state"`
+	CertChain []dumpCertificate `json:"certChain"`
+}
+
+type dumpCertificate struct {
+	ValidFrom      time.Time `json:"validFrom"`
+	ExpirationTime time.Time `json:"expirationTime"`
+}
+
+type dumpState struct {
+	State string `json:"state"`
+}
+
+// isPodOf goes by a workload's UID, "CLUSTER//Pod/NAMESPACE/NAME" (istio
 // pilot/pkg/serviceregistry/ambient, generatePodUID): a WorkloadEntry, or a pod
 // of another cluster, can bear the name of a pod.
-func (w dumpWorkload) isPodOf(cluster string) bool {
-	parts := strings.Split(w.UID, "/")
+func isPodOf(uid, cluster string) bool {
+	parts := strings.Split(uid, "/")
 	if len(parts) < 3 {
 		return true
 	}
 	return parts[2] == "Pod" && (cluster == "" || parts[0] == cluster)
 }
 
-type dumpState struct {
-	State string `json:"state"`
+// identityOf is the SPIFFE identity of a workload. istiod leaves out the trust
+// domain that is everybody's default (ztunnel src/state/workload.rs).
+func identityOf(trustDomain, namespace, account string) string {
+	if trustDomain == "" {
+		trustDomain = "cluster.local"
+	}
+	return "spiffe://" + trustDomain + "/ns/" + namespace + "/sa/" + account
+}
+
+// sorted is a list in an order of its own: neither end keeps one.
+func sorted(list []string) []string {
+	list = slices.Clone(list)
+	slices.Sort(list)
+	return list
 }
 
 // list reads an array, as newer versions of ztunnel write it, or the values of
@@ -87,25 +136,45 @@ func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
 		return mesh.NodeEvidence{}, fmt.Errorf("the config dump of %s has no workloadState: is it older than Istio 1.25, or not ztunnel?", ztunnel)
 	}
 	evidence := mesh.NodeEvidence{
-		Ztunnel: ztunnel, Captured: map[types.UID]mesh.CaptureState{}, Workloads: map[string]mesh.ZtunnelWorkload{}, Policies: map[string]bool{},
-	}
-	for _, policy := range parsed.Policies {
-		evidence.Policies[policy.Namespace+"/"+policy.Name] = true
+		Ztunnel: ztunnel, XDSAddress: parsed.Config.XDSAddress, Cluster: parsed.Config.ClusterID, OnDemand: parsed.Config.XDSOnDemand, DataPlaneView: parsed.view(),
+		Captured: map[types.UID]mesh.CaptureState{}, Certificates: map[string]mesh.ZtunnelCertificate{},
 	}
 	for uid, state := range parsed.WorkloadState {
 		evidence.Captured[types.UID(uid)] = mesh.CaptureState(state.State)
 	}
-	for _, workload := range parsed.Workloads {
-		if !workload.isPodOf(parsed.Config.ClusterID) {
-			continue
+	for _, held := range parsed.Certificates {
+		certificate := mesh.ZtunnelCertificate{State: held.State}
+		if len(held.CertChain) > 0 {
+			certificate.NotBefore, certificate.NotAfter = held.CertChain[0].ValidFrom, held.CertChain[0].ExpirationTime
 		}
-		known := mesh.ZtunnelWorkload{
-			Protocol: workload.Protocol, NativeTunnel: workload.NativeTunnel, Policies: workload.AuthorizationPolicies,
-		}
-		if workload.Waypoint != nil {
-			known.Waypoint = workload.Waypoint.Destination
-		}
-		evidence.Workloads[workload.Namespace+"/"+workload.Name] = known
+		evidence.Certificates[held.Identity] = certificate
 	}
 	return evidence, nil
+}
+
+func (d dump) view() mesh.DataPlaneView {
+	view := newView()
+	for _, policy := range d.Policies {
+		view.Policies[policy.Namespace+"/"+policy.Name] = policy.canonical()
+	}
+	for _, service := range d.Services {
+		view.Services[service.Namespace+"/"+service.Hostname] = mesh.ZtunnelService{Addresses: sorted(service.Addresses), Waypoint: service.Waypoint.text()}
+	}
+	for _, workload := range d.Workloads {
+		if !isPodOf(workload.UID, d.Config.ClusterID) {
+			continue
+		}
+		view.Workloads[workload.Namespace+"/"+workload.Name] = mesh.ZtunnelWorkload{
+			Protocol: workload.Protocol, NativeTunnel: workload.NativeTunnel, Addresses: sorted(workload.Addresses),
+			Identity: identityOf(workload.TrustDomain, workload.Namespace, workload.ServiceAccount),
+			Policies: sorted(workload.AuthorizationPolicies), Waypoint: workload.Waypoint.text(),
+		}
+	}
+	return view
+}
+
+func newView() mesh.DataPlaneView {
+	return mesh.DataPlaneView{
+		Workloads: map[string]mesh.ZtunnelWorkload{}, Services: map[string]mesh.ZtunnelService{}, Policies: map[string]string{},
+	}
 }

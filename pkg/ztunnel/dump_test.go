@@ -21,13 +21,24 @@ const (
 
 func want() mesh.NodeEvidence {
 	return mesh.NodeEvidence{
-		Ztunnel:  "istio-system/ztunnel-x",
-		Captured: map[types.UID]mesh.CaptureState{"uid-1": mesh.CaptureUp, "uid-2": mesh.CapturePending},
-		Workloads: map[string]mesh.ZtunnelWorkload{
-			"shop/cart-1": {Protocol: "HBONE", Policies: []string{"shop/a", "istio-system/b"}, Waypoint: "shop/waypoint.shop.mesh.internal"},
-			"pay/pay-1":   {Protocol: "HBONE", NativeTunnel: true, Policies: []string{}}, "hr/old-1": {Protocol: "TCP"},
+		Ztunnel:      "istio-system/ztunnel-x",
+		Captured:     map[types.UID]mesh.CaptureState{"uid-1": mesh.CaptureUp, "uid-2": mesh.CapturePending},
+		Certificates: map[string]mesh.ZtunnelCertificate{},
+		DataPlaneView: mesh.DataPlaneView{
+			Workloads: map[string]mesh.ZtunnelWorkload{
+				"shop/cart-1": {
+					Protocol: "HBONE", Addresses: []string{"10.0.0.1"}, Identity: "spiffe://cluster.local/ns/shop/sa/cart",
+					Policies: []string{"istio-system/b", "shop/a"}, Waypoint: "shop/waypoint.shop.mesh.internal",
+				},
+				"pay/pay-1": {Protocol: "HBONE", NativeTunnel: true, Identity: "spiffe://cluster.local/ns/pay/sa/", Policies: []string{}},
+				"hr/old-1":  {Protocol: "TCP", Identity: "spiffe://cluster.local/ns/hr/sa/"},
+			},
+			Services: map[string]mesh.ZtunnelService{},
+			Policies: map[string]string{
+				"shop/a":         `{"Scope":"workloadselector","Action":"deny","DryRun":false,"Rules":[]}`,
+				"istio-system/b": `{"Scope":"global","Action":"allow","DryRun":false,"Rules":[]}`,
+			},
 		},
-		Policies: map[string]bool{"shop/a": true, "istio-system/b": true},
 	}
 }
 

@@ -1,0 +1,121 @@
+package checks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// ztunnelInStep compares what ztunnels know with what istiod means them to.
+func ztunnelInStep() Check {
+	return Check{
+		ID: "ztunnel-in-step", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether the ztunnels of the namespace's nodes know of its pods, Services and policies, and of mesh-wide policies, what istiod means them to know now.",
+		Why: "A ztunnel that has lost istiod goes on with what it knew: pods that are gone, a waypoint that is not meant any more, a policy before it was changed. " +
+			"It says Up of every pod all the while. What istiod means it to know is what istiod answers at /debug/ambientz (istio pilot/pkg/xds/debug.go).",
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel knows of the namespace what istiod means it to know",
+		Run: func(subject Subject) []Finding {
+			if subject.Evidence == nil {
+				return perPod(subject, nil)
+			}
+			return OutOfStep(subject.Snapshot, subject.Namespace, subject.Evidence)
+		},
+	}
+}
+
+// OutOfStep names the ztunnels in the evidence that know of a namespace something else
+// than istiod. Both are asked one after the other, so that what changes meanwhile
+// differs for a moment.
+func OutOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh.Evidence) []Finding {
+	var findings []Finding
+	concerned := append(snapshot.RootNamespaces(), namespace.Name)
+	unasked := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(evidence.Nodes)) {
+		node := evidence.Nodes[name]
+		if node.Problem != "" {
+			// Others say so.
+			continue
+		}
+		istiod, asked := evidence.Istiods[node.XDSAddress]
+		if !asked {
+			istiod.Problem = "istiod was not asked"
+		}
+		if istiod.Problem != "" {
+			if !unasked[istiod.Problem] {
+				findings = append(findings, unaskedFinding(node, istiod))
+			}
+			unasked[istiod.Problem] = true
+			continue
+		}
+		differences := slices.Concat(
+			differences(concerned, "policy", node.Policies, istiod.Policies, false),
+			differences(concerned[len(concerned)-1:], "service", texts(node.Services), texts(istiod.Services), node.OnDemand),
+			differences(concerned[len(concerned)-1:], "pod", texts(node.Workloads), texts(istiod.Workloads), node.OnDemand),
+		)
+		if len(differences) > 0 {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: ztunnelReference(node),
+				Message: fmt.Sprintf("it is not in step with istiod %s: it %s", istiod.Istiod, some(differences)),
+				Remedy:  fmt.Sprintf("look at its log for its connection to istiod; restarting it (kubectl -n %s delete pod %s) interrupts the connections of the node", ztunnelReference(node).Namespace, ztunnelReference(node).Name),
+			})
+		}
+	}
+	return findings
+}
+
+// unaskedFinding is about an istiod that did not say what it means. Where it runs
+// elsewhere, it never will.
+func unaskedFinding(node mesh.NodeEvidence, istiod mesh.IstiodEvidence) Finding {
+	finding := Finding{
+		Status: v1alpha1.StatusUnknown, Object: ztunnelReference(node),
+		Message: "what istiod means ztunnel to know cannot be told: " + istiod.Problem, Remedy: "verify again once istiod can be asked",
+	}
+	if istiod.Elsewhere {
+		finding.Status, finding.Remedy = v1alpha1.StatusSkip, ""
+	}
+	return finding
+}
+
+func ztunnelReference(node mesh.NodeEvidence) *v1alpha1.ObjectReference {
+	namespace, name, _ := strings.Cut(node.Ztunnel, "/")
+	return &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: name}
+}
+
+// texts are values in a form that is the same for those that are.
+func texts[T any](values map[string]T) map[string]string {
+	written := make(map[string]string, len(values))
+	for key, value := range values {
+		written[key] = fmt.Sprintf("%+v", value)
+	}
+	return written
+}
+
+// differences are what one side knows of namespaces that the other does not, or
+// otherwise. What is asked for on demand only need not be known.
+func differences(namespaces []string, noun string, known, meant map[string]string, onDemand bool) []string {
+	within := func(key string) bool {
+		namespace, _, _ := strings.Cut(key, "/")
+		return slices.Contains(namespaces, namespace)
+	}
+	var found []string
+	for _, key := range slices.Sorted(maps.Keys(meant)) {
+		has, there := known[key]
+		switch {
+		case !within(key), !there && onDemand, there && has == meant[key]:
+		case !there:
+			found = append(found, "has not heard of "+noun+" "+key)
+		default:
+			found = append(found, "has another version of "+noun+" "+key)
+		}
+	}
+	for _, key := range slices.Sorted(maps.Keys(known)) {
+		if _, there := meant[key]; within(key) && !there {
+			found = append(found, "still has "+noun+" "+key)
+		}
+	}
+	return found
+}
