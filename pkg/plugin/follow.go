@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -23,25 +24,22 @@ const (
 	clearScreen = "\x1b[H\x1b[2J"
 )
 
-// follow shows the status, and again whenever it has changed, until the context
-// ends: that is how it is meant to end.
-func (o *statusOptions) follow(ctx context.Context) error {
-	changed := o.changes(ctx)
+// follow draws a picture of the cluster, and again whenever it has changed, until the
+// context ends: that is how it is meant to end.
+func (s *session) follow(ctx context.Context, draw func(context.Context, io.Writer) error) error {
+	changed := s.changes(ctx)
 	var shown []byte
 	for {
-		status, err := o.collect(ctx)
+		var text bytes.Buffer
+		err := draw(ctx, &text)
 		switch {
 		case errors.Is(err, context.Canceled):
 			return nil
 		case err != nil:
 			return err
 		}
-		var text bytes.Buffer
-		if err := o.print(&text, status); err != nil {
-			return err
-		}
 		if !bytes.Equal(text.Bytes(), shown) {
-			o.redraw(text.Bytes(), shown != nil)
+			s.redraw(text.Bytes(), shown != nil)
 			shown = text.Bytes()
 		}
 		select {
@@ -53,20 +51,20 @@ func (o *statusOptions) follow(ctx context.Context) error {
 	}
 }
 
-func (o *statusOptions) redraw(text []byte, again bool) {
+func (s *session) redraw(text []byte, again bool) {
 	switch {
-	case o.OutTerminal:
-		fmt.Fprint(o.Streams.Out, clearScreen)
+	case s.OutTerminal:
+		fmt.Fprint(s.Streams.Out, clearScreen)
 	case again:
-		fmt.Fprintln(o.Streams.Out)
+		fmt.Fprintln(s.Streams.Out)
 	}
 	// A pipe that nobody reads any more ends the process by its signal.
-	_, _ = o.Streams.Out.Write(text)
+	_, _ = s.Streams.Out.Write(text)
 }
 
 // changes signals that a namespace or a pod has changed, a while after it has.
 // Where they may not be watched, nothing is signalled.
-func (o *statusOptions) changes(ctx context.Context) <-chan struct{} {
+func (s *session) changes(ctx context.Context) <-chan struct{} {
 	raw, settled := make(chan struct{}, 1), make(chan struct{}, 1)
 	signal := func(any) {
 		select {
@@ -74,7 +72,7 @@ func (o *statusOptions) changes(ctx context.Context) <-chan struct{} {
 		default:
 		}
 	}
-	factory := metadatainformer.NewFilteredSharedInformerFactory(o.meta, 0, metav1.NamespaceAll, nil)
+	factory := metadatainformer.NewFilteredSharedInformerFactory(s.meta, 0, metav1.NamespaceAll, nil)
 	for _, resource := range []string{"namespaces", "pods"} {
 		informer := factory.ForResource(schema.GroupVersionResource{Version: "v1", Resource: resource}).Informer()
 		// The error could only be that the informer has ended.

@@ -100,7 +100,13 @@ func (o *statusOptions) complete() (err error) {
 
 func (o *statusOptions) run(ctx context.Context) error {
 	if o.watch {
-		return o.follow(ctx)
+		return o.follow(ctx, func(ctx context.Context, out io.Writer) error {
+			status, err := o.collect(ctx)
+			if err != nil {
+				return err
+			}
+			return o.print(out, status)
+		})
 	}
 	status, err := o.collect(ctx)
 	if err != nil {

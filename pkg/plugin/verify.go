@@ -2,7 +2,11 @@ package plugin
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"slices"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -12,25 +16,35 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
 	"github.com/spf13/cobra"
+	"istio.io/api/label"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 type verifyOptions struct {
 	namespaced
+	all     bool
+	watch   bool
+	wait    bool
+	timeout time.Duration
 }
 
 func newVerifyCommand(session *session) *cobra.Command {
-	options := &verifyOptions{namespaced{session: session}}
+	options := &verifyOptions{namespaced: namespaced{session: session, output: output{too: []render.Format{render.FormatJUnit}}}}
 	command := &cobra.Command{
 		Use:   "verify",
 		Short: "Ask the data plane whether a namespace really is in ambient mode",
 		Long: `Ask the data plane whether a namespace really is in ambient mode: no pod has a
-sidecar, every pod is redirected, and the ztunnel of its node says that it
-proxies the pod; and whether what enroll handed over still holds: waypoints that are
-named are there and ready, what was made for them is as it was made and accepted.
+sidecar, every pod is redirected, the ztunnel of its node says that it proxies the
+pod, has a certificate for it, and knows of the namespace what istiod means it to
+know; and whether what enroll handed over still holds: waypoints that are named are
+there and ready, what was made for them is as it was made and accepted.
+
+With -A this is asked of every namespace that is labelled ambient or was enrolled.
 Nothing is changed. The exit status is 3 where a check fails or could not be made.`,
-		Example: "  kubectl ambient verify -n shop\n  kubectl ambient verify -n shop -o json",
-		Args:    noArguments,
+		Example: "  kubectl ambient verify -n shop\n  kubectl ambient verify -n shop --wait --timeout=5m\n" +
+			"  kubectl ambient verify -A -o junit > verify.xml",
+		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := options.complete(); err != nil {
 				return err
@@ -39,47 +53,193 @@ Nothing is changed. The exit status is 3 where a check fails or could not be mad
 		},
 	}
 	options.output.addFlag(command)
+	flags := command.Flags()
+	flags.BoolVarP(&options.all, "all-namespaces", "A", false, "Verify every namespace that is labelled ambient or was enrolled")
+	flags.BoolVarP(&options.watch, "watch", "w", false, "Verify again whenever something changes")
+	flags.BoolVar(&options.wait, "wait", false, "Verify again until every check passes, or --timeout")
+	flags.DurationVar(&options.timeout, "timeout", 5*time.Minute, "With --wait: how long to wait; 0 for no bound")
 	return command
 }
 
-func (o *verifyOptions) run(ctx context.Context) error {
-	_, snapshot, err := o.read(ctx, o.name)
-	if err != nil {
+func (o *verifyOptions) complete() error {
+	if o.watch && o.wait {
+		return usageError("--watch goes on when the namespace is verified, --wait ends then: use one of them")
+	}
+	if o.timeout < 0 {
+		return usageError("--timeout cannot be negative")
+	}
+	if err := o.namespaced.complete(); err != nil {
 		return err
 	}
-	namespace, err := o.find(snapshot, o.name)
-	if err != nil {
-		return err
-	}
-	evidence, err := o.collect(ctx, snapshot)
-	if err != nil {
-		return err
-	}
-	handed, err := o.handed(ctx, snapshot)
-	if err != nil {
-		return err
-	}
-	report := v1alpha1.VerifyReport{
-		TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: o.name,
-		Results: checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed}),
-	}
-	report.Summary = v1alpha1.Summarize(report.Results)
-	report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
-	if o.output.human() {
-		render.Verification(o.Streams.Out, report)
-	} else if err := render.Document(o.Streams.Out, o.output.format, report); err != nil {
-		return err
-	}
-	if !report.Verified {
-		return blockedError("namespace %s: %s", o.name, firstBlocking(report.Results))
+	if o.watch && !o.output.human() {
+		return usageError("--watch shows a cluster to people: it does not go with -o %s", o.output.text)
 	}
 	return nil
 }
 
+func (o *verifyOptions) run(ctx context.Context) error {
+	if o.watch {
+		return o.follow(ctx, func(ctx context.Context, out io.Writer) error {
+			reports, err := o.verify(ctx)
+			if err != nil {
+				return err
+			}
+			return o.print(out, reports)
+		})
+	}
+	reports, err := o.verified(ctx)
+	if err != nil {
+		return err
+	}
+	if err := o.print(o.Streams.Out, reports); err != nil {
+		return err
+	}
+	return verdictOn(reports)
+}
+
+// verdictOn is the error that reports mean, if any.
+func verdictOn(reports []v1alpha1.VerifyReport) error {
+	var failed []v1alpha1.VerifyReport
+	for _, report := range reports {
+		if !report.Verified {
+			failed = append(failed, report)
+		}
+	}
+	switch {
+	case len(failed) == 0:
+		return nil
+	case len(reports) == 1:
+		return blockedError("namespace %s: %s", failed[0].Namespace, firstBlocking(failed[0].Results))
+	default:
+		return blockedError("%d of %d namespaces are not verified: first of all %s: %s",
+			len(failed), len(reports), failed[0].Namespace, firstBlocking(failed[0].Results))
+	}
+}
+
+func (o *verifyOptions) print(out io.Writer, reports []v1alpha1.VerifyReport) error {
+	switch {
+	case o.output.format == render.FormatJUnit:
+		return render.JUnit(out, reports)
+	case o.output.human() && o.all:
+		return render.Verifications(out, reports)
+	case o.output.human():
+		render.Verification(out, reports[0])
+		return nil
+	case o.all:
+		return render.Document(out, o.output.format, v1alpha1.VerifyReportList{
+			TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReportList), Items: reports, Verified: verdictOn(reports) == nil,
+		})
+	default:
+		return render.Document(out, o.output.format, reports[0])
+	}
+}
+
+// verified verifies, with --wait until nothing is left to be said or the time is up.
+func (o *verifyOptions) verified(ctx context.Context) ([]v1alpha1.VerifyReport, error) {
+	if !o.wait {
+		return o.verify(ctx)
+	}
+	waiting := ctx
+	if o.timeout > 0 {
+		var cancel context.CancelFunc
+		waiting, cancel = context.WithTimeout(ctx, o.timeout)
+		defer cancel()
+	}
+	changed, told := o.changes(waiting), ""
+	var last []v1alpha1.VerifyReport
+	for {
+		reports, err := o.verify(waiting)
+		switch {
+		case err != nil && waiting.Err() != nil && ctx.Err() == nil && last != nil:
+			// The time is up in the middle of a look: the one before it counts.
+			return last, nil
+		case err != nil:
+			return nil, err
+		}
+		verdict := verdictOn(reports)
+		if verdict == nil {
+			return reports, nil
+		}
+		if told != verdict.Error() {
+			told = verdict.Error()
+			fmt.Fprintf(o.Streams.ErrOut, "waiting: %s\n", told)
+		}
+		last = reports
+		select {
+		case <-waiting.Done():
+			return last, ctx.Err()
+		case <-changed:
+		case <-time.After(askAgain):
+			// Nothing tells of changes in ztunnel.
+		}
+	}
+}
+
+// askAgain is how long ztunnel is left alone where nothing else changes.
+const askAgain = 2 * time.Second
+
+// verify makes the checks of each namespace, in one pass over the mesh.
+func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, error) {
+	snapshot, namespaces, err := o.toVerify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	evidence, err := o.collect(ctx, snapshot, namespaces)
+	if err != nil {
+		return nil, err
+	}
+	reports := []v1alpha1.VerifyReport{}
+	for _, namespace := range namespaces {
+		handed, err := o.handed(ctx, snapshot, namespace.Name)
+		if err != nil {
+			return nil, err
+		}
+		report := v1alpha1.VerifyReport{
+			TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: namespace.Name,
+			Results: checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed}),
+		}
+		report.Summary = v1alpha1.Summarize(report.Results)
+		report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
+		reports = append(reports, report)
+	}
+	return reports, nil
+}
+
+// toVerify reads the mesh, and says which namespaces to verify.
+func (o *verifyOptions) toVerify(ctx context.Context) (*mesh.Snapshot, []mesh.Namespace, error) {
+	if !o.all {
+		_, snapshot, err := o.read(ctx, o.name)
+		if err != nil {
+			return nil, nil, err
+		}
+		namespace, err := o.find(snapshot, o.name)
+		return snapshot, []mesh.Namespace{namespace}, err
+	}
+	_, snapshot, err := o.readCluster(ctx, mesh.Scope{All: true})
+	if err != nil {
+		return nil, nil, err
+	}
+	if coverage := snapshot.Coverage(mesh.KindNamespace, ""); !coverage.Known() {
+		return nil, nil, fmt.Errorf("namespaces cannot be listed: %s: ask for permission, or name one with -n", coverage.Reason)
+	}
+	records, err := record.Newest(ctx, o.kube.CoreV1())
+	if err != nil {
+		return nil, nil, o.explain(err)
+	}
+	var enrolled []mesh.Namespace
+	for _, namespace := range snapshot.Namespaces() {
+		newest, recorded := records[namespace.Name]
+		if namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient || recorded && newest.Operation != v1alpha1.OperationRollback {
+			enrolled = append(enrolled, namespace)
+		}
+	}
+	return snapshot, enrolled, nil
+}
+
 // handed reads what became of what enrolments have handed over. Not being allowed to
 // list their records leaves that out: the check that needs it is then unknown.
-func (o *verifyOptions) handed(ctx context.Context, snapshot *mesh.Snapshot) (*checks.Handed, error) {
-	records, err := record.NewStore(o.kube.CoreV1(), o.name).List(ctx)
+func (o *verifyOptions) handed(ctx context.Context, snapshot *mesh.Snapshot, namespace string) (*checks.Handed, error) {
+	records, err := record.NewStore(o.kube.CoreV1(), namespace).List(ctx)
 	if apierrors.IsForbidden(err) {
 		return nil, nil
 	}
@@ -93,12 +253,44 @@ func (o *verifyOptions) handed(ctx context.Context, snapshot *mesh.Snapshot) (*c
 	return handed, err
 }
 
-// collect asks the ztunnels of the nodes that the namespace's pods run on.
-// Not being allowed to list them leaves the evidence out: the checks that need
-// it are then unknown.
-func (o *verifyOptions) collect(ctx context.Context, snapshot *mesh.Snapshot) (*mesh.Evidence, error) {
-	if !snapshot.Coverage(mesh.ZtunnelPods, o.name).Known() {
-		return nil, nil
+// catchingUp is how long ztunnels are given to hear of what istiod has just learned,
+// before they count as out of step with it: three seconds.
+func catchingUp() wait.Backoff {
+	return wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 6}
+}
+
+// collect asks the ztunnels of the nodes that the namespaces' pods run on, and the
+// istiods that they learn from. Not being allowed to list them leaves the evidence
+// out: the checks that need it are then unknown.
+func (o *verifyOptions) collect(ctx context.Context, snapshot *mesh.Snapshot, namespaces []mesh.Namespace) (*mesh.Evidence, error) {
+	var pods []mesh.Pod
+	for _, namespace := range namespaces {
+		if !snapshot.Coverage(mesh.ZtunnelPods, namespace.Name).Known() {
+			return nil, nil
+		}
+		pods = append(pods, snapshot.Pods(namespace.Name)...)
 	}
-	return o.evidence(ctx, actions.NodesOf(snapshot.Pods(o.name)))
+	var evidence *mesh.Evidence
+	err := wait.ExponentialBackoffWithContext(ctx, catchingUp(), func(ctx context.Context) (bool, error) {
+		var err error
+		if evidence, err = o.evidence(ctx, actions.NodesOf(pods)); err != nil {
+			return false, err
+		}
+		if err := o.reader.AskIstiods(ctx, evidence); err != nil {
+			return false, err
+		}
+		return !slices.ContainsFunc(namespaces, func(namespace mesh.Namespace) bool {
+			return slices.ContainsFunc(checks.OutOfStep(snapshot, namespace, evidence), func(finding checks.Finding) bool {
+				return finding.Status == v1alpha1.StatusFail
+			})
+		}), nil
+	})
+	if wait.Interrupted(err) && ctx.Err() == nil {
+		// It is out of step for good, which a check says.
+		err = nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return nil, err
+	}
+	return evidence, o.explain(err)
 }

@@ -160,15 +160,3 @@ func Summary(out io.Writer, summary v1alpha1.Summary) {
 	fmt.Fprintf(out, "%d checked, %d warned, %d failed, %d skipped, %d unknown%s\n",
 		summary.Checked, summary.Warned, summary.Failed, summary.Skipped, summary.Unknown, accepted)
 }
-
-// Verification writes the outcome of verify.
-func Verification(out io.Writer, report v1alpha1.VerifyReport) {
-	Results(out, report.Results)
-	fmt.Fprintln(out)
-	Summary(out, report.Summary)
-	if report.Verified {
-		fmt.Fprintf(out, "Namespace %s is in ambient mode.\n", report.Namespace)
-		return
-	}
-	fmt.Fprintf(out, "Namespace %s is not verified to be in ambient mode.\n", report.Namespace)
-}

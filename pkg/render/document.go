@@ -21,6 +21,7 @@ const (
 	FormatName  Format = "name"
 	FormatJSON  Format = "json"
 	FormatYAML  Format = "yaml"
+	FormatJUnit Format = "junit"
 )
 
 // ParseFormat reads the value of -o. Besides json and yaml it accepts what a

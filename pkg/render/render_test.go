@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"io"
 	"strings"
 	"testing"
 	"time"
@@ -370,6 +371,29 @@ func TestDiffOfWhatDoesNotChangeIsEmpty(t *testing.T) {
 	same := object{"a": "b"}
 	if err := render.Diff(&out, []render.ObjectDiff{{Name: "Pod shop/a", Before: same, After: same}}); err != nil || out.Len() > 0 {
 		t.Errorf("it writes %q, %v", out.String(), err)
+	}
+}
+
+// Several namespaces at once are a table, and the findings of each; and test cases
+// for a build server.
+func TestVerifications(t *testing.T) {
+	reports := []v1alpha1.VerifyReport{{Namespace: "shop", Results: results()}, {Namespace: "pay", Verified: true, Results: results()[:1]}}
+	for i := range reports {
+		reports[i].Summary = v1alpha1.Summarize(reports[i].Results)
+	}
+	for name, test := range map[string]struct {
+		reports []v1alpha1.VerifyReport
+		write   func(io.Writer, []v1alpha1.VerifyReport) error
+	}{
+		"verifications.txt": {reports, render.Verifications}, "verifications-none.txt": {nil, render.Verifications}, "verify.xml": {reports, render.JUnit},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var out bytes.Buffer
+			if err := test.write(&out, test.reports); err != nil {
+				t.Fatal(err)
+			}
+			golden.Assert(t, name, out.String())
+		})
 	}
 }
 

@@ -82,6 +82,14 @@ type VerifyReport struct {
 	Results  []CheckResult `json:"results"`
 }
 
+// VerifyReportList is the outcome of verify for all namespaces that were enrolled.
+type VerifyReportList struct {
+	TypeMeta `json:",inline"`
+	// Verified is true when every one of them is.
+	Verified bool           `json:"verified"`
+	Items    []VerifyReport `json:"items"`
+}
+
 // Summarize counts results by check. The worst outcome of a check counts: fail,
 // then unknown, what was accepted of these, warn, pass, skip.
 func Summarize(results []CheckResult) Summary {

@@ -38,6 +38,7 @@ const (
 	KindMigrationRecord  = "MigrationRecord"
 	KindMigrationHistory = "MigrationHistory"
 	KindVerifyReport     = "VerifyReport"
+	KindVerifyReportList = "VerifyReportList"
 	KindMeshSnapshot     = "MeshSnapshot"
 )
 

@@ -27,6 +27,8 @@ type certificates struct {
 
 	mutex sync.Mutex
 	held  map[string]Certificates
+	// aged is by how much older certificates are shown than they are.
+	aged time.Duration
 }
 
 func newCertificates(issue Issue, log func(string, ...any)) *certificates {
@@ -108,9 +110,31 @@ func (c *certificates) dump() []Certificates {
 	defer c.mutex.Unlock()
 	result := make([]Certificates, 0, len(c.held))
 	for _, identity := range slices.Sorted(maps.Keys(c.held)) {
-		result = append(result, c.held[identity])
+		held := c.held[identity]
+		held.CertChain = slices.Clone(held.CertChain)
+		for i := range held.CertChain {
+			held.CertChain[i].ValidFrom = c.older(held.CertChain[i].ValidFrom)
+			held.CertChain[i].ExpirationTime = c.older(held.CertChain[i].ExpirationTime)
+		}
+		result = append(result, held)
 	}
 	return result
+}
+
+// older is a time that this package has written, put back by as much as is asked for.
+func (c *certificates) older(written string) string {
+	read, err := time.Parse(time.RFC3339, written)
+	if err != nil {
+		return written
+	}
+	return read.Add(-c.aged).Format(time.RFC3339)
+}
+
+// age shows certificates as older than they are.
+func (c *certificates) age(by time.Duration) {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.aged = by
 }
 
 func encodeCertificates(list []*x509.Certificate) []Certificate {

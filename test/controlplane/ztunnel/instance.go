@@ -123,6 +123,20 @@ func (i *Instance) Release(uid types.UID) {
 	delete(i.captured, uid)
 }
 
+// Cut cuts the connection to istiod until it is restored. What is known stays known,
+// as with ztunnel.
+func (i *Instance) Cut() (restore func()) {
+	i.client.line.set(true)
+	return func() { i.client.line.set(false) }
+}
+
+// AgeCertificates shows all certificates as older than they are, until the returned
+// function is called.
+func (i *Instance) AgeCertificates(by time.Duration) (restore func()) {
+	i.certificates.age(by)
+	return func() { i.certificates.age(0) }
+}
+
 // Workloads returns the workloads that istiod sent, in the order of their uids.
 func (i *Instance) Workloads() []Workload { return i.store.sortedWorkloads() }
 

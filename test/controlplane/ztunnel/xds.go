@@ -40,6 +40,7 @@ type client struct {
 	// changed is called after each response.
 	changed func()
 	log     func(format string, arguments ...any)
+	line    line
 
 	mutex    sync.Mutex
 	versions map[string]map[string]string
@@ -57,6 +58,37 @@ func newClient(node *core.Node, address func(context.Context) (string, error), s
 		versions: map[string]map[string]string{addressType: {}, authorizationType: {}},
 		answered: map[string]bool{},
 		synced:   make(chan struct{}),
+	}
+}
+
+// line is the connection to istiod, which tests can cut.
+type line struct {
+	mutex sync.Mutex
+	down  bool
+	// hangUp ends the stream that is open.
+	hangUp context.CancelFunc
+}
+
+// open says whether there is a connection to be had, and ends its context once it is
+// cut.
+func (l *line) open(ctx context.Context) (context.Context, context.CancelFunc, error) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	ctx, cancel := context.WithCancel(ctx)
+	if l.down {
+		cancel()
+		return nil, nil, errors.New("the connection to istiod is cut")
+	}
+	l.hangUp = cancel
+	return ctx, cancel, nil
+}
+
+func (l *line) set(down bool) {
+	l.mutex.Lock()
+	defer l.mutex.Unlock()
+	l.down = down
+	if down && l.hangUp != nil {
+		l.hangUp()
 	}
 }
 
@@ -93,7 +125,10 @@ func (c *client) stream(ctx context.Context) (received bool, err error) {
 		return false, err
 	}
 	defer func() { _ = connection.Close() }()
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel, err := c.line.open(ctx)
+	if err != nil {
+		return false, err
+	}
 	defer cancel()
 	stream, err := discovery.NewAggregatedDiscoveryServiceClient(connection).DeltaAggregatedResources(ctx)
 	if err != nil {

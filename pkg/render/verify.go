@@ -1,0 +1,101 @@
+package render
+
+import (
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+
+	"github.com/jstemmer/go-junit-report/v2/junit"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+)
+
+// Verification writes the outcome of verify.
+func Verification(out io.Writer, report v1alpha1.VerifyReport) {
+	Results(out, report.Results)
+	fmt.Fprintln(out)
+	Summary(out, report.Summary)
+	if report.Verified {
+		fmt.Fprintf(out, "Namespace %s is in ambient mode.\n", report.Namespace)
+		return
+	}
+	fmt.Fprintf(out, "Namespace %s is not verified to be in ambient mode.\n", report.Namespace)
+}
+
+// Verifications writes the outcome of verify for several namespaces: a table of all,
+// then the findings of those that are not verified.
+func Verifications(out io.Writer, reports []v1alpha1.VerifyReport) error {
+	if len(reports) == 0 {
+		fmt.Fprintln(out, "No namespace is labelled ambient, and none was enrolled.")
+		return nil
+	}
+	var rows [][]string
+	for _, report := range reports {
+		verified := "no"
+		if report.Verified {
+			verified = "yes"
+		}
+		summary := report.Summary
+		row := []string{report.Namespace, verified}
+		for _, count := range []int{summary.Checked, summary.Warned, summary.Failed, summary.Skipped, summary.Unknown} {
+			row = append(row, strconv.Itoa(count))
+		}
+		rows = append(rows, row)
+	}
+	if err := table(trimmed{out}, []string{"NAMESPACE", "VERIFIED", "CHECKED", "WARNED", "FAILED", "SKIPPED", "UNKNOWN"}, rows); err != nil {
+		return err
+	}
+	for _, report := range reports {
+		var findings []v1alpha1.CheckResult
+		for _, result := range report.Results {
+			if result.Status != v1alpha1.StatusPass && result.Status != v1alpha1.StatusSkip {
+				findings = append(findings, result)
+			}
+		}
+		if len(findings) > 0 {
+			fmt.Fprintf(out, "\nNamespace %s\n", report.Namespace)
+			Results(out, findings)
+		}
+	}
+	return nil
+}
+
+// JUnit writes the outcome of verify as test cases, one for each result: what blocks
+// is a failure, what could not be seen an error.
+func JUnit(out io.Writer, reports []v1alpha1.VerifyReport) error {
+	suites := junit.Testsuites{Name: "kubectl ambient verify"}
+	for _, report := range reports {
+		suite := junit.Testsuite{Name: report.Namespace}
+		for _, result := range report.Results {
+			suite.AddTestcase(testcase(report.Namespace, result))
+		}
+		suites.AddSuite(suite)
+	}
+	return suites.WriteXML(out)
+}
+
+func testcase(namespace string, result v1alpha1.CheckResult) junit.Testcase {
+	made := junit.Testcase{Name: result.ID, Classname: "ambient." + namespace}
+	if result.Object != nil {
+		made.Name += " " + result.Object.String()
+	}
+	var details []string
+	for _, line := range []struct{ before, text string }{{"at ", result.Field}, {"-> ", result.Remedy}, {"", result.Docs}} {
+		if line.text != "" {
+			details = append(details, line.before+line.text)
+		}
+	}
+	said := &junit.Result{Message: result.Message, Type: string(result.Status), Data: strings.Join(details, "\n")}
+	switch result.Status {
+	case v1alpha1.StatusFail:
+		made.Failure = said
+	case v1alpha1.StatusUnknown:
+		made.Error = said
+	case v1alpha1.StatusSkip:
+		made.Skipped = said
+	case v1alpha1.StatusWarn:
+		made.SystemOut = &junit.Output{Data: "warning: " + result.Message + "\n" + said.Data}
+	case v1alpha1.StatusPass:
+	}
+	return made
+}
