@@ -342,7 +342,7 @@ func (r *Runner) lookReleased(_ context.Context, snapshot *mesh.Snapshot, _ v1al
 	return verdict{missing: missing}, nil
 }
 
-// lookVerified makes the checks of verify.
+// lookVerified makes the checks of verify that are about what a run has done.
 func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1alpha1.Gate) (verdict, error) {
 	namespace, err := r.namespace(snapshot)
 	if err != nil {
@@ -360,7 +360,7 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 	if err != nil {
 		return verdict{}, err
 	}
-	results := checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed})
+	results := checks.Run(checks.ArrivalChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed})
 	for _, result := range results {
 		if !result.Blocks() {
 			continue

@@ -183,6 +183,12 @@ func LeavesBehind(id string) bool {
 
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {
+	return append(ArrivalChecks(), policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies())
+}
+
+// ArrivalChecks are those of them that are made at the end of an enrolment as well.
+// The others are gates of its plan, which has judged them.
+func ArrivalChecks() []Check {
 	return []Check{
 		istioInstalled(), waypointMissing(), waypointUnready(), handedOver(), policiesAccepted(), layer7Enforced(), takenOff(),
 		noSidecars(), dataplaneMode(), restartsComplete(),

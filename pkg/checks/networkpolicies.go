@@ -18,7 +18,7 @@ import (
 func networkPolicies() Check {
 	return Check{
 		ID: "network-policies", Category: CategoryNetwork, Severity: v1alpha1.SeverityError,
-		About: "Whether everybody in the mesh whom NetworkPolicies let through to a moved workload, or from it, on its own ports is let through on port 15008 too.",
+		About: "Whether everybody in the mesh whom NetworkPolicies let through to a workload that is moved or was, or from it, on its own ports is let through on port 15008 too.",
 		Why: "Ambient pods receive all traffic of the mesh on port 15008, and NetworkPolicy is enforced outside the pod, where only that port is seen (istio documentation, Ambient " +
 			"and Kubernetes NetworkPolicy). A peer that may reach the application's port but not that one is cut off by the move. All policies on a pod add up. " +
 			"Peers are the pods of the mesh at present, those that moved templates of this namespace would make, and blocks of addresses; callers outside the mesh keep using the application's own port. " +
@@ -31,7 +31,7 @@ func networkPolicies() Check {
 				return nil
 			}
 			evaluation := newReachability(subject)
-			for _, workload := range movedWorkloads(subject) {
+			for _, workload := range ambientWorkloads(subject) {
 				evaluation.ingress(workload)
 				evaluation.egress(workload, len(evaluation.peers))
 				evaluation.toWaypoints(workload)
@@ -48,6 +48,15 @@ func networkPolicies() Check {
 			return evaluation.findings()
 		},
 	}
+}
+
+// ambientWorkloads are the workloads of the namespace at hand that are to be in
+// ambient mode: those that are moved, and those that were.
+func ambientWorkloads(subject Subject) []mesh.Workload {
+	return slices.DeleteFunc(subject.Snapshot.Workloads(subject.Namespace.Name), func(workload mesh.Workload) bool {
+		return subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove &&
+			!slices.ContainsFunc(subject.Snapshot.PodsOf(workload), mesh.Pod.Redirected)
+	})
 }
 
 // ownPorts are those of sidecars and istiod, by which no application is reached
@@ -67,7 +76,7 @@ func isWaypoint(labels map[string]string) bool {
 type reachability struct {
 	subject  Subject
 	policies []networkingv1.NetworkPolicy
-	// peers are the pods of the mesh: first those of moved workloads, each by its
+	// peers are the pods of the mesh: first those of ambient workloads, each by its
 	// template, then the others.
 	peers []mesh.NetworkPeer
 	moved int
@@ -127,7 +136,7 @@ func newReachability(subject Subject) *reachability {
 		}
 	}
 	known := map[types.UID]bool{}
-	for _, workload := range movedWorkloads(subject) {
+	for _, workload := range ambientWorkloads(subject) {
 		peer := mesh.NetworkPeer{
 			Name: shortReference(workload), Namespace: subject.Namespace, Labels: workload.Template.Labels, Ports: mesh.PodPorts(workload.Template.Spec),
 		}

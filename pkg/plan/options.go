@@ -109,6 +109,11 @@ func (o Options) Validate() error {
 	return o.Translation.Validate()
 }
 
+// Accepts says which findings were accepted by what --accept names.
+func Accepts(accepted []string) func(v1alpha1.CheckResult) bool {
+	return Options{Accept: accepted}.accepts
+}
+
 // accepts says whether a finding was accepted.
 func (o Options) accepts(result v1alpha1.CheckResult) bool {
 	return slices.ContainsFunc(o.Accept, func(accepted string) bool {

@@ -190,13 +190,12 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 	}
 	reports := []v1alpha1.VerifyReport{}
 	for _, namespace := range namespaces {
-		handed, err := o.handed(ctx, snapshot, namespace.Name)
-		if err != nil {
+		subject := checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence}
+		if err := o.recorded(ctx, &subject); err != nil {
 			return nil, err
 		}
 		report := v1alpha1.VerifyReport{
-			TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: namespace.Name,
-			Results: checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed}),
+			TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: namespace.Name, Results: checks.Run(checks.VerifyChecks(), subject),
 		}
 		report.Summary = v1alpha1.Summarize(report.Results)
 		report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
@@ -236,21 +235,27 @@ func (o *verifyOptions) toVerify(ctx context.Context) (*mesh.Snapshot, []mesh.Na
 	return snapshot, enrolled, nil
 }
 
-// handed reads what became of what enrolments have handed over. Not being allowed to
-// list their records leaves that out: the check that needs it is then unknown.
-func (o *verifyOptions) handed(ctx context.Context, snapshot *mesh.Snapshot, namespace string) (*checks.Handed, error) {
-	records, err := record.NewStore(o.kube.CoreV1(), namespace).List(ctx)
+// recorded adds what the records of a namespace tell: what became of what enrolments
+// have handed over, and which findings were accepted. Not being allowed to list them
+// leaves that out: the check that needs it is then unknown.
+func (o *verifyOptions) recorded(ctx context.Context, subject *checks.Subject) error {
+	records, err := record.NewStore(o.kube.CoreV1(), subject.Namespace.Name).List(ctx)
 	if apierrors.IsForbidden(err) {
-		return nil, nil
+		return nil
 	}
 	if err != nil {
-		return nil, o.explain(err)
+		return o.explain(err)
 	}
-	handed, err := plan.Handed(snapshot, record.Open(records))
-	if handed != nil {
-		handed.TakenOff = record.TakenOff(records)
+	var accepted []string
+	for _, run := range record.Open(records) {
+		accepted = append(accepted, run.Plan.Accepted...)
 	}
-	return handed, err
+	subject.Accepts = plan.Accepts(accepted)
+	subject.Handed, err = plan.Handed(subject.Snapshot, record.Open(records))
+	if subject.Handed != nil {
+		subject.Handed.TakenOff = record.TakenOff(records)
+	}
+	return err
 }
 
 // catchingUp is how long ztunnels are given to hear of what istiod has just learned,
