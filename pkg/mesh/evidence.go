@@ -36,6 +36,22 @@ type NodeEvidence struct {
 	Captured map[types.UID]CaptureState
 	// Certificates holds those of the workloads on this node, by SPIFFE identity.
 	Certificates map[string]ZtunnelCertificate
+	// Instance tells this ztunnel from the one that its pod was, or ran, before: what it
+	// has counted is counted from its own start on.
+	Instance string
+	// Traffic holds the connections that it has carried, by "namespace/workload"; nil
+	// where it was not asked. TrafficProblem says why it did not answer.
+	Traffic        map[string]Traffic
+	TrafficProblem string
+}
+
+// Traffic counts the connections of a workload.
+type Traffic struct {
+	// Inbound connections were opened to it, Outbound by it.
+	Inbound  int64 `json:"inbound,omitempty"`
+	Outbound int64 `json:"outbound,omitempty"`
+	// Plaintext are those of the inbound ones that were not encrypted by the mesh.
+	Plaintext int64 `json:"plaintext,omitempty"`
 }
 
 // IstiodEvidence is what one istiod says of itself.

@@ -52,16 +52,9 @@ func NewReader(config *rest.Config) (*Reader, error) {
 // in the evidence with its problem; an error means that the ztunnel pods could
 // not even be listed.
 func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, error) {
-	pods, err := r.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	byNode, err := r.pods(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("list ztunnel pods: %w", err)
-	}
-	byNode := map[string]*corev1.Pod{}
-	for i := range pods.Items {
-		pod := mesh.PodFromObject(&pods.Items[i])
-		if pod.Live() && pod.Ready {
-			byNode[pod.Node] = &pods.Items[i]
-		}
+		return nil, err
 	}
 	evidence := &mesh.Evidence{Nodes: map[string]mesh.NodeEvidence{}, Taken: time.Now()}
 	var mu sync.Mutex
@@ -81,6 +74,22 @@ func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, e
 	return evidence, ctx.Err()
 }
 
+// pods are the ready pods of ztunnel, by their nodes.
+func (r *Reader) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
+	pods, err := r.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: selector})
+	if err != nil {
+		return nil, fmt.Errorf("list ztunnel pods: %w", err)
+	}
+	byNode := map[string]*corev1.Pod{}
+	for i := range pods.Items {
+		pod := mesh.PodFromObject(&pods.Items[i])
+		if pod.Live() && pod.Ready {
+			byNode[pod.Node] = &pods.Items[i]
+		}
+	}
+	return byNode, nil
+}
+
 func (r *Reader) ask(ctx context.Context, node string, pod *corev1.Pod) mesh.NodeEvidence {
 	if pod == nil {
 		return mesh.NodeEvidence{Problem: "no ready ztunnel pod on node " + node}
@@ -95,5 +104,15 @@ func (r *Reader) ask(ctx context.Context, node string, pod *corev1.Pod) mesh.Nod
 	if err != nil {
 		return mesh.NodeEvidence{Problem: err.Error()}
 	}
+	evidence.Instance = instanceOf(pod)
 	return evidence
+}
+
+// instanceOf is another text after each start of ztunnel.
+func instanceOf(pod *corev1.Pod) string {
+	starts := int32(0)
+	for _, status := range pod.Status.ContainerStatuses {
+		starts += status.RestartCount
+	}
+	return fmt.Sprintf("%s/%d", pod.UID, starts)
 }

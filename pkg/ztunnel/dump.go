@@ -97,6 +97,9 @@ func identityOf(trustDomain, namespace, account string) string {
 
 // sorted is a list in an order of its own: neither end keeps one.
 func sorted(list []string) []string {
+	if len(list) == 0 {
+		return nil
+	}
 	list = slices.Clone(list)
 	slices.Sort(list)
 	return list

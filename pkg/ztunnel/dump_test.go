@@ -30,7 +30,7 @@ func want() mesh.NodeEvidence {
 					Protocol: "HBONE", Addresses: []string{"10.0.0.1"}, Identity: "spiffe://cluster.local/ns/shop/sa/cart",
 					Policies: []string{"istio-system/b", "shop/a"}, Waypoint: "shop/waypoint.shop.mesh.internal",
 				},
-				"pay/pay-1": {Protocol: "HBONE", NativeTunnel: true, Identity: "spiffe://cluster.local/ns/pay/sa/", Policies: []string{}},
+				"pay/pay-1": {Protocol: "HBONE", NativeTunnel: true, Identity: "spiffe://cluster.local/ns/pay/sa/"},
 				"hr/old-1":  {Protocol: "TCP", Identity: "spiffe://cluster.local/ns/hr/sa/"},
 			},
 			Services: map[string]mesh.ZtunnelService{},
