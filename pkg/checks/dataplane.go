@@ -217,7 +217,8 @@ func ztunnelHBONE() Check {
 		ID: "ztunnel-hbone", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether istiod tells ztunnel to reach every pod by HBONE, through the ztunnel of its node.",
 		Why:   "A sidecar that accepts HBONE shows as HBONE too, with a tunnel of its own; a pod that shows as TCP is sent plaintext (istio pilot/pkg/serviceregistry/ambient/workloads.go).",
-		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel reaches every pod by HBONE, through ztunnel",
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsOn: []string{"ztunnel-captured"},
+		Passed: "ztunnel reaches every pod by HBONE, through ztunnel",
 		Run: func(subject Subject) []Finding {
 			return perPod(subject, hboneFinding)
 		},
@@ -230,7 +231,8 @@ func ztunnelPolicies() Check {
 		About: "Whether the ztunnel of each pod's node has received every policy that istiod names for the pod.",
 		Why: "ztunnel learns of a pod and of the policies that hold for it apart, and passes over one that it has not received: what that policy " +
 			"refuses is let in (ztunnel src/state.rs, assert_rbac).",
-		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel has every policy that holds for the pods",
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsOn: []string{"ztunnel-captured"},
+		Passed: "ztunnel has every policy that holds for the pods",
 		Run: func(subject Subject) []Finding {
 			return perPod(subject, policiesFinding)
 		},

@@ -20,8 +20,9 @@ func ztunnelWaypoints() Check {
 		About: "Whether ztunnel sends calls to every Service, and to the own address of every pod, through the waypoint that is named for it, and no others through one.",
 		Why: "istiod tells ztunnel of a waypoint once that is ready, admits the namespace and takes such calls (istio " +
 			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForService and fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it.",
-		Needs:  []string{"Pod", mesh.KindService, mesh.ZtunnelPods, mesh.IstioConfigMaps, mesh.KindGateway},
-		Passed: "ztunnel goes through every waypoint that is named",
+		Needs:     []string{"Pod", mesh.KindService, mesh.ZtunnelPods, mesh.IstioConfigMaps, mesh.KindGateway},
+		DependsOn: []string{"ztunnel-captured"},
+		Passed:    "ztunnel goes through every waypoint that is named",
 		Run: func(subject Subject) []Finding {
 			findings := perPod(subject, waypointFinding(subject.Snapshot, subject.Namespace))
 			if subject.Evidence == nil {

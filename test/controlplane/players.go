@@ -188,7 +188,7 @@ func (p *players) startZtunnel(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
-	if err := p.plane.forward(ctx, pod, map[int]string{15000: instance.Address()}); err != nil {
+	if err := p.plane.forward(ctx, pod, map[int]string{15000: instance.Address(), 15020: instance.Address()}); err != nil {
 		instance.Stop()
 		return err
 	}

@@ -42,6 +42,7 @@ type Instance struct {
 	store        *store
 	client       *client
 	certificates *certificates
+	connections  connections
 	listener     net.Listener
 	server       *http.Server
 	logMutex     sync.Mutex
@@ -91,8 +92,8 @@ func (i *Instance) Stop() {
 	i.running.Wait()
 }
 
-// Address is where the admin interface listens, which in a cluster is port
-// 15000 of the pod's own loopback.
+// Address is where the admin interface and the metrics are served, which in a cluster
+// are port 15000 of the pod's own loopback, and port 15020.
 func (i *Instance) Address() string { return i.listener.Addr().String() }
 
 // Node is the node that this ztunnel serves.
@@ -179,6 +180,8 @@ func (i *Instance) Dump() Dump {
 func (i *Instance) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/config_dump", i.serveDump)
+	mux.HandleFunc("/metrics", i.serveMetrics)
+	mux.HandleFunc("/stats/prometheus", i.serveMetrics)
 	return mux
 }
 

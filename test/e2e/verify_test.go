@@ -1,0 +1,274 @@
+package e2e
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// fault is something that goes wrong in an enrolled namespace.
+type fault struct {
+	name string
+	// plant makes it so, and returns what ends it.
+	plant func(t *testing.T) (end func())
+	// want are the findings, "status check object".
+	want []string
+	// says is what the first of them says.
+	says string
+}
+
+// TestVerifyFaults plants faults in an enrolled namespace, one after the other: verify
+// finds each, says what it is, and finds nothing else.
+func TestVerifyFaults(t *testing.T) {
+	t.Parallel()
+	c, err := start(t.Context(), controlplane.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(c.stop)
+	if _, err := c.InstallIstio(t.Context(), controlplane.IstioOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	const namespace = "verified"
+	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+	c.apply(t, namespace, "bookinfo")
+	c.apply(t, namespace, "bookinfo-get")
+	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
+	c.wantFindings(t, namespace, nil, "")
+	for _, fault := range c.faults(namespace) {
+		t.Run(fault.name, func(t *testing.T) {
+			end := fault.plant(t)
+			c.wantFindings(t, namespace, fault.want, fault.says)
+			end()
+			c.wantFindings(t, namespace, nil, "")
+		})
+	}
+	t.Logf("%d faults planted, each found and nothing else", len(c.faults(namespace)))
+}
+
+// wantFindings waits until verify finds just what is wanted: some faults take a moment
+// until istiod, or a controller, has heard of them.
+func (c *cluster) wantFindings(t *testing.T, namespace string, want []string, part string) {
+	t.Helper()
+	var got []string
+	var first string
+	c.eventually(t, "verify finds what is planted", func(context.Context) error {
+		result := c.ambient(t, "verify", "-n", namespace, "-o", "json")
+		var report v1alpha1.VerifyReport
+		decode(t, result.stdout, &report)
+		got, first = nil, ""
+		blocked := false
+		for _, found := range report.Results {
+			if found.Status == v1alpha1.StatusPass || found.Status == v1alpha1.StatusSkip {
+				continue
+			}
+			object := "-"
+			if found.Object != nil {
+				object = found.Object.Kind + " " + generated.ReplaceAllString(found.Object.Name, "")
+			}
+			if len(got) == 0 {
+				first = found.Message
+			}
+			blocked = blocked || found.Blocks()
+			got = append(got, fmt.Sprintf("%s %s %s", found.Status, found.ID, object))
+		}
+		if status := map[bool]int{false: 0, true: 3}[blocked]; result.status != status || report.Verified == blocked {
+			t.Fatalf("want exit status %d, got %s", status, result)
+		}
+		slices.Sort(got)
+		// A node has several pods.
+		got = slices.Compact(got)
+		if diff := cmp.Diff(want, got); diff != "" {
+			return fmt.Errorf("(-want +got):\n%s", diff)
+		}
+		return nil
+	})
+	says(t, first, part)
+}
+
+// generated is the end of a pod's name that its controllers make up.
+var generated = regexp.MustCompile(`(-[a-f0-9]{6,10})?-[a-z0-9]{5}$`)
+
+// faults are those that are planted.
+func (c *cluster) faults(namespace string) []fault {
+	pod := func(t *testing.T, app string) *corev1.Pod {
+		pods, err := c.kube.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
+		if err != nil || len(pods.Items) == 0 {
+			t.Fatalf("no pod of %s: %v", app, err)
+		}
+		return &pods.Items[0]
+	}
+	kubectl := func(t *testing.T, arguments ...string) {
+		t.Helper()
+		if output, err := c.Kubectl(context.WithoutCancel(t.Context()), append([]string{"-n", namespace}, arguments...)...); err != nil {
+			t.Fatalf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, output)
+		}
+	}
+	// applied is a manifest that is deleted again.
+	applied := func(manifest string) func(t *testing.T) func() {
+		return func(t *testing.T) func() {
+			path := file(t, manifest)
+			kubectl(t, "apply", "-f", path)
+			return func() { kubectl(t, "delete", "-f", path) }
+		}
+	}
+	done := func(does, undoes []string) func(t *testing.T) func() {
+		return func(t *testing.T) func() {
+			kubectl(t, does...)
+			return func() { kubectl(t, undoes...) }
+		}
+	}
+	injected := func(native string) string {
+		return fmt.Sprintf(`
+apiVersion: v1
+kind: Pod
+metadata: {name: straggler, labels: {sidecar.istio.io/inject: "true"}, annotations: {sidecar.istio.io/nativeSidecar: %q}}
+spec: {containers: [{name: app, image: app}]}`, native)
+	}
+	var node string
+	return []fault{
+		{
+			name: "a pod with a sidecar", plant: applied(injected("false")),
+			want: []string{"fail no-sidecars Pod straggler"}, says: "has a sidecar",
+		},
+		{
+			name: "a pod with a native sidecar", plant: applied(injected("true")),
+			want: []string{"fail no-sidecars Pod straggler"}, says: "has a sidecar",
+		},
+		{
+			name: "annotated and not captured",
+			plant: func(t *testing.T) func() {
+				name := pod(t, "details").Name
+				return c.FeignCapture(func(pod *corev1.Pod) bool { return pod.Name == name })
+			},
+			want: []string{"fail ztunnel-captured Pod details-v1"}, says: "says the pod is Pending",
+		},
+		{
+			name: "no ztunnel on a node",
+			plant: func(t *testing.T) func() {
+				node = pod(t, "details").Spec.NodeName
+				restore, err := c.RemoveZtunnel(t.Context(), node)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return func() {
+					if err := restore(context.WithoutCancel(t.Context())); err != nil {
+						t.Fatal(err)
+					}
+				}
+			},
+			want: []string{"unknown ztunnel-captured Pod details-v1"}, says: "no ready ztunnel pod on node",
+		},
+		{
+			name: "a policy at a waypoint that nothing uses",
+			plant: applied(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: idle}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: idle}
+spec: {action: DENY, targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: idle}], rules: [{to: [{operation: {methods: [DELETE]}}]}]}`),
+			want: []string{"fail policy-waypoints AuthorizationPolicy idle"}, says: "no traffic goes through waypoint idle",
+		},
+		{
+			name: "a waypoint that is never programmed",
+			plant: applied(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: unborn, labels: {istio.io/rev: nobody}}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: unborn, labels: {istio.io/use-waypoint: unborn}}
+spec: {selector: {app: details}, ports: [{name: http, port: 80, targetPort: 9080}]}`),
+			want: []string{"fail waypoint-unready Gateway unborn"}, says: "it was never ready",
+		},
+		{
+			name: "a waypoint without endpoints", plant: done([]string{"scale", "deployment/waypoint", "--replicas=0"}, []string{"scale", "deployment/waypoint", "--replicas=1"}),
+			want: []string{"fail waypoint-unready Gateway waypoint"}, says: "no ready endpoint",
+		},
+		{
+			name: "a policy about requests that selects pods, ALLOW",
+			plant: applied(`
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: late}
+spec: {selector: {matchLabels: {app: details}}, rules: [{to: [{operation: {methods: [GET]}}]}]}`),
+			want: []string{"fail layer7-enforced AuthorizationPolicy late"}, says: "",
+		},
+		{
+			name: "a policy about requests that selects pods, DENY",
+			plant: applied(`
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: late}
+spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{source: {namespaces: [other]}}], to: [{operation: {methods: [DELETE]}}]}]}`),
+			want: []string{"fail layer7-enforced AuthorizationPolicy late"}, says: "",
+		},
+		{
+			name: "a use of a waypoint that is missing", plant: done([]string{"label", "service/details", "istio.io/use-waypoint=nowhere"}, []string{"label", "service/details", "istio.io/use-waypoint-"}),
+			want: []string{"fail waypoint-missing Service details"}, says: "waypoint verified/nowhere does not exist",
+		},
+		{
+			name: "certificates that have expired",
+			plant: func(t *testing.T) func() {
+				return c.Ztunnel(pod(t, "details").Spec.NodeName).AgeCertificates(48 * time.Hour)
+			},
+			want: []string{"fail ztunnel-certificates Pod details-v1"}, says: "has expired",
+		},
+		{
+			name: "a ztunnel that has lost istiod",
+			plant: func(t *testing.T) func() {
+				restore := c.Ztunnel(pod(t, "details").Spec.NodeName).Cut()
+				path := file(t, `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: news}
+spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{source: {namespaces: [other]}}]}]}`)
+				kubectl(t, "apply", "-f", path)
+				return func() {
+					restore()
+					kubectl(t, "delete", "-f", path)
+				}
+			},
+			want: []string{"fail ztunnel-in-step Pod ztunnel"}, says: "not in step with istiod",
+		},
+		{
+			name: "two routers of one Service",
+			plant: applied(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: ratings}
+spec: {parentRefs: [{group: "", kind: Service, name: ratings, port: 9080}], rules: [{backendRefs: [{name: ratings, port: 9080}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: ratings}
+spec: {hosts: [ratings], http: [{route: [{destination: {host: ratings}}]}]}`),
+			want: []string{"fail route-conflicts VirtualService ratings"}, says: "too: sidecars follow that alone",
+		},
+		{
+			name: "a NetworkPolicy that keeps the port of HBONE closed",
+			plant: applied(`
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: only-http}
+spec: {podSelector: {matchLabels: {app: details}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}], ports: [{port: 9080}]}]}`),
+			want: []string{"fail network-policies NetworkPolicy only-http"}, says: "15008",
+		},
+	}
+}
