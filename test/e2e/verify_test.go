@@ -39,7 +39,8 @@ func TestVerifyFaults(t *testing.T) {
 	if _, err := c.InstallIstio(t.Context(), controlplane.IstioOptions{}); err != nil {
 		t.Fatal(err)
 	}
-	const namespace = "verified"
+	// The policies of the application name its identities.
+	const namespace = "bookinfo"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
 	c.apply(t, namespace, "bookinfo-get")
@@ -221,7 +222,7 @@ spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{s
 		},
 		{
 			name: "a use of a waypoint that is missing", plant: done([]string{"label", "service/details", "istio.io/use-waypoint=nowhere"}, []string{"label", "service/details", "istio.io/use-waypoint-"}),
-			want: []string{"fail waypoint-missing Service details"}, says: "waypoint verified/nowhere does not exist",
+			want: []string{"fail waypoint-missing Service details"}, says: "waypoint bookinfo/nowhere does not exist",
 		},
 		{
 			name: "certificates that have expired",
