@@ -118,7 +118,7 @@ func TestUsageErrors(t *testing.T) {
 		{"enroll --timeout=soon --yes", "invalid argument"},
 		{"status -n", "flag needs an argument"},
 		{"status -o tall", `unknown output format "tall": use wide, name, json or yaml`},
-		{"verify -o wide", `unknown output format "wide": use json or yaml`},
+		{"verify -o wide", `unknown output format "wide": use junit, json or yaml`},
 		{"status --skip nothing", `there is no check and no category of checks "nothing"`},
 		{"plan svc/", `"svc/" names no Service`},
 		{"plan deployment/web --until=verify", "--until cannot be given with deployment/web: it is for what a whole run does"},
