@@ -256,6 +256,7 @@ func (a *Agent) reconcile(ctx context.Context, name types.NamespacedName) error 
 		enrols:     config.Enrols(pod, namespace.Labels),
 		terminated: terminated(pod),
 		connected:  len(connected) > 0,
+		annotated:  redirection(pod),
 		fault:      a.options.Fault(pod),
 	})
 	// The agent annotates last, so that the annotation never promises too much.

@@ -34,6 +34,8 @@ type situation struct {
 	terminated bool
 	// connected tells whether a ztunnel is connected on the node.
 	connected bool
+	// annotated is what the annotation says now.
+	annotated string
 	fault     Fault
 }
 
@@ -47,11 +49,14 @@ type decision struct {
 // decide follows cni/pkg/nodeagent/meshdataplane_linux.go: a pod that should be
 // enrolled has its network redirected first and is then sent to ztunnel. If
 // that fails, the annotation says that the pod is pending, since redirection is
-// in place.
+// in place. A pod that is enrolled already is not looked at again while its ztunnel is
+// away (reconcilePod in cni/pkg/nodeagent/informers.go): the annotation stays.
 func decide(s situation) decision {
 	switch {
 	case !s.enrols || s.terminated:
 		return decision{}
+	case !s.connected && s.annotated == redirectionEnabled:
+		return decision{annotation: redirectionEnabled}
 	case !s.connected:
 		return decision{annotation: redirectionPending}
 	case s.fault == HoldCapture:
