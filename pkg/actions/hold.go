@@ -264,6 +264,7 @@ func (r *Runner) handed(snapshot *mesh.Snapshot) (*checks.Handed, error) {
 	if handed.Drifts, err = r.holding.drifts(snapshot); err != nil {
 		return nil, err
 	}
+	handed.Fronted = r.holding.Services
 	handed.Judged = slices.Clone(r.holding.Objects)
 	for _, policy := range r.holding.Policies {
 		handed.Judged = append(handed.Judged, policy.Object)

@@ -190,8 +190,8 @@ func VerifyChecks() []Check {
 // The others are gates of its plan, which has judged them.
 func ArrivalChecks() []Check {
 	return []Check{
-		istioInstalled(), waypointMissing(), waypointUnready(), handedOver(), policiesAccepted(), layer7Enforced(), takenOff(),
-		noSidecars(), dataplaneMode(), restartsComplete(),
+		istioInstalled(), waypointMissing(), waypointUnready(), waypointDiverted(), handedOver(), policiesAccepted(), ztunnelAccepted(), layer7Enforced(),
+		waypointCopies(), takenOff(), routesAccepted(), noSidecars(), dataplaneMode(), labelsConsistent(), restartsComplete(),
 		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), ztunnelWaypoints(), ztunnelCertificates(), ztunnelInStep(), optedOut(),
 	}
 }

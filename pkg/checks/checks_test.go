@@ -129,7 +129,7 @@ func describe(results []v1alpha1.CheckResult) string {
 func allCases() []testCase {
 	return slices.Concat(
 		prerequisiteCases(), componentCases(), sidecarCases(), policyCases(), routingCases(), extensionCases(),
-		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(), enforcedCases(),
+		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(), enforcedCases(), standingCases(),
 	)
 }
 

@@ -299,23 +299,43 @@ func evidenceOf(evidence *mesh.Evidence, pod mesh.Pod) (mesh.NodeEvidence, strin
 func optedOut() Check {
 	return Check{
 		ID: "opted-out", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
-		About: "Whether a pod that refuses ambient mode is captured all the same.",
+		About: "Whether a pod that refuses ambient mode is captured all the same, by what istio-cni or the ztunnel of its node says.",
 		Why:   "The pod's label comes before its namespace's (istio cni/pkg/util/enablement_selector.go). A gateway that ztunnel captures is a proxy behind a proxy.",
 		Needs: []string{"Pod"}, Passed: "no pod that opted out is captured",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
-				if pod.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone && pod.Redirected() {
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
-						Message: "the pod opted out and is redirected to ztunnel all the same",
-						Remedy:  "look at the logs of istio-cni on node " + pod.Node,
-					})
+				if pod.Labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneNone {
+					continue
+				}
+				if finding := capturedStill(subject.Evidence, pod); finding != nil {
+					finding.Message = "the pod opted out and " + finding.Message + " all the same"
+					findings = append(findings, *finding)
 				}
 			}
 			return findings
 		},
 	}
+}
+
+// capturedStill says who takes a pod for captured that is not to be. A node that could
+// not be asked says nothing: where that matters, others say so.
+func capturedStill(evidence *mesh.Evidence, pod mesh.Pod) *Finding {
+	finding := &Finding{
+		Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Remedy: "look at the logs of istio-cni on node " + pod.Node,
+	}
+	node, problem := evidenceOf(evidence, pod)
+	_, proxied := node.Captured[pod.UID]
+	switch {
+	case pod.Redirected():
+		finding.Field = "metadata.annotations[" + annotation.AmbientRedirection.Name + "]"
+		finding.Message = "is redirected to ztunnel"
+	case problem == "" && proxied:
+		finding.Message = "is proxied by " + node.Ztunnel
+	default:
+		return nil
+	}
+	return finding
 }
 
 // Captured is the gate of a restarted workload as far as ztunnel knows: what

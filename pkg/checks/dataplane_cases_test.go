@@ -202,5 +202,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 
 		{name: "none is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none")))},
 		{name: "one is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Ambient)), want: []finding{{fail, "Pod shop/quiet", redirection, "redirected to ztunnel all the same"}}},
+		{name: "one is proxied, whatever its annotation says", check: "opted-out", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none")), evidence: evidence(), want: []finding{{fail, pod, "", "is proxied by istio-system/ztunnel-x all the same"}}},
+		{name: "one of which nobody was asked", check: "opted-out", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none"))},
 	}
 }

@@ -116,7 +116,7 @@ func layer7Enforced() Check {
 			var findings []Finding
 			for _, one := range layer7Selecting(subject) {
 				switch {
-				case subject.Handed != nil && lists(subject.Handed.Judged, one.object):
+				case subject.judged(one.object):
 				case copied(subject, one):
 					findings = append(findings, Finding{
 						Status: v1alpha1.StatusWarn, Object: reference(one.object), Field: one.field,
@@ -135,17 +135,30 @@ func layer7Enforced() Check {
 	}
 }
 
-// selecting is a policy about requests that goes by a selector.
-type selecting struct {
-	object   v1alpha1.ObjectReference
-	field    string
-	selector map[string]string
-	action   securityv1beta1.AuthorizationPolicy_Action
+// judged says whether the newest run was planned with a policy as it is now.
+func (s Subject) judged(policy v1alpha1.ObjectReference) bool {
+	return s.Handed != nil && lists(s.Handed.Judged, policy)
 }
 
-// layer7Selecting are the policies of others about requests that select ambient pods
-// of the namespace.
+// selecting is a policy that goes by a selector.
+type selecting struct {
+	object   v1alpha1.ObjectReference
+	selector map[string]string
+	// action and spec are those of an AuthorizationPolicy.
+	action securityv1beta1.AuthorizationPolicy_Action
+	spec   *securityv1beta1.AuthorizationPolicy
+	// field is where it is about requests; empty where it is about connections only.
+	field string
+}
+
+// layer7Selecting are those of selectingPods that are about requests.
 func layer7Selecting(subject Subject) []selecting {
+	return slices.DeleteFunc(selectingPods(subject), func(one selecting) bool { return one.field == "" })
+}
+
+// selectingPods are the policies of others that refuse or check something and select
+// ambient pods of the namespace.
+func selectingPods(subject Subject) []selecting {
 	var all []selecting
 	pods := expected(subject)
 	add := func(one selecting) {
@@ -159,14 +172,17 @@ func layer7Selecting(subject Subject) []selecting {
 		custom := policy.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_CUSTOM
 		dry, err := strconv.ParseBool(policy.Annotations[annotation.IoIstioDryRun.Name])
 		refuses := policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_AUDIT && (custom || err != nil || !dry)
-		if policy.Labels[v1alpha1.OriginLabel] != "" || len(mesh.TargetsOf(&policy.Spec)) > 0 || !refuses || !custom && len(fields) == 0 {
+		if policy.Labels[v1alpha1.OriginLabel] != "" || len(mesh.TargetsOf(&policy.Spec)) > 0 || !refuses {
 			continue
 		}
 		one := selecting{
-			object: *securityReference(policy, mesh.KindAuthorizationPolicy), field: "spec.action",
-			selector: policy.Spec.GetSelector().GetMatchLabels(), action: policy.Spec.GetAction(),
+			object:   *securityReference(policy, mesh.KindAuthorizationPolicy),
+			selector: policy.Spec.GetSelector().GetMatchLabels(), action: policy.Spec.GetAction(), spec: &policy.Spec,
 		}
-		if !custom {
+		switch {
+		case custom:
+			one.field = "spec.action"
+		case len(fields) > 0:
 			one.field = fields[0]
 		}
 		add(one)
@@ -182,27 +198,38 @@ func layer7Selecting(subject Subject) []selecting {
 // copied says whether a run has made something of a policy: a copy at a waypoint, or
 // a guard where there is none.
 func copied(subject Subject, one selecting) bool {
+	return madeFrom(subject, one, func([]mesh.Target) bool { return true })
+}
+
+// madeFrom says whether a run has made something of a policy that is for targets which
+// are meant.
+func madeFrom(subject Subject, one selecting, meant func([]mesh.Target) bool) bool {
 	from := func(labels, annotations map[string]string) bool {
 		return labels[v1alpha1.OriginLabel] != "" && annotations[v1alpha1.OriginLabel] == one.object.String()
 	}
 	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-		if policy.Namespace == subject.Namespace.Name && from(policy.Labels, policy.Annotations) {
+		if policy.Namespace == subject.Namespace.Name && from(policy.Labels, policy.Annotations) && meant(mesh.TargetsOf(&policy.Spec)) {
 			return true
 		}
 	}
 	return slices.ContainsFunc(subject.Snapshot.Extensions(), func(extension mesh.Extension) bool {
-		return extension.Reference.Namespace == subject.Namespace.Name && from(extension.Labels(), extension.Annotations())
+		return extension.Reference.Namespace == subject.Namespace.Name && from(extension.Labels(), extension.Annotations()) && meant(extension.Targets)
 	})
 }
 
 // attachedInstead says whether somebody has attached a policy of the same kind and
 // action to a waypoint or Service that stands before the pods, in no run of ours.
 func attachedInstead(subject Subject, one selecting) bool {
-	before := func(target mesh.Target) bool {
+	return attachedTo(subject, one, func(target mesh.Target) bool {
 		return subject.throughWaypoint(target) && (!target.Is(ofServices) || slices.ContainsFunc(subject.Snapshot.Services(subject.Namespace.Name), func(service corev1.Service) bool {
 			return service.Name == target.Name && selectsTogether(subject, service.Spec.Selector, one.selector)
 		}))
-	}
+	})
+}
+
+// attachedTo says whether somebody has attached a policy of the same kind and action to
+// a target that is meant, in no run of ours.
+func attachedTo(subject Subject, one selecting, before func(mesh.Target) bool) bool {
 	if one.object.Kind == mesh.KindRequestAuthentication {
 		return slices.ContainsFunc(subject.Snapshot.Extensions(), func(extension mesh.Extension) bool {
 			return extension.Reference.Kind == one.object.Kind && extension.Reference.Namespace == subject.Namespace.Name &&

@@ -19,6 +19,9 @@ type Handed struct {
 	// Judged are the policies of others that the newest run was planned with, and that
 	// say now what they said then.
 	Judged []v1alpha1.ObjectReference
+	// Fronted are the Services and ServiceEntries that runs have put behind a waypoint,
+	// with the one that the newest of them was planned with.
+	Fronted []v1alpha1.FrontedService
 	// TakenOff are the Services that rollbacks have taken off their waypoint, and that no
 	// run has given one since, by name.
 	TakenOff []string

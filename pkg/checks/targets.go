@@ -208,8 +208,8 @@ func policyWaypoints() Check {
 			var findings []Finding
 			for _, policy := range targetings(subject) {
 				for i, target := range policy.targets {
-					if targetProblem(subject, policy, target) != "" {
-						// policy-targets reports it.
+					if targetProblem(subject, policy, target) != "" || subject.leftBehind(target) {
+						// policy-targets reports it, or waypoint-diverted.
 						continue
 					}
 					if without := withoutWaypoint(subject, target); without != "" {

@@ -203,6 +203,10 @@ type Route struct {
 	Parents   []gatewayv1.ParentReference
 	// Backends are the objects that the rules send traffic to.
 	Backends []gatewayv1.BackendObjectReference
+	// Generation counts the writes of the spec, and Statuses are what controllers say of
+	// it, parent by parent.
+	Generation int64
+	Statuses   []gatewayv1.RouteParentStatus
 }
 
 // Extension is an object that changes proxies in ways that ambient mode does
@@ -571,11 +575,14 @@ func (s *Snapshot) addRoute(object *unstructured.Unstructured) error {
 				BackendRefs []gatewayv1.BackendRef `json:"backendRefs"`
 			} `json:"rules"`
 		} `json:"spec"`
+		Status gatewayv1.RouteStatus `json:"status"`
 	}
 	if err := decodeJSON(object, &route); err != nil {
 		return err
 	}
-	added := Route{Reference: referenceOf(object), Parents: route.Spec.ParentRefs}
+	added := Route{
+		Reference: referenceOf(object), Parents: route.Spec.ParentRefs, Generation: object.GetGeneration(), Statuses: route.Status.Parents,
+	}
 	for _, rule := range route.Spec.Rules {
 		for _, backend := range rule.BackendRefs {
 			added.Backends = append(added.Backends, backend.BackendObjectReference)

@@ -141,8 +141,44 @@ func Handed(snapshot *mesh.Snapshot, records []v1alpha1.MigrationRecord) (*check
 			handed.Drifts = append(handed.Drifts, *drift)
 		}
 	}
+	handed.Fronted = frontedBy(records)
 	handed.Judged, err = judgedBy(snapshot, records)
 	return handed, err
+}
+
+// frontedBy are the services that the newest of the runs which has put services behind
+// a waypoint was planned with; and those that were since given one by themselves.
+func frontedBy(records []v1alpha1.MigrationRecord) []v1alpha1.FrontedService {
+	var all []v1alpha1.FrontedService
+	for _, record := range records {
+		if record.Plan.Handover == nil || !activated(record) {
+			continue
+		}
+		for _, fronted := range record.Plan.Handover.Services {
+			named := record.Service() == "" || serviceOf(record.Namespace, record.Service()) == fronted.Object
+			known := slices.ContainsFunc(all, func(other v1alpha1.FrontedService) bool { return other.Object == fronted.Object })
+			if named && !known {
+				all = append(all, fronted)
+			}
+		}
+		if record.Service() == "" {
+			break
+		}
+	}
+	return all
+}
+
+// activated says whether a run has sent calls through waypoints, or found them so.
+func activated(record v1alpha1.MigrationRecord) bool {
+	if options := record.Plan.Options; options != nil && !(Span{Until: options.Until}).Holds(v1alpha1.PhaseActivateWaypoints) {
+		return false
+	}
+	for i, step := range record.Plan.Steps {
+		if step.Phase == v1alpha1.PhaseActivateWaypoints && (i >= len(record.Steps) || record.Steps[i].State != v1alpha1.StepDone) {
+			return false
+		}
+	}
+	return true
 }
 
 // judgedBy are the policies that say what they said when the newest of the runs was

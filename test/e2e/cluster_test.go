@@ -302,8 +302,15 @@ func ready(pod *corev1.Pod) bool {
 // last.
 func (c *cluster) eventually(t *testing.T, what string, condition func(context.Context) error) {
 	t.Helper()
+	c.eventuallyIn(t.Context(), t, what, condition)
+}
+
+// eventuallyIn is eventually for what is cleaned up as well, when the test's own context
+// has ended.
+func (c *cluster) eventuallyIn(ctx context.Context, t *testing.T, what string, condition func(context.Context) error) {
+	t.Helper()
 	var last error
-	err := wait.PollUntilContextTimeout(t.Context(), 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		last = condition(ctx)
 		return last == nil, nil
 	})

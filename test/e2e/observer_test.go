@@ -140,6 +140,10 @@ func (o *observer) end(t *testing.T, namespace string) {
 	o.pending.Wait()
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.watched[namespace] == nil {
+		// The test has ended it before.
+		return
+	}
 	violations := slices.Sorted(maps.Keys(o.watched[namespace].violations))
 	delete(o.watched, namespace)
 	for _, violation := range violations {

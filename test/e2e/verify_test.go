@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -45,10 +46,14 @@ func TestVerifyFaults(t *testing.T) {
 	c.apply(t, namespace, "bookinfo")
 	c.apply(t, namespace, "bookinfo-get")
 	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
+	// What follows is what the observer would complain about.
+	c.observer.end(t, namespace)
 	c.wantFindings(t, namespace, nil, "")
 	for _, fault := range c.faults(namespace) {
 		t.Run(fault.name, func(t *testing.T) {
-			end := fault.plant(t)
+			end := sync.OnceFunc(fault.plant(t))
+			// A fault that is not found must not hide those after it.
+			t.Cleanup(end)
 			c.wantFindings(t, namespace, fault.want, fault.says)
 			end()
 			c.wantFindings(t, namespace, nil, "")
@@ -136,8 +141,7 @@ kind: Pod
 metadata: {name: straggler, labels: {sidecar.istio.io/inject: "true"}, annotations: {sidecar.istio.io/nativeSidecar: %q}}
 spec: {containers: [{name: app, image: app}]}`, native)
 	}
-	var node string
-	return []fault{
+	return append(c.waypointFaults(namespace, kubectl), []fault{
 		{
 			name: "a pod with a sidecar", plant: applied(injected("false")),
 			want: []string{"fail no-sidecars Pod straggler"}, says: "has a sidecar",
@@ -157,8 +161,7 @@ spec: {containers: [{name: app, image: app}]}`, native)
 		{
 			name: "no ztunnel on a node",
 			plant: func(t *testing.T) func() {
-				node = pod(t, "details").Spec.NodeName
-				restore, err := c.RemoveZtunnel(t.Context(), node)
+				restore, err := c.RemoveZtunnel(t.Context(), pod(t, "details").Spec.NodeName)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -203,22 +206,22 @@ spec: {selector: {app: details}, ports: [{name: http, port: 80, targetPort: 9080
 			want: []string{"fail waypoint-unready Gateway waypoint"}, says: "no ready endpoint",
 		},
 		{
-			name: "a policy about requests that selects pods, ALLOW",
+			name: "an ALLOW about requests that selects pods",
 			plant: applied(`
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: late}
 spec: {selector: {matchLabels: {app: details}}, rules: [{to: [{operation: {methods: [GET]}}]}]}`),
-			want: []string{"fail layer7-enforced AuthorizationPolicy late"}, says: "",
+			want: []string{"fail layer7-enforced AuthorizationPolicy late"}, says: "ztunnel cannot enforce it, and nothing at a waypoint does",
 		},
 		{
-			name: "a policy about requests that selects pods, DENY",
+			name: "a DENY about requests that selects pods",
 			plant: applied(`
 apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: late}
 spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{source: {namespaces: [other]}}], to: [{operation: {methods: [DELETE]}}]}]}`),
-			want: []string{"fail layer7-enforced AuthorizationPolicy late"}, says: "",
+			want: []string{"fail layer7-enforced AuthorizationPolicy late"}, says: "ztunnel cannot enforce it, and nothing at a waypoint does",
 		},
 		{
 			name: "a use of a waypoint that is missing", plant: done([]string{"label", "service/details", "istio.io/use-waypoint=nowhere"}, []string{"label", "service/details", "istio.io/use-waypoint-"}),
@@ -271,5 +274,132 @@ metadata: {name: only-http}
 spec: {podSelector: {matchLabels: {app: details}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}], ports: [{port: 9080}]}]}`),
 			want: []string{"fail network-policies NetworkPolicy only-http"}, says: "15008",
 		},
+		{
+			name: "a pod that opted out and stays captured",
+			plant: func(t *testing.T) func() {
+				kubectl(t, "apply", "-f", file(t, `
+apiVersion: v1
+kind: Pod
+metadata: {name: shy, labels: {sidecar.istio.io/inject: "false"}}
+spec: {serviceAccountName: details, containers: [{name: app, image: app}]}`))
+				c.eventually(t, "the pod is captured", func(ctx context.Context) error { return c.redirected(ctx, namespace, "shy") })
+				// Without istio-cni nobody takes it out.
+				restore := c.withoutCNI(t)
+				kubectl(t, "label", "pod", "shy", "istio.io/dataplane-mode=none")
+				return func() {
+					restore()
+					kubectl(t, "delete", "pod", "shy", "--now")
+				}
+			},
+			want: []string{"fail opted-out Pod shy"}, says: "opted out and is redirected to ztunnel all the same",
+		},
+		{
+			name: "a pod of a workload that was taken out by hand",
+			plant: func(t *testing.T) func() {
+				name := pod(t, "details").Name
+				kubectl(t, "label", "pod", name, "istio.io/dataplane-mode=none")
+				return func() { kubectl(t, "label", "pod", name, "istio.io/dataplane-mode-") }
+			},
+			want: []string{"fail labels-consistent Pod details-v1"}, says: `the label is "none", and "" in the template`,
+		},
+	}...)
+}
+
+// waypointFaults are those about what stands before Services.
+func (c *cluster) waypointFaults(namespace string, kubectl func(t *testing.T, arguments ...string)) []fault {
+	const label = "istio.io/use-waypoint"
+	// other is a waypoint that works, and that nothing was made for.
+	other := func(t *testing.T) (gone func()) {
+		path := file(t, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: other}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}`)
+		kubectl(t, "apply", "-f", path)
+		kubectl(t, "wait", "gateway/other", "--for=condition=Programmed", "--timeout=60s")
+		kubectl(t, "rollout", "status", "deployment/other", "--timeout=60s")
+		return func() { kubectl(t, "delete", "-f", path) }
 	}
+	return []fault{
+		{
+			name: "another waypoint",
+			plant: func(t *testing.T) func() {
+				gone := other(t)
+				kubectl(t, "label", "service/ratings", "--overwrite", label+"=other")
+				return func() {
+					kubectl(t, "label", "service/ratings", "--overwrite", label+"=waypoint")
+					gone()
+				}
+			},
+			want: []string{"fail waypoint-diverted Service ratings"}, says: "it names waypoint bookinfo/other, and a run has put it behind bookinfo/waypoint",
+		},
+		{
+			name: "no waypoint any more",
+			plant: func(t *testing.T) func() {
+				kubectl(t, "label", "service/ratings", label+"-")
+				return func() { kubectl(t, "label", "service/ratings", label+"=waypoint") }
+			},
+			want: []string{"fail waypoint-diverted Service ratings"}, says: "it names no waypoint any more",
+		},
+		{
+			name: "a Service to protected pods without copies",
+			plant: func(t *testing.T) func() {
+				path := file(t, `
+apiVersion: v1
+kind: Service
+metadata: {name: alias, labels: {istio.io/use-waypoint: waypoint}}
+spec: {selector: {app: ratings}, ports: [{name: http, port: 80, targetPort: 9080}]}`)
+				kubectl(t, "apply", "-f", path)
+				return func() { kubectl(t, "delete", "-f", path) }
+			},
+			want: []string{"fail waypoint-copies Service alias"}, says: "where nothing enforces AuthorizationPolicy bookinfo/ratings-from-reviews",
+		},
+		{
+			name: "a route whose backend is refused",
+			plant: func(t *testing.T) func() {
+				path := file(t, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: astray}
+spec: {parentRefs: [{group: "", kind: Service, name: ratings, port: 9080}], rules: [{backendRefs: [{name: kubernetes, namespace: default, port: 443}]}]}`)
+				kubectl(t, "apply", "-f", path)
+				return func() { kubectl(t, "delete", "-f", path) }
+			},
+			want: []string{"fail routes-accepted HTTPRoute astray"}, says: "it is not resolved at Service ratings: RefNotPermitted",
+		},
+	}
+}
+
+// redirected says why a pod is not redirected to ztunnel.
+func (c *cluster) redirected(ctx context.Context, namespace, name string) error {
+	pod, err := c.kube.CoreV1().Pods(namespace).Get(ctx, name, metav1.GetOptions{})
+	if err == nil && (!ready(pod) || pod.Annotations["ambient.istio.io/redirection"] != "enabled") {
+		err = fmt.Errorf("pod %s is not ready, or not redirected: %v", name, pod.Annotations)
+	}
+	return err
+}
+
+// withoutCNI takes istio-cni off all nodes until the returned function is called.
+func (c *cluster) withoutCNI(t *testing.T) (restore func()) {
+	t.Helper()
+	ctx := context.WithoutCancel(t.Context())
+	set := func(nodes string, wanted bool) {
+		t.Helper()
+		patch := `{"spec":{"template":{"spec":{"nodeSelector":{"kubernetes.io/os":` + nodes + `}}}}}`
+		if output, err := c.Kubectl(ctx, "-n", "istio-system", "patch", "daemonset/istio-cni-node", "--type=merge", "-p", patch); err != nil {
+			t.Fatalf("patch istio-cni-node: %v\n%s", err, output)
+		}
+		c.eventuallyIn(ctx, t, "istio-cni comes or goes", func(ctx context.Context) error {
+			pods, err := c.kube.CoreV1().Pods("istio-system").List(ctx, metav1.ListOptions{LabelSelector: "k8s-app=istio-cni-node"})
+			if err != nil {
+				return err
+			}
+			if there := slices.ContainsFunc(pods.Items, func(pod corev1.Pod) bool { return ready(&pod) }); there != wanted {
+				return fmt.Errorf("there are %d pods of istio-cni", len(pods.Items))
+			}
+			return nil
+		})
+	}
+	set(`"nowhere"`, false)
+	return func() { set(`"linux"`, true) }
 }

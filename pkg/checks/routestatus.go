@@ -1,0 +1,144 @@
+package checks
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"k8s.io/apimachinery/pkg/api/meta"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// routeController is the name under which istiod writes the status of routes, unless
+// it was given another (istio pilot/pkg/features/pilot.go, ManagedGatewayController).
+const routeController = "istio.io/gateway-controller"
+
+// routesAccepted reads what istiod says of routes. Its condition ResolvedWaypoints is
+// True whatever it means: that a parent has no waypoint, only its message says (istio
+// pilot/pkg/config/kube/gateway/conditions.go), so that this is told by the labels.
+func routesAccepted() Check {
+	return Check{
+		ID: "routes-accepted", Category: CategoryRouting, Severity: v1alpha1.SeverityError,
+		About: "Whether istiod has taken up every Gateway API route of this namespace, accepts it, finds what it names, and whether a waypoint follows it.",
+		Why: "A route that is not accepted by its parent, or whose backends are not found, is not followed, or answers calls with errors (istio " +
+			"pilot/pkg/config/kube/gateway, conditions.go). ztunnel follows no route: without a waypoint in front of the Service that it is for, " +
+			"ambient callers go past it.",
+		Needs: append(waypointSources(mesh.KindGatewayClass), routeKinds()...), DependsOn: []string{"waypoint-missing"},
+		Passed: "every route of the namespace is accepted and resolved",
+		Run: func(subject Subject) []Finding {
+			var findings []Finding
+			for _, route := range subject.Snapshot.Routes() {
+				if route.Reference.Namespace != subject.Namespace.Name {
+					continue
+				}
+				for i, parent := range route.Parents {
+					finding := statusFinding(subject, route, i, parent)
+					if finding == nil {
+						finding = followedFinding(subject, route, i, parent)
+					}
+					if finding != nil {
+						findings = append(findings, *finding)
+						break
+					}
+				}
+			}
+			return findings
+		},
+	}
+}
+
+// statusFinding is about what istiod says of a route at a parent. What routes name and
+// is not there, another check says.
+func statusFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.ParentReference) *Finding {
+	at := fmt.Sprintf("status.parents[%d]", i)
+	finding := &Finding{
+		Status: v1alpha1.StatusFail, Object: reference(route.Reference), Field: at,
+		Remedy: fmt.Sprintf("kubectl -n %s describe %s.gateway.networking.k8s.io %s", route.Reference.Namespace, route.Reference.Kind, route.Reference.Name),
+	}
+	status, told := statusAt(route, parent)
+	_, ofService := parentService(route, parent)
+	switch {
+	case len(missingServices(subject, route)) > 0:
+		return nil
+	case !told && ofService && (route.Reference.Kind == mesh.KindHTTPRoute || route.Reference.Kind == mesh.KindGRPCRoute):
+		finding.Message = fmt.Sprintf("istiod says nothing of it at %s %s", parentKind(parent), parent.Name)
+		finding.Remedy = "look at the log of istiod"
+		return finding
+	case !told:
+		return nil
+	}
+	for _, kind := range []gatewayv1.RouteConditionType{gatewayv1.RouteConditionAccepted, gatewayv1.RouteConditionResolvedRefs} {
+		condition := meta.FindStatusCondition(status.Conditions, string(kind))
+		switch {
+		case condition == nil || condition.ObservedGeneration != route.Generation:
+			finding.Message = fmt.Sprintf("it is not taken up by istiod yet, at %s %s", parentKind(parent), parent.Name)
+		case condition.Status != metav1.ConditionTrue:
+			finding.Message = fmt.Sprintf("it is not %s at %s %s: %s", said[kind], parentKind(parent), parent.Name, Saying(*condition))
+		default:
+			continue
+		}
+		finding.Field = at + ".conditions[" + string(kind) + "]"
+		return finding
+	}
+	return nil
+}
+
+// said is what a condition that does not hold means, in words.
+var said = map[gatewayv1.RouteConditionType]string{
+	gatewayv1.RouteConditionAccepted: "accepted", gatewayv1.RouteConditionResolvedRefs: "resolved",
+}
+
+func parentKind(parent gatewayv1.ParentReference) string {
+	if parent.Kind == nil {
+		return mesh.KindGateway
+	}
+	return string(*parent.Kind)
+}
+
+// statusAt is what istiod says of a route at a parent.
+func statusAt(route mesh.Route, parent gatewayv1.ParentReference) (gatewayv1.RouteParentStatus, bool) {
+	text := func(reference gatewayv1.ParentReference) string {
+		namespace, section, port := route.Reference.Namespace, "", gatewayv1.PortNumber(0)
+		if reference.Namespace != nil {
+			namespace = string(*reference.Namespace)
+		}
+		if reference.SectionName != nil {
+			section = string(*reference.SectionName)
+		}
+		if reference.Port != nil {
+			port = *reference.Port
+		}
+		return fmt.Sprintf("%s %s/%s %s %d", parentKind(reference), namespace, reference.Name, section, port)
+	}
+	at := slices.DeleteFunc(slices.Clone(route.Statuses), func(status gatewayv1.RouteParentStatus) bool { return text(status.ParentRef) != text(parent) })
+	if len(at) == 0 {
+		return gatewayv1.RouteParentStatus{}, false
+	}
+	istiod := slices.IndexFunc(at, func(status gatewayv1.RouteParentStatus) bool { return status.ControllerName == routeController })
+	return at[max(istiod, 0)], true
+}
+
+// followedFinding is about a route for a Service of the namespace that no waypoint
+// stands before.
+func followedFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.ParentReference) *Finding {
+	in, ofService := parentService(route, parent)
+	if !ofService || in != subject.Namespace.Name || !subject.ambient() {
+		return nil
+	}
+	for _, service := range subject.Snapshot.Services(in) {
+		if service.Name != string(parent.Name) {
+			continue
+		}
+		if _, has := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace); has || subject.diverted(mesh.ServiceReference(in, service.Name)) {
+			return nil
+		}
+		return &Finding{
+			Status: v1alpha1.StatusWarn, Object: reference(route.Reference), Field: fmt.Sprintf("spec.parentRefs[%d]", i),
+			Message: "Service " + service.Name + " has no waypoint, and ztunnel follows no route: ambient callers go past it",
+			Remedy:  "kubectl ambient enroll service/" + service.Name + " -n " + in + " gives the Service a waypoint",
+		}
+	}
+	return nil
+}
