@@ -23,52 +23,91 @@ func ztunnelCertificates() Check {
 			if subject.Evidence == nil {
 				return perPod(subject, nil)
 			}
-			return perPod(subject, certificateFinding(subject.Evidence.Taken))
+			judge := certificateJudge{now: subject.Evidence.Taken, seen: map[string]bool{}}
+			findings := perPod(subject, judge.look)
+			for _, problem := range judge.problems {
+				findings = append(findings, problem.finding())
+			}
+			return findings
 		},
 	}
 }
 
-// certificateFinding judges certificates at a time. One that several pods have in
-// common is reported for the first.
-func certificateFinding(now time.Time) func(mesh.Pod, mesh.NodeEvidence) *Finding {
-	reported := map[string]bool{}
-	return func(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
-		workload, known := node.Workloads[pod.Namespace+"/"+pod.Name]
-		if !known {
-			// ztunnelHBONE says so.
-			return nil
-		}
-		key := node.Ztunnel + " " + workload.Identity
-		finding := Finding{
-			Status: v1alpha1.StatusFail, Object: reference(pod.Reference()),
-			Remedy: "look at the log of " + node.Ztunnel + ", and of istiod, for " + workload.Identity,
-		}
-		if account := cmp.Or(pod.ServiceAccount, "default"); !strings.HasSuffix(workload.Identity, "/ns/"+pod.Namespace+"/sa/"+account) {
-			finding.Field = "spec.serviceAccountName"
-			finding.Message = fmt.Sprintf("%s takes the pod for %s, not for service account %s", node.Ztunnel, workload.Identity, account)
-			return &finding
-		}
-		certificate, held := node.Certificates[workload.Identity]
-		left := certificate.NotAfter.Sub(now)
-		switch {
-		case reported[key]:
-			return nil
-		case !held:
-			finding.Message = fmt.Sprintf("%s has no certificate for %s", node.Ztunnel, workload.Identity)
-		case certificate.State != mesh.CertificateAvailable:
-			finding.Message = fmt.Sprintf("%s has no certificate for %s: %s", node.Ztunnel, workload.Identity, certificate.State)
-		case left <= 0:
-			finding.Message = fmt.Sprintf("the certificate for %s at %s has expired, at %s", workload.Identity, node.Ztunnel, certificate.NotAfter.UTC().Format(time.RFC3339))
-		case now.Before(certificate.NotBefore):
-			finding.Message = fmt.Sprintf("the certificate for %s at %s holds from %s on only", workload.Identity, node.Ztunnel, certificate.NotBefore.UTC().Format(time.RFC3339))
-		case left < certificate.NotAfter.Sub(certificate.NotBefore)/4:
-			finding.Status = v1alpha1.StatusWarn
-			finding.Message = fmt.Sprintf("the certificate for %s at %s was not renewed: it expires at %s",
-				workload.Identity, node.Ztunnel, certificate.NotAfter.UTC().Format(time.RFC3339))
-		default:
-			return nil
-		}
-		reported[key] = true
-		return &finding
+// certificateJudge judges certificates at a time. What is the matter with several that
+// a ztunnel holds is one problem of that ztunnel.
+type certificateJudge struct {
+	now      time.Time
+	seen     map[string]bool
+	problems []*certificateProblem
+}
+
+// certificateProblem is what is the matter with certificates of a ztunnel.
+type certificateProblem struct {
+	status v1alpha1.CheckStatus
+	// pod is the first whose identity it is about.
+	pod           mesh.Pod
+	ztunnel, what string
+	identities    []string
+	// detail is about the first of them.
+	detail string
+}
+
+func (p certificateProblem) finding() Finding {
+	finding := Finding{
+		Status: p.status, Object: reference(p.pod.Reference()),
+		Message: fmt.Sprintf("the certificate for %s at %s %s%s", p.identities[0], p.ztunnel, p.what, p.detail),
+		Remedy:  "look at the log of " + p.ztunnel + ", and of istiod, for " + p.identities[0],
 	}
+	if more := len(p.identities) - 1; more > 0 {
+		finding.Message += fmt.Sprintf("; so it is with %s more there", count(more, "certificate"))
+	}
+	return finding
+}
+
+// look notes what is the matter with a pod's certificate. One that several pods have in
+// common is looked at once.
+func (j *certificateJudge) look(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
+	workload, known := node.Workloads[pod.Namespace+"/"+pod.Name]
+	if !known {
+		// ztunnelHBONE says so.
+		return nil
+	}
+	if account := cmp.Or(pod.ServiceAccount, "default"); !strings.HasSuffix(workload.Identity, "/ns/"+pod.Namespace+"/sa/"+account) {
+		return &Finding{
+			Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: "spec.serviceAccountName",
+			Message: fmt.Sprintf("%s takes the pod for %s, not for service account %s", node.Ztunnel, workload.Identity, account),
+			Remedy:  "look at the log of " + node.Ztunnel + ", and of istiod, for " + workload.Identity,
+		}
+	}
+	if key := node.Ztunnel + " " + workload.Identity; !j.seen[key] {
+		j.seen[key] = true
+		j.note(pod, node, workload.Identity)
+	}
+	return nil
+}
+
+func (j *certificateJudge) note(pod mesh.Pod, node mesh.NodeEvidence, identity string) {
+	certificate, held := node.Certificates[identity]
+	status, what, detail := v1alpha1.StatusFail, "", ""
+	switch left := certificate.NotAfter.Sub(j.now); {
+	case !held:
+		what = "is missing"
+	case certificate.State != mesh.CertificateAvailable:
+		what, detail = "is missing", ": "+certificate.State
+	case left <= 0:
+		what, detail = "has expired", ", at "+certificate.NotAfter.UTC().Format(time.RFC3339)
+	case j.now.Before(certificate.NotBefore):
+		what, detail = "is not in force yet", ", but from "+certificate.NotBefore.UTC().Format(time.RFC3339)+" on"
+	case left < certificate.NotAfter.Sub(certificate.NotBefore)/4:
+		status, what, detail = v1alpha1.StatusWarn, "was not renewed", ": it expires at "+certificate.NotAfter.UTC().Format(time.RFC3339)
+	default:
+		return
+	}
+	for _, problem := range j.problems {
+		if problem.ztunnel == node.Ztunnel && problem.what == what {
+			problem.identities = append(problem.identities, identity)
+			return
+		}
+	}
+	j.problems = append(j.problems, &certificateProblem{status: status, pod: pod, ztunnel: node.Ztunnel, what: what, identities: []string{identity}, detail: detail})
 }

@@ -40,6 +40,20 @@ func verifyCases() []testCase {
 		}
 		return evidence
 	}
+	account := func(name, account string) any {
+		return fixture.Pod("shop", name, fixture.Ambient, func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = account })
+	}
+	several := func() *mesh.Evidence {
+		evidence := certified(-25*time.Hour, -time.Hour)
+		node := evidence.Nodes[fixture.Node]
+		for name, account := range map[string]string{"dd": "web", "ee": "web", "ff": "pay"} {
+			other := "spiffe://cluster.local/ns/shop/sa/" + account
+			node.Workloads["shop/"+name] = mesh.ZtunnelWorkload{Protocol: "HBONE", Identity: other}
+			node.Certificates[other] = node.Certificates[identity]
+			node.Captured[fixture.UID("Pod", "shop", name)] = mesh.CaptureUp
+		}
+		return evidence
+	}
 	intended := func(edit func(*mesh.IstiodEvidence), more ...func(*mesh.Evidence)) *mesh.Evidence {
 		evidence := evidence()
 		istiod := evidence.Istiods[istiodAddress]
@@ -165,12 +179,13 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 
 		{name: "it is in force", check: "ztunnel-certificates", objects: enrolled(), evidence: evidence()},
 		{name: "nobody was asked", check: "ztunnel-certificates", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
-		{name: "there is none", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Certificates = nil }), want: []finding{{fail, pod, "", "has no certificate for " + identity}}},
+		{name: "there is none", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Certificates = nil }), want: []finding{{fail, pod, "", "the certificate for " + identity + " at istio-system/ztunnel-x is missing"}}},
 		{name: "it was refused", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Certificates = map[string]mesh.ZtunnelCertificate{identity: {State: "Unavailable: refused"}}
-		}), want: []finding{{fail, pod, "", "Unavailable: refused"}}},
+		}), want: []finding{{fail, pod, "", "is missing: Unavailable: refused"}}},
 		{name: "it has expired", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-25*time.Hour, -time.Hour), want: []finding{{fail, pod, "", "has expired"}}},
-		{name: "it is of the future", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(time.Hour, 25*time.Hour), want: []finding{{fail, pod, "", "on only"}}},
+		{name: "several have expired", check: "ztunnel-certificates", objects: enrolled(account("dd", "web"), account("ee", "web"), account("ff", "pay")), evidence: several(), want: []finding{{fail, pod, "", "has expired, at 2026-08-01T12:00:00Z; so it is with 2 certificates more there"}}},
+		{name: "it is of the future", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(time.Hour, 25*time.Hour), want: []finding{{fail, pod, "", "is not in force yet"}}},
 		{name: "it is past its renewal", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-19*time.Hour, 5*time.Hour), want: []finding{{warn, pod, "", "was not renewed"}}},
 		{name: "it is to be renewed now", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-13*time.Hour, 11*time.Hour)},
 		{name: "it is another account's", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {

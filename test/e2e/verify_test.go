@@ -355,17 +355,17 @@ spec: {selector: {app: ratings}, ports: [{name: http, port: 80, targetPort: 9080
 			want: []string{"fail waypoint-copies Service alias"}, says: "where nothing enforces AuthorizationPolicy bookinfo/ratings-from-reviews",
 		},
 		{
-			name: "a route whose backend is refused",
+			name: "a route to a backend that istiod does not know",
 			plant: func(t *testing.T) func() {
 				path := file(t, `
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: astray}
-spec: {parentRefs: [{group: "", kind: Service, name: ratings, port: 9080}], rules: [{backendRefs: [{name: kubernetes, namespace: default, port: 443}]}]}`)
+spec: {parentRefs: [{group: "", kind: Service, name: ratings, port: 9080}], rules: [{backendRefs: [{group: example.com, kind: Bucket, name: astray}]}]}`)
 				kubectl(t, "apply", "-f", path)
 				return func() { kubectl(t, "delete", "-f", path) }
 			},
-			want: []string{"fail routes-accepted HTTPRoute astray"}, says: "it is not resolved at Service ratings: RefNotPermitted",
+			want: []string{"fail routes-accepted HTTPRoute astray"}, says: "it is not resolved at Service ratings: InvalidKind",
 		},
 	}
 }
