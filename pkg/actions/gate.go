@@ -153,6 +153,7 @@ func (r *Runner) gates() map[v1alpha1.GateKind]look {
 		v1alpha1.GateInjected: r.lookInjected,
 		v1alpha1.GateReleased: r.lookReleased,
 		v1alpha1.GateVerified: r.lookVerified,
+		v1alpha1.GateRestored: r.lookRestored,
 
 		v1alpha1.GateHandoverHolds:    r.lookHandover,
 		v1alpha1.GateWaypointsReady:   r.objects(waypointReady),
@@ -362,14 +363,43 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 	}
 	results := checks.Run(checks.ArrivalChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed})
 	for _, result := range results {
-		if !result.Blocks() {
-			continue
+		if result.Blocks() {
+			missing = append(missing, sayResult(result))
 		}
-		text := result.ID + ": " + result.Message
-		if result.Object != nil {
-			text = result.ID + ": " + result.Object.String() + ": " + result.Message
+	}
+	return verdict{missing: missing, retry: retryEvidence}, nil
+}
+
+func sayResult(result v1alpha1.CheckResult) string {
+	if result.Object == nil {
+		return result.ID + ": " + result.Message
+	}
+	return result.ID + ": " + result.Object.String() + ": " + result.Message
+}
+
+// lookRestored makes the checks of verify of a namespace that was rolled back. What
+// ztunnel does not say does not hold a rollback up, which may be made because there is
+// none that answers: by then the sidecars are back, and what istio-cni says is known.
+func (r *Runner) lookRestored(ctx context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
+	namespace, err := r.namespace(snapshot)
+	if err != nil || gate.Restoration == nil {
+		return verdict{}, err
+	}
+	evidence, err := r.Evidence(ctx, NodesOf(snapshot.Pods(namespace.Name)))
+	if ctx.Err() != nil {
+		return verdict{}, err
+	}
+	if err != nil {
+		evidence = nil
+	}
+	subject := checks.Subject{
+		Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Returned: &checks.Returned{Restoration: *gate.Restoration, Kept: r.kept},
+	}
+	var missing []string
+	for _, result := range checks.Run(checks.ReturnChecks(), subject) {
+		if result.Status == v1alpha1.StatusFail {
+			missing = append(missing, sayResult(result))
 		}
-		missing = append(missing, text)
 	}
 	return verdict{missing: missing, retry: retryEvidence}, nil
 }

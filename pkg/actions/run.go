@@ -50,6 +50,8 @@ type Runner struct {
 	// holding is what the steps so far have handed over; nil where a plan says
 	// nothing of it.
 	holding *holding
+	// kept is what the plan leaves alone.
+	kept []v1alpha1.KeptField
 	// written are the fields that the steps so far have written.
 	written []writtenField
 	changed bool
@@ -73,7 +75,7 @@ const recordGrace = 10 * time.Second
 // step, or wave by wave, and keeps the record true. It stops at the first error and
 // says whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
-	r.changed, r.written = false, nil
+	r.changed, r.written, r.kept = false, nil, run.Plan.Kept
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()

@@ -25,6 +25,9 @@ type Subject struct {
 	// Handed is what became of what runs have handed over; nil where that was not
 	// read.
 	Handed *Handed
+	// Returned is what a rollback is to have put back; nil where the namespace was not
+	// rolled back.
+	Returned *Returned
 	// Accepts says which findings that block were accepted; nil for none.
 	Accepts func(v1alpha1.CheckResult) bool
 }

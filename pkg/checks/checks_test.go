@@ -48,6 +48,8 @@ type testCase struct {
 	evidence  *mesh.Evidence
 	// handed is what became of what runs made; of none where it is nil.
 	handed *checks.Handed
+	// returned is what a rollback is to have put back; nil where there was none.
+	returned *checks.Returned
 	// want is empty where the check passes.
 	want []finding
 }
@@ -71,7 +73,7 @@ func (c testCase) run(t *testing.T, content mesh.Content) []v1alpha1.CheckResult
 	if !found {
 		namespace = mesh.Namespace{Name: c.at()}
 	}
-	all := slices.Concat(checks.EnrollGates(), checks.VerifyChecks())
+	all := slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.ReturnChecks())
 	i := slices.IndexFunc(all, func(check checks.Check) bool { return check.ID == c.check })
 	if i < 0 {
 		t.Fatalf("there is no check %s", c.check)
@@ -80,7 +82,7 @@ func (c testCase) run(t *testing.T, content mesh.Content) []v1alpha1.CheckResult
 	if handed == nil {
 		handed = &checks.Handed{}
 	}
-	return checks.Run(all[i:i+1], checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: c.evidence, Handed: handed})
+	return checks.Run(all[i:i+1], checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: c.evidence, Handed: handed, Returned: c.returned})
 }
 
 func (c testCase) test(t *testing.T) {
@@ -129,7 +131,7 @@ func describe(results []v1alpha1.CheckResult) string {
 func allCases() []testCase {
 	return slices.Concat(
 		prerequisiteCases(), componentCases(), sidecarCases(), policyCases(), routingCases(), extensionCases(),
-		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(), enforcedCases(), standingCases(),
+		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(), enforcedCases(), standingCases(), returnCases(),
 	)
 }
 
@@ -145,7 +147,7 @@ func TestEveryCheckHasCasesThatPassAndCasesThatDoNot(t *testing.T) {
 		passing[test.check] = passing[test.check] || len(test.want) == 0
 		finding[test.check] = finding[test.check] || len(test.want) > 0
 	}
-	for _, check := range slices.Concat(checks.EnrollGates(), checks.VerifyChecks()) {
+	for _, check := range slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.ReturnChecks()) {
 		if !passing[check.ID] || !finding[check.ID] {
 			t.Errorf("%s: passing %t, finding %t", check.ID, passing[check.ID], finding[check.ID])
 		}
@@ -172,7 +174,7 @@ func TestAHealthyNamespacePassesEveryGate(t *testing.T) {
 }
 
 func everyCheck() []checks.Check {
-	return slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.RollbackGates(nil))
+	return slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.ReturnChecks(), checks.RollbackGates(nil))
 }
 
 func TestNoCheckPassesOnWhatWasNotRead(t *testing.T) {
@@ -289,7 +291,9 @@ func TestNoFindingTurnsIntoAPassWhereAKindIsForbidden(t *testing.T) {
 }
 
 func TestChecksAreWellFormed(t *testing.T) {
-	for name, list := range map[string][]checks.Check{"enroll": checks.EnrollGates(), "verify": checks.VerifyChecks(), "rollback": checks.RollbackGates(nil)} {
+	for name, list := range map[string][]checks.Check{
+		"enroll": checks.EnrollGates(), "verify": checks.VerifyChecks(), "rollback": checks.RollbackGates(nil), "return": checks.ReturnChecks(),
+	} {
 		seen := map[string]bool{}
 		for _, check := range list {
 			if seen[check.ID] {

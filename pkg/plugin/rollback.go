@@ -235,6 +235,9 @@ func (o *rollbackOptions) prepareUnrecorded(ctx context.Context) (*prepared, err
 	if err != nil {
 		return nil, revisionError(err)
 	}
+	if err := plan.Concluding(&planned, nil); err != nil {
+		return nil, err
+	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
 }
 
@@ -307,7 +310,13 @@ func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, 
 	if o.handover.cordon {
 		plan.Cordoning(snapshot, &planned)
 	}
-	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: undoes, remain: len(undoes) < len(record.Open(records))}, nil
+	remain := len(undoes) < len(record.Open(records))
+	if !remain && part.to == "" {
+		if err := plan.Concluding(&planned, undoes); err != nil {
+			return nil, fmt.Errorf("namespace %s: %w", o.name, err)
+		}
+	}
+	return &prepared{content: content, snapshot: snapshot, plan: planned, undoes: undoes, remain: remain}, nil
 }
 
 // prepareService plans to take a single Service off its waypoint.

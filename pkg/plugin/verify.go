@@ -40,6 +40,10 @@ pod, has a certificate for it, and knows of the namespace what istiod means it t
 know; and whether what enroll handed over still holds: waypoints that are named are
 there and ready, what was made for them is as it was made and accepted.
 
+Of a namespace that was rolled back it is asked instead whether every pod that had a
+sidecar has one again, is ready, and is not captured any more, and whether nothing is
+left of what enroll had made.
+
 With -A this is asked of every namespace that is labelled ambient or was enrolled.
 Nothing is changed. The exit status is 3 where a check fails or could not be made.`,
 		Example: "  kubectl ambient verify -n shop\n  kubectl ambient verify -n shop --wait --timeout=5m\n" +
@@ -194,9 +198,12 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 		if err := o.recorded(ctx, &subject); err != nil {
 			return nil, err
 		}
-		report := v1alpha1.VerifyReport{
-			TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: namespace.Name, Results: checks.Run(checks.VerifyChecks(), subject),
+		report := v1alpha1.VerifyReport{TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: namespace.Name}
+		asked := checks.VerifyChecks()
+		if subject.Returned != nil {
+			asked, report.After = checks.ReturnChecks(), v1alpha1.OperationRollback
 		}
+		report.Results = checks.Run(asked, subject)
 		report.Summary = v1alpha1.Summarize(report.Results)
 		report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
 		reports = append(reports, report)
@@ -235,8 +242,8 @@ func (o *verifyOptions) toVerify(ctx context.Context) (*mesh.Snapshot, []mesh.Na
 	return snapshot, enrolled, nil
 }
 
-// recorded adds what the records of a namespace tell: what became of what enrolments
-// have handed over, and which findings were accepted. Not being allowed to list them
+// recorded adds what the records of a namespace tell: what a rollback is to have put
+// back; or what became of what enrolments have handed over, and which findings were accepted. Not being allowed to list them
 // leaves that out: the check that needs it is then unknown.
 func (o *verifyOptions) recorded(ctx context.Context, subject *checks.Subject) error {
 	records, err := record.NewStore(o.kube.CoreV1(), subject.Namespace.Name).List(ctx)
@@ -245,6 +252,9 @@ func (o *verifyOptions) recorded(ctx context.Context, subject *checks.Subject) e
 	}
 	if err != nil {
 		return o.explain(err)
+	}
+	if subject.Returned, err = plan.Returned(subject.Namespace.Name, records); err != nil || subject.Returned != nil {
+		return err
 	}
 	var accepted []string
 	for _, run := range record.Open(records) {

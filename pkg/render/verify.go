@@ -15,7 +15,14 @@ func Verification(out io.Writer, report v1alpha1.VerifyReport) {
 	Results(out, report.Results)
 	fmt.Fprintln(out)
 	Summary(out, report.Summary)
-	if report.Verified {
+	switch {
+	case report.After == v1alpha1.OperationRollback && report.Verified:
+		fmt.Fprintf(out, "Namespace %s was rolled back, and is on sidecars.\n", report.Namespace)
+		return
+	case report.After == v1alpha1.OperationRollback:
+		fmt.Fprintf(out, "Namespace %s was rolled back, and is not verified to be on sidecars.\n", report.Namespace)
+		return
+	case report.Verified:
 		fmt.Fprintf(out, "Namespace %s is in ambient mode.\n", report.Namespace)
 		return
 	}

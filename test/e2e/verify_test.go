@@ -48,8 +48,17 @@ func TestVerifyFaults(t *testing.T) {
 	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
 	// What follows is what the observer would complain about.
 	c.observer.end(t, namespace)
+	c.plantAll(t, namespace, c.faults(namespace))
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	says(t, c.ambient(t, "verify", "-n", namespace).want(t, 0).stdout, "every pod that had a sidecar before has one again", "was rolled back, and is on sidecars")
+	c.plantAll(t, namespace, c.rolledBackFaults(namespace))
+}
+
+// plantAll plants faults one after the other.
+func (c *cluster) plantAll(t *testing.T, namespace string, faults []fault) {
+	t.Helper()
 	c.wantFindings(t, namespace, nil, "")
-	for _, fault := range c.faults(namespace) {
+	for _, fault := range faults {
 		t.Run(fault.name, func(t *testing.T) {
 			end := sync.OnceFunc(fault.plant(t))
 			// A fault that is not found must not hide those after it.
@@ -59,7 +68,7 @@ func TestVerifyFaults(t *testing.T) {
 			c.wantFindings(t, namespace, nil, "")
 		})
 	}
-	t.Logf("%d faults planted, each found and nothing else", len(c.faults(namespace)))
+	t.Logf("%d faults planted, each found and nothing else", len(faults))
 }
 
 // wantFindings waits until verify finds just what is wanted: some faults take a moment
@@ -105,21 +114,84 @@ func (c *cluster) wantFindings(t *testing.T, namespace string, want []string, pa
 // generated is the end of a pod's name that its controllers make up.
 var generated = regexp.MustCompile(`(-[a-f0-9]{6,10})?-[a-z0-9]{5}$`)
 
-// faults are those that are planted.
-func (c *cluster) faults(namespace string) []fault {
-	pod := func(t *testing.T, app string) *corev1.Pod {
-		pods, err := c.kube.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
-		if err != nil || len(pods.Items) == 0 {
-			t.Fatalf("no pod of %s: %v", app, err)
-		}
-		return &pods.Items[0]
+// podOf is a pod of an app.
+func (c *cluster) podOf(t *testing.T, namespace, app string) *corev1.Pod {
+	t.Helper()
+	pods, err := c.kube.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
+	if err != nil || len(pods.Items) == 0 {
+		t.Fatalf("no pod of %s: %v", app, err)
 	}
-	kubectl := func(t *testing.T, arguments ...string) {
+	return &pods.Items[0]
+}
+
+// kubectlIn runs kubectl in a namespace, also when the test's own context has ended.
+func (c *cluster) kubectlIn(namespace string) func(t *testing.T, arguments ...string) {
+	return func(t *testing.T, arguments ...string) {
 		t.Helper()
 		if output, err := c.Kubectl(context.WithoutCancel(t.Context()), append([]string{"-n", namespace}, arguments...)...); err != nil {
 			t.Fatalf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, output)
 		}
 	}
+}
+
+// rolledBackFaults are those of a namespace that was rolled back.
+func (c *cluster) rolledBackFaults(namespace string) []fault {
+	kubectl := c.kubectlIn(namespace)
+	// renew has the pod of details made anew.
+	renew := func(t *testing.T) {
+		t.Helper()
+		kubectl(t, "delete", "pod", "-l", "app=details", "--now")
+		kubectl(t, "rollout", "status", "deployment/details-v1", "--timeout=60s")
+	}
+	return []fault{
+		{
+			name: "a namespace that is labelled again",
+			plant: func(t *testing.T) func() {
+				kubectl(t, "label", "namespace", namespace, "istio.io/dataplane-mode=ambient")
+				return func() { kubectl(t, "label", "namespace", namespace, "istio.io/dataplane-mode-") }
+			},
+			want: []string{"fail capture-ended Namespace bookinfo"}, says: "the namespace is labelled ambient again",
+		},
+		{
+			name: "a pod that is kept captured",
+			plant: func(t *testing.T) func() {
+				restore := c.withoutCNI(t)
+				kubectl(t, "annotate", "pod", c.podOf(t, namespace, "details").Name, "ambient.istio.io/redirection=enabled")
+				// istio-cni takes it out as soon as it is back.
+				return restore
+			},
+			want: []string{"fail capture-ended Pod details-v1"}, says: "is redirected to ztunnel, and nothing asks for that any more",
+		},
+		{
+			name: "a pod that came up without a sidecar",
+			plant: func(t *testing.T) func() {
+				kubectl(t, "label", "namespace", namespace, "istio-injection-")
+				renew(t)
+				kubectl(t, "label", "namespace", namespace, "istio-injection=enabled")
+				return func() { renew(t) }
+			},
+			want: []string{"fail sidecars-back Pod details-v1"}, says: "has no sidecar, and had one before the enrolment",
+		},
+		{
+			name: "a guard that is left",
+			plant: func(t *testing.T) func() {
+				path := file(t, `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: left, labels: {ambient.kubectl-ambient.dev/origin: ratings-from-reviews}}
+spec: {action: DENY, selector: {matchLabels: {app: nobody}}, rules: [{from: [{source: {namespaces: [other]}}]}]}`)
+				kubectl(t, "apply", "-f", path)
+				return func() { kubectl(t, "delete", "-f", path) }
+			},
+			want: []string{"fail nothing-left AuthorizationPolicy left"}, says: "an enrolment has made it",
+		},
+	}
+}
+
+// faults are those that are planted in an enrolled namespace.
+func (c *cluster) faults(namespace string) []fault {
+	pod := func(t *testing.T, app string) *corev1.Pod { return c.podOf(t, namespace, app) }
+	kubectl := c.kubectlIn(namespace)
 	// applied is a manifest that is deleted again.
 	applied := func(manifest string) func(t *testing.T) func() {
 		return func(t *testing.T) func() {

@@ -76,6 +76,9 @@ type Summary struct {
 type VerifyReport struct {
 	TypeMeta  `json:",inline"`
 	Namespace string `json:"namespace"`
+	// After is rollback where the namespace was rolled back, so that the checks are
+	// whether its sidecars are back; empty where they are about ambient mode.
+	After Operation `json:"after,omitempty"`
 	// Verified is true when every check was made and none failed.
 	Verified bool          `json:"verified"`
 	Summary  Summary       `json:"summary"`

@@ -256,6 +256,9 @@ const (
 	GateVerified GateKind = "verified"
 	// GateReleased: no pod is captured by ztunnel any more.
 	GateReleased GateKind = "released"
+	// GateRestored: what Gate.Restoration says is so, and nothing that an enrolment has
+	// made is left.
+	GateRestored GateKind = "restored"
 )
 
 // The gates that are about Gate.Objects.
@@ -306,4 +309,6 @@ type Gate struct {
 	// Since bounds GateInjected: pods created before it lacked their sidecar
 	// before the migration, and keep lacking it.
 	Since *time.Time `json:"since,omitempty"`
+	// Restoration is what GateRestored is about.
+	Restoration *Restoration `json:"restoration,omitempty"`
 }

@@ -1,0 +1,13 @@
+package v1alpha1
+
+import "time"
+
+// Restoration is what a rollback is to have put back once it is done.
+type Restoration struct {
+	// Workloads are those whose pods are to have their sidecars again; of these, pods
+	// that were made before Since lacked theirs for a reason of their own.
+	Workloads []ObjectReference `json:"workloads,omitempty"`
+	Since     *time.Time        `json:"since,omitempty"`
+	// Unlabelled is true where the namespace is not to be labelled ambient any more.
+	Unlabelled bool `json:"unlabelled,omitempty"`
+}

@@ -1,0 +1,211 @@
+package checks
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+)
+
+// Returned is what a rollback is to have put back.
+type Returned struct {
+	v1alpha1.Restoration
+	// Kept is what the rollback has left alone.
+	Kept []v1alpha1.KeptField
+}
+
+// keeps returns why a rollback has left something of an object alone.
+func (r Returned) keeps(object v1alpha1.ObjectReference) (v1alpha1.KeptField, bool) {
+	i := slices.IndexFunc(r.Kept, func(kept v1alpha1.KeptField) bool { return same(kept.Object, object) })
+	if i < 0 {
+		return v1alpha1.KeptField{}, false
+	}
+	return r.Kept[i], true
+}
+
+// ReturnChecks are those of a namespace that was rolled back: they are the gate at the
+// end of a rollback, and what verify makes of it afterwards.
+func ReturnChecks() []Check {
+	return []Check{istioInstalled(), sidecarsBack(), captureEnded(), nothingLeft()}
+}
+
+// returning is a check of what a rollback has put back: without one it is skipped.
+func returning(check Check, run func(Subject) []Finding) Check {
+	check.Run = func(subject Subject) []Finding {
+		if subject.Returned == nil {
+			return []Finding{{Status: v1alpha1.StatusSkip, Message: "the namespace was not rolled back"}}
+		}
+		return run(subject)
+	}
+	return check
+}
+
+func sidecarsBack() Check {
+	return returning(Check{
+		ID: "sidecars-back", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether every pod of the workloads that an enrolment had moved is ready and has a sidecar again, once that was rolled back.",
+		Why: "A pod that came up while the namespace asked for no sidecars is not replaced by its controller, since its template does not say so: it is in neither mode then, " +
+			"without mTLS and policies. What was there without a sidecar before the enrolment is not missed.",
+		Needs: append(workloadKinds(), "Pod", "MutatingWebhookConfiguration"), Passed: "every pod that had a sidecar before has one again",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, of := range subject.Returned.Workloads {
+			if workload, found := subject.Snapshot.Workload(of); found {
+				findings = append(findings, backFindings(subject, workload)...)
+			}
+		}
+		return findings
+	})
+}
+
+func backFindings(subject Subject, workload mesh.Workload) []Finding {
+	describe := fmt.Sprintf("kubectl -n %s get pods", workload.Reference.Namespace)
+	_, kept := subject.Returned.keeps(workload.Reference)
+	if !workload.Injected(subject.Snapshot.Injectors(), subject.Namespace.Labels) {
+		finding := Finding{
+			Status: v1alpha1.StatusWarn, Object: reference(workload.Reference),
+			Message: "nothing asks for the sidecars that its pods had before: they are outside the mesh", Remedy: "label the namespace or the template as before",
+		}
+		if mesh.OptedOut(workload.Template.Labels, workload.Template.Annotations) && !kept {
+			finding.Status, finding.Field = v1alpha1.StatusFail, "spec.template.metadata.labels["+label.SidecarInject.Name+"]"
+			finding.Message = "its template refuses the sidecar that its pods had before the enrolment: somebody has put that back since the rollback"
+			finding.Remedy = "take the label out of the template, and out of where it is kept"
+		}
+		return []Finding{finding}
+	}
+	if rollout := mesh.RolloutOf(workload); !rollout.Complete {
+		return []Finding{{Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "status", Message: rollout.Message, Remedy: describe}}
+	}
+	var findings []Finding
+	for _, pod := range subject.Snapshot.PodsOf(workload) {
+		finding := Finding{Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Remedy: describe}
+		before := subject.Returned.Since != nil && pod.Created.Before(*subject.Returned.Since)
+		switch {
+		case !pod.HasSidecar() && before:
+			// It lacked its sidecar before the enrolment, for a reason of its own.
+			continue
+		case !pod.HasSidecar():
+			finding.Message = "the pod has no sidecar, and had one before the enrolment"
+			finding.Remedy = "delete the pod: the one that comes in its place gets a sidecar"
+		case !pod.Ready:
+			finding.Message = "the pod and its sidecar are not ready"
+			if pod.Trouble != "" {
+				finding.Message += ": " + pod.Trouble
+			}
+		default:
+			continue
+		}
+		findings = append(findings, finding)
+	}
+	return findings
+}
+
+func captureEnded() Check {
+	return returning(Check{
+		ID: "capture-ended", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		About: "Whether nothing of a namespace that was rolled back is captured any more: by its labels, by what istio-cni says of its pods, and by ztunnel's own word.",
+		Why: "A pod with a sidecar that ztunnel captures as well is a proxy behind a proxy, and one without is still in ambient mode, past the policies that only sidecars " +
+			"enforce. Pods that ask for ambient mode by a label of their own are not meant.",
+		Needs: []string{"Namespace", "Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "no pod is captured any more",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		if subject.Returned.Unlabelled && subject.ambient() {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: reference(subject.Namespace.Reference()), Field: "metadata.labels[" + label.IoIstioDataplaneMode.Name + "]",
+				Message: "the namespace is labelled ambient again: pods that come up without a sidecar are captured",
+				Remedy:  "kubectl label namespace " + subject.Namespace.Name + " " + label.IoIstioDataplaneMode.Name + "-, or enroll the namespace",
+			})
+		}
+		return append(findings, stillCaptured(subject)...)
+	})
+}
+
+// stillCaptured are the pods that are captured and that no label wants to be. A node
+// without ztunnel captures nothing.
+func stillCaptured(subject Subject) []Finding {
+	rule, err := subject.Snapshot.EnrolmentRule()
+	if err != nil {
+		rule = mesh.DefaultEnrolmentRule()
+	}
+	labels := subject.Namespace.Labels
+	var findings []Finding
+	unasked := map[string]bool{}
+	for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+		own := pod.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
+		switch {
+		case pod.Node == "" || pod.HostNetwork:
+			continue
+		case own && rule.Captures(pod, labels):
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusWarn, Object: reference(pod.Reference()), Field: "metadata.labels[" + label.IoIstioDataplaneMode.Name + "]",
+				Message: "the pod is in ambient mode, by a label of its own",
+			})
+			continue
+		case rule.Captures(pod, labels):
+			// The namespace's label is what is the matter.
+			continue
+		}
+		if finding := capturedStill(subject.Evidence, pod); finding != nil {
+			finding.Message = "the pod " + finding.Message + ", and nothing asks for that any more"
+			findings = append(findings, *finding)
+			continue
+		}
+		node, problem := evidenceOf(subject.Evidence, pod)
+		gone := subject.Evidence != nil && node.Problem != "" && node.Ztunnel == ""
+		if problem != "" && !gone && !unasked[pod.Node] {
+			unasked[pod.Node] = true
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusUnknown, Object: reference(pod.Reference()), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
+				Message: "istio-cni says that the pod is not redirected; " + problem, Remedy: "verify again once ztunnel can be asked",
+			})
+		}
+	}
+	return findings
+}
+
+func nothingLeft() Check {
+	return returning(Check{
+		ID: "nothing-left", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		About: "Whether anything that an enrolment has made is left in a namespace that was rolled back.",
+		Why: "Copies of policies, guards and waypoints are deleted by the rollback, but for those that others have come to use, which it names. One that is left decides " +
+			"calls without anybody looking after it: sidecars pass over what is attached to a waypoint, and heed a policy with a selector.",
+		Needs: []string{mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication, mesh.KindGateway}, Passed: "nothing that an enrolment has made is left",
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, object := range madeIn(subject) {
+			finding := Finding{
+				Status: v1alpha1.StatusFail, Object: reference(object), Field: "metadata.labels[" + v1alpha1.OriginLabel + "]",
+				Message: "an enrolment has made it, and the rollback has not deleted it", Remedy: deleteCommand(object),
+			}
+			if kept, is := subject.Returned.keeps(object); is {
+				finding.Status, finding.Message = v1alpha1.StatusWarn, "an enrolment has made it, and the rollback has left it: "+kept.Reason
+			}
+			findings = append(findings, finding)
+		}
+		return findings
+	})
+}
+
+// madeIn are the objects of the namespace that bear the label of what runs create.
+func madeIn(subject Subject) []v1alpha1.ObjectReference {
+	var made []v1alpha1.ObjectReference
+	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
+		if policy.Namespace == subject.Namespace.Name && policy.Labels[v1alpha1.OriginLabel] != "" {
+			made = append(made, *securityReference(policy, mesh.KindAuthorizationPolicy))
+		}
+	}
+	for _, extension := range subject.Snapshot.Extensions() {
+		if extension.Reference.Namespace == subject.Namespace.Name && extension.Labels()[v1alpha1.OriginLabel] != "" {
+			made = append(made, extension.Reference)
+		}
+	}
+	for _, gateway := range subject.Snapshot.Gateways(subject.Namespace.Name) {
+		if gateway.Labels[v1alpha1.OriginLabel] != "" {
+			made = append(made, *gatewayReference(gateway))
+		}
+	}
+	return made
+}
