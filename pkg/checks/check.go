@@ -193,8 +193,9 @@ func VerifyChecks() []Check {
 // The others are gates of its plan, which has judged them.
 func ArrivalChecks() []Check {
 	return []Check{
-		istioInstalled(), waypointMissing(), waypointUnready(), waypointDiverted(), handedOver(), policiesAccepted(), ztunnelAccepted(), layer7Enforced(),
-		waypointCopies(), takenOff(), routesAccepted(), noSidecars(), dataplaneMode(), labelsConsistent(), restartsComplete(),
+		istioInstalled(), waypointMissing(), waypointUnready(), waypointDiverted(), routesAccepted(),
+		handedOver(), policiesAccepted(), ztunnelAccepted(), layer7Enforced(), waypointCopies(), takenOff(),
+		noSidecars(), dataplaneMode(), labelsConsistent(), restartsComplete(),
 		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), ztunnelWaypoints(), ztunnelCertificates(), ztunnelInStep(), optedOut(),
 	}
 }

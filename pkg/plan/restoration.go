@@ -87,7 +87,7 @@ func Returned(namespace string, records []v1alpha1.MigrationRecord) (*checks.Ret
 		return nil, nil
 	}
 	if newest := records[0]; newest.Plan.Unrecorded {
-		return moved(checks.Returned{Restoration: unrecordedRestoration(newest.Plan), Kept: newest.Plan.Kept}), nil
+		return whereMoved(checks.Returned{Restoration: unrecordedRestoration(newest.Plan), Kept: newest.Plan.Kept}), nil
 	}
 	var returned checks.Returned
 	var undone []string
@@ -103,11 +103,11 @@ func Returned(namespace string, records []v1alpha1.MigrationRecord) (*checks.Ret
 	})
 	var err error
 	returned.Restoration, err = RestorationOf(namespace, of)
-	return moved(returned), err
+	return whereMoved(returned), err
 }
 
-// moved leaves out what had moved nothing: a single Service that was given a waypoint.
-func moved(returned checks.Returned) *checks.Returned {
+// whereMoved leaves out what had moved nothing: a single Service that was given a waypoint.
+func whereMoved(returned checks.Returned) *checks.Returned {
 	if len(returned.Workloads) == 0 && !returned.Unlabelled {
 		return nil
 	}

@@ -63,6 +63,7 @@ func TestThereAndBack(t *testing.T) {
 			c.settled(t, test.namespace)
 			c.wantState(t, test.namespace, before)
 			c.wantSidecars(t, test.namespace, test.outside...)
+			says(t, c.ambient(t, "verify", "-n", test.namespace).want(t, 0).stdout, "was rolled back, and is on sidecars")
 			if diff := cmp.Diff(replicaSets, c.replicaSets(t, test.namespace)); diff != "" {
 				t.Errorf("the former ReplicaSets did not come back (-before +now):\n%s", diff)
 			}
