@@ -88,7 +88,8 @@ func (j *certificateJudge) look(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
 
 func (j *certificateJudge) note(pod mesh.Pod, node mesh.NodeEvidence, identity string) {
 	certificate, held := node.Certificates[identity]
-	status, what, detail := v1alpha1.StatusFail, "", ""
+	var what, detail string
+	status := v1alpha1.StatusFail
 	switch left := certificate.NotAfter.Sub(j.now); {
 	case !held:
 		what = "is missing"
