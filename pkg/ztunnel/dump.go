@@ -150,7 +150,10 @@ func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
 		if len(held.CertChain) > 0 {
 			certificate.NotBefore, certificate.NotAfter = held.CertChain[0].ValidFrom, held.CertChain[0].ExpirationTime
 		}
-		evidence.Certificates[held.Identity] = certificate
+		// One that is there counts, whatever else is said of its identity.
+		if evidence.Certificates[held.Identity].State != mesh.CertificateAvailable {
+			evidence.Certificates[held.Identity] = certificate
+		}
 	}
 	return evidence, nil
 }
