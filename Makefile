@@ -32,9 +32,10 @@ unit:
 mutants: ## Plant mistakes in what judges policies: some test has to find each
 	go run ./internal/mutants
 
-bench: ## Time the plan for a large namespace, and an enrolment against typing it
+bench: ## Time the plan and verify for large namespaces, and an enrolment against typing it
 	GOMAXPROCS=1 go test ./pkg/plan -run '^$$' -bench PlanAccess -benchtime 3x
 	cd test/e2e && go test -run '^$$' -bench Enroll -benchtime 2x .
+	cd test/e2e && go test -run '^$$' -bench Verify -benchtime 5x -timeout 30m .
 
 # How long each of the fuzz tests looks for inputs. Those that it starts from are
 # ordinary tests, too, and run with unit.

@@ -77,14 +77,20 @@ func (c *cluster) benchNamespace(b *testing.B, name string, size int) {
 		fmt.Fprintf(&manifest, "---\napiVersion: apps/v1\nkind: Deployment\nmetadata: {name: app-%d}\nspec:\n  selector: {matchLabels: {app: app-%d}}\n"+
 			"  template:\n    metadata: {labels: {app: app-%d}}\n    spec: {containers: [{name: app, image: example.com/app:1}]}\n", i, i, i)
 	}
-	path := filepath.Join(b.TempDir(), "manifest.yaml")
-	if err := os.WriteFile(path, []byte(manifest.String()), 0o600); err != nil {
-		b.Fatal(err)
-	}
-	c.timed(b, nil, "apply", "-n", name, "-f", path)
+	c.timed(b, nil, "apply", "-n", name, "-f", c.manifest(b, manifest.String()))
 	for i := range size {
 		c.timed(b, nil, "rollout", "status", "-n", name, fmt.Sprintf("deployment/app-%d", i))
 	}
+}
+
+// manifest is a file with a manifest.
+func (c *cluster) manifest(b *testing.B, text string) string {
+	b.Helper()
+	path := filepath.Join(b.TempDir(), "manifest.yaml")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		b.Fatal(err)
+	}
+	return path
 }
 
 // byHand moves a namespace by what one types without the plugin, and waits for the
