@@ -99,7 +99,7 @@ spec:
 		if time.Now().After(deadline) {
 			b.Fatalf("%d of %d pods are captured", captured, pods)
 		}
-		c.timed(b, nil, "wait", "-n", name, "pod", "--all", "--for=condition=Ready", "--timeout=60s")
+		c.timed(b, nil, "wait", "-n", name, "pod", "--all", "--for=condition=Ready", "--timeout=10m")
 	}
 }
 
