@@ -28,6 +28,10 @@ type Subject struct {
 	// Returned is what a rollback is to have put back; nil where the namespace was not
 	// rolled back.
 	Returned *Returned
+	// Past is the namespace before it was enrolled. NoPast says why there is none; both
+	// are empty where the records were not read.
+	Past   *Past
+	NoPast string
 	// Accepts says which findings that block were accepted; nil for none.
 	Accepts func(v1alpha1.CheckResult) bool
 }
@@ -80,6 +84,7 @@ const (
 	CategoryObservability = "observability"
 	CategoryOwnership     = "ownership"
 	CategoryDataPlane     = "data plane"
+	CategoryPast          = "against what was"
 )
 
 // Run makes the checks in order. A check whose needs were not read is unknown:
@@ -186,7 +191,7 @@ func LeavesBehind(id string) bool {
 
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {
-	return append(ArrivalChecks(), policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies())
+	return append(append(ArrivalChecks(), policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies()), pastChecks()...)
 }
 
 // ArrivalChecks are those of them that are made at the end of an enrolment as well.

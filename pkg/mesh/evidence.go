@@ -50,7 +50,8 @@ type Traffic struct {
 	// Inbound connections were opened to it, Outbound by it.
 	Inbound  int64 `json:"inbound,omitempty"`
 	Outbound int64 `json:"outbound,omitempty"`
-	// Plaintext are those of the inbound ones that were not encrypted by the mesh.
+	// Plaintext are those of the inbound ones that were not encrypted by the mesh, and not
+	// refused.
 	Plaintext int64 `json:"plaintext,omitempty"`
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/usage"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -34,7 +35,7 @@ func clusterRole(name string, needs []authorizationv1.ResourceAttributes) rbacv1
 
 // viewerNeeds are what status, plan, verify, snapshot and history need.
 func viewerNeeds() []authorizationv1.ResourceAttributes {
-	needs := attributes("", "pods/portforward", "create")
+	needs := append(attributes("", "pods/portforward", "create"), attributes(usage.Group, "pods", "list")...)
 	for _, resource := range mesh.Resources() {
 		needs = append(needs, attributes(resource.Group, resource.Resource, "get", "list", "watch")...)
 	}

@@ -288,6 +288,9 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 		return nil, err
 	}
 	migration := o.newRecord(ctx, id, run.plan)
+	if migration.Baseline, err = o.baseline(ctx, run); err != nil {
+		return nil, err
+	}
 	if err := actions.Patiently(ctx, actions.DefaultBackoff(), func() error { return o.store.Create(ctx, migration) }); err != nil {
 		return nil, err
 	}

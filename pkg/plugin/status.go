@@ -13,6 +13,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/usage"
 	"github.com/spf13/cobra"
 	"k8s.io/apimachinery/pkg/labels"
 )
@@ -157,6 +158,13 @@ func (o *statusOptions) collect(ctx context.Context) (v1alpha1.MeshStatus, error
 	if survey {
 		status.Unknown = append(status.Unknown, fmt.Sprintf("calls are compared for at most %d namespaces at a time, and there are more: what would become of them, `status NAMESPACE` says", mostCompared))
 	}
+	measured, measuring, err := o.measure(ctx)
+	if err != nil {
+		return status, err
+	}
+	if measured.Problem != "" {
+		status.Unknown = append(status.Unknown, "what proxies use: "+measured.Problem)
+	}
 	for _, namespace := range namespaces {
 		if !o.selected.Matches(labels.Set(namespace.Labels)) {
 			continue
@@ -172,12 +180,24 @@ func (o *statusOptions) collect(ctx context.Context) (v1alpha1.MeshStatus, error
 		if err := o.judge(&row, snapshot, namespace, inMesh, survey); err != nil {
 			return status, err
 		}
+		if measuring && inMesh {
+			row.Resources = usage.Report(snapshot, namespace, nil, measured, nil)
+		}
 		if o.only != "" {
 			row.Workloads, row.Services = snapshot.WorkloadStatuses(namespace), snapshot.ServiceStatuses(namespace)
 		}
 		status.Namespaces = append(status.Namespaces, row)
 	}
 	return status, nil
+}
+
+// measure asks what pods use, where all is to be shown of a cluster.
+func (o *statusOptions) measure(ctx context.Context) (measured usage.Measured, measuring bool, err error) {
+	if o.output.format != render.FormatWide || o.source.fromFiles() {
+		return measured, false, nil
+	}
+	measured, err = usage.Read(ctx, o.dyn, o.only)
+	return measured, true, err
 }
 
 // unseen names what the table rests on and could not be read.

@@ -15,9 +15,11 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/usage"
 	"github.com/spf13/cobra"
 	"istio.io/api/label"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
@@ -192,6 +194,10 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 	if err != nil {
 		return nil, err
 	}
+	measured, err := o.measure(ctx)
+	if err != nil {
+		return nil, err
+	}
 	reports := []v1alpha1.VerifyReport{}
 	for _, namespace := range namespaces {
 		subject := checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence}
@@ -204,11 +210,25 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 			asked, report.After = checks.ReturnChecks(), v1alpha1.OperationRollback
 		}
 		report.Results = checks.Run(asked, subject)
+		var baseline *v1alpha1.Baseline
+		if subject.Past != nil {
+			baseline = &subject.Past.Baseline
+		}
+		report.Resources = usage.Report(snapshot, namespace, evidence, measured, baseline)
 		report.Summary = v1alpha1.Summarize(report.Results)
 		report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
 		reports = append(reports, report)
 	}
 	return reports, nil
+}
+
+// measure asks what pods use: of all namespaces, or of the one at hand.
+func (o *verifyOptions) measure(ctx context.Context) (usage.Measured, error) {
+	namespace := o.name
+	if o.all {
+		namespace = metav1.NamespaceAll
+	}
+	return usage.Read(ctx, o.dyn, namespace)
 }
 
 // toVerify reads the mesh, and says which namespaces to verify.
@@ -265,6 +285,10 @@ func (o *verifyOptions) recorded(ctx context.Context, subject *checks.Subject) e
 	if subject.Handed != nil {
 		subject.Handed.TakenOff = record.TakenOff(records)
 	}
+	if err != nil {
+		return err
+	}
+	subject.Past, subject.NoPast, err = plan.Past(subject.Snapshot, subject.Namespace, record.Open(records))
 	return err
 }
 
@@ -303,6 +327,9 @@ func (o *verifyOptions) collect(ctx context.Context, snapshot *mesh.Snapshot, na
 	if wait.Interrupted(err) && ctx.Err() == nil {
 		// It is out of step for good, which a check says.
 		err = nil
+	}
+	if err == nil {
+		err = o.reader.AskTraffic(ctx, evidence)
 	}
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return nil, err

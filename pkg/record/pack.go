@@ -44,6 +44,8 @@ type head struct {
 type layout struct {
 	// Plan is where the plan is; nil where it is in the record.
 	Plan *part `json:"plan,omitempty"`
+	// Baseline is where the baseline is; nil where it is in the record, or there is none.
+	Baseline *part `json:"baseline,omitempty"`
 	// Images are before-images of some steps.
 	Images []imagesPart `json:"images,omitempty"`
 }
@@ -53,6 +55,9 @@ func (l layout) pieces() []string {
 	var names []string
 	if l.Plan != nil {
 		names = append(names, l.Plan.Pieces...)
+	}
+	if l.Baseline != nil {
+		names = append(names, l.Baseline.Pieces...)
 	}
 	for _, images := range l.Images {
 		names = append(names, images.Pieces...)
@@ -81,10 +86,10 @@ type packed struct {
 }
 
 // pack writes a record, given what of it lies elsewhere already. Where it does not
-// fit into one ConfigMap, the plan is put elsewhere first, and after it all
-// before-images that are not there yet.
+// fit into one ConfigMap, the plan is put elsewhere first, after it the baseline, and
+// then all before-images that are not there yet.
 func pack(record *v1alpha1.MigrationRecord, at layout) (*packed, error) {
-	result := &packed{layout: layout{Plan: at.Plan, Images: slices.Clone(at.Images)}}
+	result := &packed{layout: layout{Plan: at.Plan, Baseline: at.Baseline, Images: slices.Clone(at.Images)}}
 	for {
 		key, data, err := packHead(record, result.layout)
 		if err != nil {
@@ -99,7 +104,7 @@ func pack(record *v1alpha1.MigrationRecord, at layout) (*packed, error) {
 			return nil, err
 		}
 		if !moved {
-			return nil, fmt.Errorf("migration record %s is %d KiB packed without its plan and its before-images, more than the %d KiB that one ConfigMap holds: the namespace has too many workloads",
+			return nil, fmt.Errorf("migration record %s is %d KiB packed without its plan, its baseline and its before-images, more than the %d KiB that one ConfigMap holds: the namespace has too many workloads",
 				record.ID, len(data)>>10, most>>10)
 		}
 	}
@@ -112,6 +117,9 @@ func packHead(record *v1alpha1.MigrationRecord, at layout) (key string, data []b
 		return dataKey, data, err
 	}
 	rest := *record
+	if at.Baseline != nil {
+		rest.Baseline = nil
+	}
 	rest.Plan = v1alpha1.MigrationPlan{}
 	rest.Steps = slices.Clone(record.Steps)
 	for _, images := range at.Images {
@@ -128,6 +136,11 @@ func (p *packed) moveOut(record *v1alpha1.MigrationRecord) (bool, error) {
 	if p.layout.Plan == nil {
 		plan, err := p.cut(record, record.Plan)
 		p.layout.Plan = &plan
+		return true, err
+	}
+	if p.layout.Baseline == nil && record.Baseline != nil {
+		baseline, err := p.cut(record, record.Baseline)
+		p.layout.Baseline = &baseline
 		return true, err
 	}
 	out := map[int]bool{}
@@ -260,6 +273,12 @@ func (h *head) read(data []byte, pieces map[string][]byte) error {
 	}
 	if h.Plan != nil {
 		if err := h.Plan.read(pieces, &h.Record.Plan); err != nil {
+			return err
+		}
+	}
+	if h.Baseline != nil {
+		h.Record.Baseline = &v1alpha1.Baseline{}
+		if err := h.Baseline.read(pieces, h.Record.Baseline); err != nil {
 			return err
 		}
 	}

@@ -55,7 +55,7 @@ func Status(out io.Writer, status v1alpha1.MeshStatus, style StatusStyle) error 
 		return err
 	}
 	type row = v1alpha1.NamespaceStatus
-	return columns(out, status.Namespaces, []column[row]{
+	all := []column[row]{
 		{heading: "NAMESPACE", cell: func(n row) string { return n.Name }},
 		{heading: "DATA PLANE", cell: func(n row) string { return string(n.DataPlane) }},
 		{heading: "INJECTION", cell: func(n row) string { return n.Injection }},
@@ -66,7 +66,15 @@ func Status(out io.Writer, status v1alpha1.MeshStatus, style StatusStyle) error 
 		{heading: "PHASE", cell: phase, optional: true},
 		{heading: "FINDINGS", cell: findings},
 		{heading: "RUN", cell: func(n row) string { return run(n.Record) }, optional: true},
-	}, style)
+	}
+	if style.Wide {
+		all = append(all, []column[row]{
+			{heading: "SIDECARS", cell: func(n row) string { return ofReport(n.Resources, sidecarsOf) }},
+			{heading: "ZTUNNEL", cell: func(n row) string { return ofReport(n.Resources, ztunnelOf) }},
+			{heading: "WAYPOINTS USE", cell: func(n row) string { return ofReport(n.Resources, waypointsOf) }},
+		}...)
+	}
+	return columns(out, status.Namespaces, all, style)
 }
 
 // Drift writes what earlier enrolments left behind, of all namespaces.

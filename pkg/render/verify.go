@@ -14,6 +14,10 @@ import (
 func Verification(out io.Writer, report v1alpha1.VerifyReport) {
 	Results(out, report.Results)
 	fmt.Fprintln(out)
+	if report.Resources != nil {
+		Resources(out, *report.Resources)
+		fmt.Fprintln(out)
+	}
 	Summary(out, report.Summary)
 	switch {
 	case report.After == v1alpha1.OperationRollback && report.Verified:

@@ -21,6 +21,10 @@ const (
 	statsPort = 15020
 	// opened counts connections (ztunnel src/proxy/metrics.rs).
 	opened = "istio_tcp_connections_opened_total"
+	// closed counts them again when they end, with what became of them.
+	closed = "istio_tcp_connections_closed_total"
+	// unremarkable is what its label response_flags says of those that were let in.
+	unremarkable = "-"
 	// encrypted is what its label connection_security_policy says of mutual TLS.
 	encrypted = "mutual_tls"
 )
@@ -99,7 +103,62 @@ func ParseTraffic(ztunnel string, data []byte) (map[string]mesh.Traffic, error) 
 			carried[from] = traffic
 		}
 	}
+	takeOffRefused(carried, families[closed].GetMetric())
 	return carried, nil
+}
+
+// takeOffRefused takes the connections that were refused off those without mutual TLS.
+// ztunnel counts a connection as opened before it asks policies (ztunnel
+// src/proxy/inbound_passthrough.rs), and flags it when it closes it.
+func takeOffRefused(carried map[string]mesh.Traffic, closings []*dto.Metric) {
+	for _, metric := range closings {
+		labels := labelsOf(metric)
+		flags := labels["response_flags"]
+		if labels["reporter"] != "destination" || labels["connection_security_policy"] == encrypted || flags == "" || flags == unremarkable {
+			continue
+		}
+		to := labels["destination_workload_namespace"] + "/" + labels["destination_workload"]
+		traffic := carried[to]
+		traffic.Plaintext = max(0, traffic.Plaintext-int64(metric.GetCounter().GetValue()+metric.GetUntyped().GetValue()))
+		carried[to] = traffic
+	}
+}
+
+// Counted is what one ztunnel has counted since it was started.
+type Counted struct {
+	// Instance tells it from others that its pod ran.
+	Instance string
+	Traffic  map[string]mesh.Traffic
+	// Problem says why it did not answer.
+	Problem string
+}
+
+// CountTraffic asks all ready ztunnels which connections they have carried, by node.
+func (r *Reader) CountTraffic(ctx context.Context) (map[string]Counted, error) {
+	pods, err := r.pods(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]Counted{}
+	var mu sync.Mutex
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for node, pod := range pods {
+		group.Go(func() error {
+			answer := Counted{Instance: instanceOf(pod)}
+			var err error
+			if answer.Traffic, err = r.traffic(ctx, pod); err != nil {
+				answer.Problem = err.Error()
+			}
+			mu.Lock()
+			defer mu.Unlock()
+			all[node] = answer
+			return nil
+		})
+	}
+	// The functions return no errors: a problem is part of the answer.
+	_ = group.Wait()
+	return all, ctx.Err()
 }
 
 func labelsOf(metric *dto.Metric) map[string]string {

@@ -83,6 +83,8 @@ type VerifyReport struct {
 	Verified bool          `json:"verified"`
 	Summary  Summary       `json:"summary"`
 	Results  []CheckResult `json:"results"`
+	// Resources are what the namespace's proxies take, and took before it was enrolled.
+	Resources *ResourceReport `json:"resources,omitempty"`
 }
 
 // VerifyReportList is the outcome of verify for all namespaces that were enrolled.

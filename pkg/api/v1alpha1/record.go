@@ -47,6 +47,10 @@ type MigrationRecord struct {
 	ToolVersion string     `json:"toolVersion"`
 	Started     time.Time  `json:"started"`
 	Finished    *time.Time `json:"finished,omitempty"`
+	// Baseline is the namespace before the run, where it is an enrolment that found no
+	// other open: that of the oldest open run is what was before. Runs of older versions
+	// have none.
+	Baseline *Baseline `json:"baseline,omitempty"`
 	// Plan is what the run set out to do.
 	Plan  MigrationPlan `json:"plan"`
 	Steps []StepRecord  `json:"steps"`

@@ -79,6 +79,8 @@ type NamespaceStatus struct {
 	// Workloads and Services are given for a single namespace.
 	Workloads []WorkloadStatus `json:"workloads,omitempty"`
 	Services  []ServiceStatus  `json:"services,omitempty"`
+	// Resources are what the namespace's proxies take; nil where they were not asked for.
+	Resources *ResourceReport `json:"resources,omitempty"`
 	// Record is the newest migration recorded for the namespace, if any.
 	Record *RecordSummary `json:"record,omitempty"`
 }

@@ -1,0 +1,125 @@
+package checks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+func trafficSeen() Check {
+	return past(Check{
+		ID: IDTrafficSeen, Severity: v1alpha1.SeverityWarning,
+		About: "Whether the ztunnels of the namespace's nodes have carried connections of its workloads since the enrolment.",
+		Why: "All else is what is meant; a connection that ztunnel has counted is one that went its way (ztunnel src/proxy/metrics.rs). That none was seen says nothing where nobody calls, and is no " +
+			"finding. What ztunnel counts ends with its process: where it was started anew and has counted nothing yet, nobody knows.",
+		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsOn: []string{"ztunnel-captured"},
+		Passed: "ztunnel has carried connections of the namespace since its enrolment",
+	}, func(subject Subject, past *Past) []Finding {
+		if subject.Evidence == nil {
+			return []Finding{{Status: v1alpha1.StatusUnknown, Message: "ztunnel was not asked"}}
+		}
+		return []Finding{subject.counted(past).seen(past)}
+	})
+}
+
+func plaintextSeen() Check {
+	return past(Check{
+		ID: IDPlaintextSeen, Severity: v1alpha1.SeverityError,
+		About: "Whether ztunnel has let in connections without mTLS since the enrolment, for workloads that refused callers without it on all ports.",
+		Why: "ztunnel counts what it refuses as opened, too, and tells by the response flags that it refused it when it closes it (ztunnel src/proxy/inbound_passthrough.rs and metrics.rs): " +
+			"these are taken off. Without its word this is skipped.",
+		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsOn: []string{"ztunnel-captured"},
+		Passed: "no connection without mTLS is known to have been let in since the enrolment",
+	}, func(subject Subject, past *Past) []Finding {
+		if subject.Evidence == nil {
+			return []Finding{{Status: v1alpha1.StatusSkip, Message: "ztunnel was not asked"}}
+		}
+		return subject.counted(past).plain(past)
+	})
+}
+
+// counted is what ztunnels have counted of a namespace since a baseline.
+type counted struct {
+	total v1alpha1.Connections
+	// plaintext are the connections that were not encrypted, by workload.
+	plaintext map[string]int64
+	// unknown say why something is not known, for one node each.
+	unknown []string
+	// nodes is of how many something could be known.
+	nodes int
+}
+
+func (s Subject) counted(past *Past) counted {
+	all := counted{plaintext: map[string]int64{}}
+	for _, node := range slices.Sorted(maps.Keys(s.Evidence.Nodes)) {
+		evidence := s.Evidence.Nodes[node]
+		before, known := past.Baseline.Ztunnels[node]
+		all.nodes++
+		switch {
+		case evidence.Problem != "":
+			all.unknown = append(all.unknown, evidence.Problem)
+			continue
+		case evidence.TrafficProblem != "":
+			all.unknown = append(all.unknown, evidence.TrafficProblem)
+			continue
+		case evidence.Traffic == nil:
+			all.unknown = append(all.unknown, "the ztunnel of node "+node+" was not asked")
+			continue
+		case past.Baseline.ZtunnelProblem != "" || known && before.Problem != "":
+			all.unknown = append(all.unknown, "it is not known what the ztunnel of node "+node+" had counted before")
+			continue
+		case known && before.Instance != evidence.Instance:
+			// What it has counted is since its start, which was after the baseline.
+			before = v1alpha1.ZtunnelBaseline{}
+			all.unknown = append(all.unknown, "the ztunnel of node "+node+" was started anew since, and with it what it counts")
+		}
+		all.add(s.Namespace.Name, evidence.Traffic, before)
+	}
+	return all
+}
+
+func (c *counted) add(namespace string, now map[string]mesh.Traffic, before v1alpha1.ZtunnelBaseline) {
+	for _, workload := range slices.Sorted(maps.Keys(now)) {
+		if in, name, _ := strings.Cut(workload, "/"); in == namespace {
+			was := before.Connections[name]
+			c.total.Inbound += now[workload].Inbound - was.Inbound
+			c.total.Outbound += now[workload].Outbound - was.Outbound
+			if plain := now[workload].Plaintext - was.Plaintext; plain > 0 {
+				c.plaintext[name] += plain
+			}
+		}
+	}
+}
+
+// plain names the workloads that were strict on all ports and have accepted plaintext.
+func (c counted) plain(past *Past) []Finding {
+	var findings []Finding
+	for _, strict := range past.Baseline.Strict {
+		if number := c.plaintext[strict.Workload.Name]; number > 0 && strict.All && len(strict.Open) == 0 {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: reference(strict.Workload),
+				Message: fmt.Sprintf("ztunnel has let in %s without mTLS since %s, and such callers were refused before", count(int(number), "connection"), past.since()),
+				Remedy:  "look for the callers in the access log of its nodes' ztunnels, and at strict-kept",
+			})
+		}
+	}
+	return findings
+}
+
+// seen says how many connections were.
+func (c counted) seen(past *Past) Finding {
+	switch {
+	case c.total.Inbound+c.total.Outbound > 0:
+		return Finding{Status: v1alpha1.StatusPass, Message: fmt.Sprintf("ztunnel has carried %s to and %d from its workloads since %s", count(int(c.total.Inbound), "connection"), c.total.Outbound, past.since())}
+	case len(c.unknown) > 0:
+		return Finding{Status: v1alpha1.StatusUnknown, Message: "it is unknown whether there was traffic since the enrolment: " + some(c.unknown), Remedy: "verify again once there was some"}
+	case c.nodes == 0:
+		return Finding{Status: v1alpha1.StatusSkip, Message: "none of its pods is on a node"}
+	default:
+		return Finding{Status: v1alpha1.StatusSkip, Message: "none seen: ztunnel has carried no connection of its workloads since " + past.since()}
+	}
+}

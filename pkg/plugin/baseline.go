@@ -1,0 +1,67 @@
+package plugin
+
+import (
+	"context"
+	"strings"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/usage"
+)
+
+// baseline is the namespace as it is before an enrolment; nil where another one is open,
+// whose own is what counts. What ztunnel or the metrics API do not tell is noted in it:
+// nothing of the run depends on that.
+func (o *runOptions) baseline(ctx context.Context, run *prepared) (*v1alpha1.Baseline, error) {
+	if run.plan.Operation != v1alpha1.OperationEnroll {
+		return nil, nil
+	}
+	records, err := o.store.List(ctx)
+	if err != nil {
+		return nil, o.explain(err)
+	}
+	if len(record.Open(records)) > 0 {
+		return nil, nil
+	}
+	namespace, err := o.find(run.snapshot, o.name)
+	if err != nil {
+		return nil, err
+	}
+	taken, err := plan.Baseline(run.content, run.snapshot, namespace, o.Now().UTC())
+	if err != nil {
+		return nil, err
+	}
+	taken.Mesh.ToolVersion = o.Version
+	o.countTraffic(ctx, taken)
+	measured, err := usage.Read(ctx, o.dyn, o.name)
+	if err != nil {
+		return nil, err
+	}
+	taken.Resources = usage.Sidecars(run.snapshot, o.name, measured)
+	return taken, ctx.Err()
+}
+
+// countTraffic notes what ztunnels have counted of the namespace.
+func (o *runOptions) countTraffic(ctx context.Context, taken *v1alpha1.Baseline) {
+	counted, err := o.reader.CountTraffic(ctx)
+	if err != nil {
+		taken.ZtunnelProblem = err.Error()
+		return
+	}
+	taken.Ztunnels = map[string]v1alpha1.ZtunnelBaseline{}
+	for node, of := range counted {
+		noted := v1alpha1.ZtunnelBaseline{Instance: of.Instance, Problem: of.Problem}
+		for workload, traffic := range of.Traffic {
+			namespace, name, _ := strings.Cut(workload, "/")
+			if namespace != o.name {
+				continue
+			}
+			if noted.Connections == nil {
+				noted.Connections = map[string]v1alpha1.Connections{}
+			}
+			noted.Connections[name] = v1alpha1.Connections{Inbound: traffic.Inbound, Outbound: traffic.Outbound, Plaintext: traffic.Plaintext}
+		}
+		taken.Ztunnels[node] = noted
+	}
+}
