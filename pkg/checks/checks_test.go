@@ -50,6 +50,9 @@ type testCase struct {
 	handed *checks.Handed
 	// returned is what a rollback is to have put back; nil where there was none.
 	returned *checks.Returned
+	// past is what was; noPast why there is none, and - where the records were not read.
+	past   *checks.Past
+	noPast string
 	// want is empty where the check passes.
 	want []finding
 }
@@ -82,7 +85,10 @@ func (c testCase) run(t *testing.T, content mesh.Content) []v1alpha1.CheckResult
 	if handed == nil {
 		handed = &checks.Handed{}
 	}
-	return checks.Run(all[i:i+1], checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: c.evidence, Handed: handed, Returned: c.returned})
+	return checks.Run(all[i:i+1], checks.Subject{
+		Snapshot: snapshot, Namespace: namespace, Evidence: c.evidence, Handed: handed, Past: c.past, NoPast: strings.TrimPrefix(c.noPast, "-"),
+		Returned: c.returned,
+	})
 }
 
 func (c testCase) test(t *testing.T) {
@@ -131,7 +137,7 @@ func describe(results []v1alpha1.CheckResult) string {
 func allCases() []testCase {
 	return slices.Concat(
 		prerequisiteCases(), componentCases(), sidecarCases(), policyCases(), routingCases(), extensionCases(),
-		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(), enforcedCases(), standingCases(), returnCases(),
+		workloadCases(), networkCases(), observabilityCases(), ownershipCases(), verifyCases(), enforcedCases(), standingCases(), returnCases(), pastCases(),
 	)
 }
 
@@ -144,7 +150,7 @@ func TestChecks(t *testing.T) {
 func TestEveryCheckHasCasesThatPassAndCasesThatDoNot(t *testing.T) {
 	passing, finding := map[string]bool{}, map[string]bool{}
 	for _, test := range allCases() {
-		passing[test.check] = passing[test.check] || len(test.want) == 0
+		passing[test.check] = passing[test.check] || len(test.want) == 0 || test.want[0].status == pass
 		finding[test.check] = finding[test.check] || len(test.want) > 0
 	}
 	for _, check := range slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.ReturnChecks()) {
@@ -165,7 +171,7 @@ func TestAHealthyNamespacePassesEveryGate(t *testing.T) {
 		}
 	}
 	snapshot = fixture.Snapshot(enrolled()...)
-	results = checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence(), Handed: &checks.Handed{}})
+	results = checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: carried("z/0", map[string]mesh.Traffic{"shop/cart": {Inbound: 6}}), Handed: &checks.Handed{}, Past: was()})
 	for _, result := range results {
 		if result.Status != pass {
 			t.Errorf("%s: %s", result.ID, describe([]v1alpha1.CheckResult{result}))

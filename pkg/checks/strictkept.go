@@ -15,7 +15,7 @@ func strictKept() Check {
 		About: "Whether each workload that refused callers without mTLS before the enrolment, on all ports or on some, refuses them still.",
 		Why: "ztunnel accepts plaintext for a pod unless a PeerAuthentication asks for mTLS, and what istiod makes of one for ztunnel is not in every case what sidecars make of it " +
 			"(istio pilot/pkg/serviceregistry/ambient/authorization.go, convertPeerAuthentication). Nobody notices a PeerAuthentication that is gone: all calls succeed.",
-		Needs:  []string{mesh.KindPeerAuthentication, mesh.KindPod},
+		Needs:  append(workloadKinds(), mesh.KindPeerAuthentication, mesh.KindPod),
 		Passed: "whatever refused callers without mTLS does so still",
 	}, func(subject Subject, past *Past) []Finding {
 		var findings []Finding

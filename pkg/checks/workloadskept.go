@@ -15,9 +15,8 @@ func workloadsKept() Check {
 		About: "Whether as many pods of each workload are ready as before the enrolment, each Service that had ready endpoints has some, and no container restarts or is not ready since.",
 		Why: "An application that cannot be reached, or cannot reach what it needs, fails its probes and is restarted, which nothing in the mesh says. What was scaled on purpose is told by its " +
 			"replicas; a container that has restarted since and runs now is a warning.",
-		Needs:     append(workloadKinds(), mesh.KindPod, mesh.KindService),
-		DependsOn: []string{"restarts-complete"},
-		Passed:    "as many pods are ready as before the enrolment, and no container has restarted since",
+		Needs:  append(workloadKinds(), mesh.KindPod, mesh.KindService),
+		Passed: "as many pods are ready as before the enrolment, and no container has restarted since",
 	}, func(subject Subject, past *Past) []Finding {
 		var findings []Finding
 		for _, was := range past.Baseline.Workloads {
@@ -35,7 +34,7 @@ func (s Subject) workloadSince(past *Past, was v1alpha1.WorkloadBaseline) []Find
 			return nil
 		}
 		return []Finding{{
-			Status: v1alpha1.StatusWarn, Object: reference(was.Object), Message: fmt.Sprintf("it is gone: %s ready before the enrolment", areReady(was.Ready)),
+			Status: v1alpha1.StatusWarn, Object: reference(was.Object), Message: fmt.Sprintf("it is gone, and had %s ready before the enrolment", count(was.Ready, "pod")),
 		}}
 	}
 	pods := s.Snapshot.PodsOf(workload)
@@ -48,6 +47,9 @@ func (s Subject) workloadSince(past *Past, was v1alpha1.WorkloadBaseline) []Find
 		want = min(want, int(workload.Replicas))
 	}
 	switch {
+	case ready < want && !mesh.RolloutOf(workload).Complete:
+		// restarts-complete says so.
+		return nil
 	case ready < want:
 		return []Finding{{
 			Status: v1alpha1.StatusFail, Object: reference(was.Object), Field: "status",

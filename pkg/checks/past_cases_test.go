@@ -1,0 +1,219 @@
+package checks_test
+
+import (
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	appsv1 "k8s.io/api/apps/v1"
+	corev1 "k8s.io/api/core/v1"
+)
+
+// enrolledAt is when the namespace was enrolled, between the creation of the objects of
+// a fixture and what the evidence says.
+var enrolledAt = fixture.Created.Add(time.Minute)
+
+var cartWorkload = v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "cart"}
+
+// was is a namespace that ran one pod behind one Service before, and what differs.
+func was(edits ...func(*checks.Past)) *checks.Past {
+	past := &checks.Past{
+		Baseline: v1alpha1.Baseline{
+			Version: v1alpha1.BaselineVersion, Taken: enrolledAt,
+			Workloads: []v1alpha1.WorkloadBaseline{{Object: cartWorkload, Replicas: 1, Pods: 1, Ready: 1}},
+			Services:  []v1alpha1.ServiceBaseline{{Name: "cart", Ready: 1}},
+			Ztunnels:  map[string]v1alpha1.ZtunnelBaseline{fixture.Node: {Instance: "z/0", Connections: map[string]v1alpha1.Connections{"cart": {Inbound: 5}}}},
+		},
+		Snapshot: fixture.Snapshot(shop()...),
+	}
+	for _, edit := range edits {
+		edit(past)
+	}
+	return past
+}
+
+func strict(all bool, open, ports []uint32) func(*checks.Past) {
+	return func(past *checks.Past) {
+		by := v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: "PeerAuthentication", Namespace: "shop", Name: "default"}
+		past.Baseline.Strict = []v1alpha1.StrictBaseline{{Workload: cartWorkload, All: all, Open: open, Ports: ports, By: &by}}
+	}
+}
+
+// carried is evidence of what a ztunnel has counted.
+func carried(instance string, traffic map[string]mesh.Traffic) *mesh.Evidence {
+	evidence := evidence()
+	node := evidence.Nodes[fixture.Node]
+	node.Instance, node.Traffic = instance, traffic
+	evidence.Nodes[fixture.Node] = node
+	return evidence
+}
+
+func change(effect v1alpha1.CallEffect) v1alpha1.CallChange {
+	return v1alpha1.CallChange{
+		Effect: effect, Server: cartWorkload, Port: 80, Caller: v1alpha1.CallCaller{Name: "Deployment shop/web", Mode: "ambient"},
+		Before: v1alpha1.CallVerdict{Outcome: "denied"}, After: v1alpha1.CallVerdict{Outcome: "allowed"}, Alike: 2,
+	}
+}
+
+const peerAuthentication = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: shop}\nspec: {mtls: {mode: %s}}"
+
+func strictCases() []testCase {
+	const cart = "Deployment shop/cart"
+	peers := func(mode string) string { return fmt.Sprintf(peerAuthentication, mode) }
+	const perPort = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: cart, namespace: shop}\n" +
+		"spec: {selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: PERMISSIVE}}}"
+	return []testCase{
+		{name: "never was", check: "strict-kept", past: was(), objects: enrolled()},
+		{name: "is", check: "strict-kept", past: was(strict(true, nil, nil)), objects: enrolled(peers("STRICT"))},
+		{name: "gone", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(), want: []finding{{fail, cart, "", "on all ports, and refused them before it was enrolled by PeerAuthentication shop/default, which is gone"}}},
+		{name: "permissive", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(peers("PERMISSIVE")), want: []finding{{fail, cart, "", "by PeerAuthentication shop/default"}}},
+		{name: "a port opened", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(peers("STRICT"), perPort), want: []finding{{fail, cart, "", "on port 8080"}}},
+		{name: "a port was open", check: "strict-kept", past: was(strict(true, []uint32{8080}, nil)), objects: enrolled(peers("STRICT"), perPort)},
+		{name: "on a port", check: "strict-kept", past: was(strict(false, nil, []uint32{8080}), before(peers("STRICT"))), objects: enrolled(perPort), want: []finding{{fail, cart, "", "on port 8080"}}},
+		{name: "never meant for ztunnel", check: "strict-kept", past: was(strict(true, nil, nil)), objects: enrolled(), want: []finding{{warn, cart, "", "which the plan has named"}}},
+		{name: "a workload that is gone", check: "strict-kept", past: was(strict(true, nil, nil)), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet")},
+		{name: "no baseline", check: "strict-kept", noPast: "the record is older", objects: enrolled(), want: []finding{{skip, "", "", "cannot be compared: the record is older"}}},
+		{name: "no records", check: "strict-kept", noPast: "-", objects: enrolled(), want: []finding{{skip, "", "", "were not read"}}},
+	}
+}
+
+// before is the mesh as it was with something more.
+func before(more ...any) func(*checks.Past) {
+	return func(past *checks.Past) { past.Snapshot = fixture.Snapshot(shop(more...)...) }
+}
+
+// fixtureWithout is the mesh of enrolled without some kinds in its namespace.
+func fixtureWithout(kinds ...string) []any {
+	objects := fixture.Objects(enrolled()...)
+	var kept []any
+	for _, object := range objects {
+		gone := false
+		for _, kind := range kinds {
+			gone = gone || object.GetKind() == kind && object.GetNamespace() == "shop"
+		}
+		if !gone {
+			kept = append(kept, object)
+		}
+	}
+	return kept
+}
+
+func callsKeptCases() []testCase {
+	const cart = "Deployment shop/cart"
+	edited := []v1alpha1.ObjectReference{{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Namespace: "shop", Name: "late"}}
+	with := func(edit func(*checks.Past)) *checks.Past { return was(edit) }
+	return []testCase{
+		{name: "as before", check: "calls-kept", past: was(), objects: enrolled()},
+		{name: "as announced", check: "calls-kept", past: with(func(p *checks.Past) { p.Foretold = 3 }), objects: enrolled(), want: []finding{{pass, "", "", "but for 3 kinds that its plan announced"}}},
+		{name: "let in", check: "calls-kept", past: with(func(p *checks.Past) {
+			p.Changes = []v1alpha1.CallChange{change(v1alpha1.CallNewlyAllowed), change(v1alpha1.CallNewlyAllowed)}
+		}), objects: enrolled(), want: []finding{{fail, cart, "", "4 kinds of calls are let in that were refused before"}}},
+		{name: "refused", check: "calls-kept", past: with(func(p *checks.Past) { p.Changes = []v1alpha1.CallChange{change(v1alpha1.CallNewlyDenied)} }), objects: enrolled(), want: []finding{{warn, cart, "", "2 kinds of calls are refused that were let in before"}}},
+		{name: "by an edit", check: "calls-kept", past: with(func(p *checks.Past) {
+			p.Following, p.Edited = []v1alpha1.CallChange{change(v1alpha1.CallNewlyAllowed)}, edited
+		}), objects: enrolled(), want: []finding{{warn, cart, "", "somebody has edited since: AuthorizationPolicy shop/late"}}},
+		{name: "not all", check: "calls-kept", past: with(func(p *checks.Past) { p.Incomplete = []string{"too many"} }), objects: enrolled(), want: []finding{{warn, "", "", "not every kind of call was compared: too many"}}},
+	}
+}
+
+func routesKeptCases() []testCase {
+	const route = "apiVersion: networking.istio.io/v1\nkind: VirtualService\nmetadata: {name: cart, namespace: shop}\n" +
+		"spec: {hosts: [cart], http: [{timeout: 3s, route: [{destination: {host: cart}}]}]}"
+	const object, field = "VirtualService shop/cart", "spec.hosts[0]"
+	way := gateway("shop", "way", "istio-waypoint", "")
+	const fronted = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop, labels: {istio.io/use-waypoint: way}}\nspec: {selector: {app: cart}, ports: [{port: 80}]}"
+	reference := v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: "VirtualService", Namespace: "shop", Name: "cart"}
+	return []testCase{
+		{name: "none", check: "routes-kept", past: was(), objects: enrolled(service)},
+		{name: "at a waypoint", check: "routes-kept", past: was(before(route)), objects: enrolled(route, way, fronted)},
+		{name: "at none", check: "routes-kept", past: was(before(route)), objects: enrolled(route, service), want: []finding{{fail, object, field, "the Service has no waypoint"}}},
+		{name: "gone", check: "routes-kept", past: was(before(route)), objects: enrolled(way, fronted), want: []finding{{warn, object, field, "is gone or names other Services"}}},
+		{name: "deleted by a run", check: "routes-kept", past: was(before(route), func(p *checks.Past) { p.Deleted = []v1alpha1.ObjectReference{reference} }), objects: enrolled(way, fronted)},
+		{name: "announced", check: "routes-kept", past: was(before(route), func(p *checks.Past) { p.Lost = []v1alpha1.ObjectReference{reference} }), objects: enrolled(route, service)},
+		{name: "taken off", check: "routes-kept", past: was(before(route)), objects: enrolled(route, service), handed: &checks.Handed{TakenOff: []string{"cart"}}},
+		{name: "a Service that is gone", check: "routes-kept", past: was(before(route)), objects: enrolled(route)},
+	}
+}
+
+func workloadsKeptCases() []testCase {
+	const cart = "Deployment shop/cart"
+	of := func(replicas int32, edits ...func(*corev1.Pod)) []any {
+		deployment := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), fixture.Replicas(replicas), func(d *appsv1.Deployment) {
+			d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.ReadyReplicas = replicas, replicas, replicas, replicas
+		})
+		return append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), deployment, fixture.PodsOf(deployment, append([]func(*corev1.Pod){fixture.Ambient}, edits...)...), service)
+	}
+	ran := func(replicas int32, ready int) *checks.Past {
+		return was(func(p *checks.Past) {
+			p.Baseline.Workloads[0].Replicas, p.Baseline.Workloads[0].Ready = replicas, ready
+		})
+	}
+	container := func(status corev1.ContainerStatus) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			status.Name = "main"
+			pod.CreationTimestamp.Time = enrolledAt.Add(time.Minute)
+			pod.Status.ContainerStatuses = []corev1.ContainerStatus{status}
+		}
+	}
+	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "OOMKilled", ExitCode: 137}}
+	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
+	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	older := container(corev1.ContainerStatus{Ready: true, RestartCount: 4, State: running, LastTerminationState: ended})
+	return []testCase{
+		{name: "as before", check: "workloads-kept", past: was(), objects: of(1)},
+		{name: "scaled up", check: "workloads-kept", past: was(), objects: of(2), want: []finding{{pass, cart, "spec.replicas", "scaled from 1 to 2"}}},
+		{name: "scaled down", check: "workloads-kept", past: ran(3, 3), objects: of(2), want: []finding{{pass, cart, "spec.replicas", "scaled from 3 to 2"}}},
+		{name: "fewer ready", check: "workloads-kept", past: ran(2, 2), objects: of(2, func(pod *corev1.Pod) {
+			if pod.Name == "cart-5d8f7-1" {
+				fixture.NotReady(pod)
+			}
+		}), want: []finding{{fail, cart, "status", "1 pod is ready, and 2 were before"}}},
+		{name: "no endpoint", check: "workloads-kept", past: was(), objects: of(0), want: []finding{
+			{pass, cart, "spec.replicas", "scaled from 1 to 0"}, {fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
+		}},
+		{name: "gone", check: "workloads-kept", past: was(), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet"), want: []finding{{warn, cart, "", "it is gone, and had 1 pod ready before"}}},
+		{name: "restarted", check: "workloads-kept", past: was(), objects: of(1, older), want: []finding{{warn, cart, "status", "after 4 restarts; it ended last with OOMKilled, exit code 137"}}},
+		{name: "restarted before", check: "workloads-kept", past: was(), objects: of(1, older, fixture.CreatedAt(fixture.Created))},
+		{name: "in a crash loop", check: "workloads-kept", past: was(), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 4, State: waiting, LastTerminationState: ended})), want: []finding{{fail, cart, "status", "does not come up (CrashLoopBackOff), after 4 restarts"}}},
+		{name: "a probe that fails", check: "workloads-kept", past: was(), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 1, State: running})), want: []finding{{fail, cart, "status", "its probe fails, after 1 restart"}}},
+	}
+}
+
+func trafficCases() []testCase {
+	const cart = "Deployment shop/cart"
+	counted := func(in, plain int64) map[string]mesh.Traffic {
+		return map[string]mesh.Traffic{"shop/cart": {Inbound: in, Plaintext: plain}, "other/web": {Inbound: 99, Plaintext: 99}}
+	}
+	unasked := evidence()
+	strict := strict(true, nil, nil)
+	return []testCase{
+		{name: "some", check: "traffic-seen", past: was(), objects: enrolled(), evidence: carried("z/0", counted(8, 0)), want: []finding{{pass, "", "", "3 connections to and 0 from"}}},
+		{name: "as ever", check: "traffic-seen", past: was(), objects: enrolled(), evidence: carried("z/0", counted(5, 0)), want: []finding{{skip, "", "", "none seen"}}},
+		{name: "some since it was started anew", check: "traffic-seen", past: was(), objects: enrolled(), evidence: carried("z/1", counted(1, 0)), want: []finding{{pass, "", "", "1 connection to"}}},
+		{name: "none since it was started anew", check: "traffic-seen", past: was(), objects: enrolled(), evidence: carried("z/1", counted(0, 0)), want: []finding{{unknown, "", "", "was started anew since"}}},
+		{name: "not asked", check: "traffic-seen", past: was(), objects: enrolled(), evidence: unasked, want: []finding{{unknown, "", "", "was not asked"}}},
+		{name: "never asked", check: "traffic-seen", past: was(func(p *checks.Past) { p.Baseline.ZtunnelProblem = "forbidden" }), objects: enrolled(), evidence: carried("z/0", counted(8, 0)), want: []finding{{unknown, "", "", "it is not known what"}}},
+		{name: "without evidence", check: "traffic-seen", past: was(), objects: enrolled(), want: []finding{{unknown, "", "", "ztunnel was not asked"}}},
+		{name: "encrypted", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: carried("z/0", counted(8, 0))},
+		{name: "plain", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: carried("z/0", counted(8, 2)), want: []finding{{fail, cart, "", "let in 2 connections without mTLS"}}},
+		{name: "plain and permissive", check: "plaintext-seen", past: was(), objects: enrolled(), evidence: carried("z/0", counted(8, 2))},
+	}
+}
+
+func pastCases() []testCase {
+	var all []testCase
+	for _, cases := range [][]testCase{strictCases(), callsKeptCases(), routesKeptCases(), workloadsKeptCases(), trafficCases()} {
+		all = append(all, cases...)
+	}
+	return all
+}
+
+func TestChecksAgainstWhatWas(t *testing.T) {
+	for _, test := range pastCases() {
+		t.Run(test.check+"/"+test.name, test.test)
+	}
+}
