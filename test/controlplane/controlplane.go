@@ -39,6 +39,7 @@ type ControlPlane struct {
 	faults     *faults
 	agent      *cni.Agent
 	players    *players
+	metrics    metricsAddress
 
 	mutex   sync.Mutex
 	cleanup []func()

@@ -43,8 +43,12 @@ func (c *ControlPlane) startNetwork(ctx context.Context) error {
 	return nil
 }
 
-// podBackend knows the pods of istiod. Nothing else listens on a pod's address.
+// podBackend knows the pods of istiod and the double of metrics-server. Nothing else
+// listens on a pod's address.
 func (c *ControlPlane) podBackend(pod *corev1.Pod, port int) (string, error) {
+	if address, is := c.metrics.behind(pod); is {
+		return address, nil
+	}
 	if revision, ok := istiodRevision(pod); ok {
 		if istio := c.istiods.get(revision); istio != nil {
 			if address, found := istio.podPorts()[port]; found {

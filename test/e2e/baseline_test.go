@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/ztunnel"
@@ -15,17 +17,20 @@ import (
 	"k8s.io/apimachinery/pkg/types"
 )
 
-// before is what the namespace has besides the application before it is enrolled.
-const before = `
-apiVersion: security.istio.io/v1
-kind: PeerAuthentication
-metadata: {name: default}
-spec: {mtls: {mode: STRICT}}
----
+// route is what the namespace has besides the application before it is enrolled, which
+// has a PeerAuthentication of its own.
+const (
+	route = `
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: reviews}
 spec: {hosts: [reviews], http: [{timeout: 3s, route: [{destination: {host: reviews}}]}]}`
+	strictMode = `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: strict}
+spec: {mtls: {mode: STRICT}}`
+)
 
 // TestVerifyAgainstWhatWas has verify find what is not as it was before a namespace was
 // enrolled, one thing after the other, and nothing else.
@@ -39,14 +44,18 @@ func TestVerifyAgainstWhatWas(t *testing.T) {
 	if _, err := c.InstallIstio(t.Context(), controlplane.IstioOptions{}); err != nil {
 		t.Fatal(err)
 	}
+	if err := c.ServeMetrics(t.Context(), proxiesUse); err != nil {
+		t.Fatal(err)
+	}
 	// The policies of the application name its identities.
 	const namespace = "bookinfo"
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
-	c.applyText(t, namespace, before)
+	c.applyText(t, namespace, route)
 	c.apply(t, namespace, "bookinfo")
 	c.apply(t, namespace, "bookinfo-get")
 	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
 	c.wantBaseline(t, namespace)
+	c.wantResources(t, namespace)
 	c.wantFindings(t, namespace, nil, "")
 	for _, fault := range c.sinceFaults(namespace) {
 		t.Run(fault.name, func(t *testing.T) {
@@ -85,6 +94,49 @@ func (c *cluster) wantBaseline(t *testing.T, namespace string) {
 	}
 }
 
+// proxiesUse is what proxies use here: nothing else is asked for.
+func proxiesUse(pod *corev1.Pod, container string) (milliCPU, memory int64) {
+	const mebibyte = 1 << 20
+	switch {
+	case container != "istio-proxy":
+		return 1000, 1 << 30
+	case pod.Labels["app"] == "ztunnel":
+		return 60, 30 * mebibyte
+	case pod.Labels["gateway.networking.k8s.io/gateway-name"] != "":
+		return 15, 70 * mebibyte
+	default:
+		return 25, 40 * mebibyte
+	}
+}
+
+// wantResources wants verify and status to say what proxies took before, and take now.
+func (c *cluster) wantResources(t *testing.T, namespace string) {
+	t.Helper()
+	var report v1alpha1.VerifyReport
+	decode(t, c.ambient(t, "verify", "-n", namespace, "-o", "json").want(t, 0).stdout, &report)
+	type use struct{ proxies, milliCPU, mebibytes int64 }
+	of := func(resources *v1alpha1.ProxyResources) use {
+		if resources == nil || resources.MilliCPU == nil || resources.Memory == nil || resources.Unknown != "" {
+			t.Fatalf("what proxies take is not known: %+v", resources)
+		}
+		return use{int64(resources.Proxies), *resources.MilliCPU, *resources.Memory >> 20}
+	}
+	nodes := int64(of(report.Resources.Ztunnel).proxies)
+	// Nobody else's pods are captured, so that each ztunnel with any counts as a whole.
+	want := map[string]use{"before": {6, 150, 240}, "sidecars": {}, "ztunnel": {nodes, 60 * nodes, 30 * nodes}, "waypoints": {1, 15, 70}}
+	got := map[string]use{
+		"before": of(report.Resources.Before), "sidecars": of(report.Resources.Sidecars), "ztunnel": of(report.Resources.Ztunnel), "waypoints": of(report.Resources.Waypoints),
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(use{})); diff != "" || nodes == 0 {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if report.Resources.Before.RequestedMilliCPU == 0 || report.Resources.Before.RequestedMemory == 0 || report.Resources.Waypoints.RequestedMemory == 0 {
+		t.Errorf("nothing is reserved: %+v", report.Resources)
+	}
+	says(t, c.ambient(t, "verify", "-n", namespace).want(t, 0).stdout, "sidecars before  6       150m   240Mi")
+	says(t, c.ambient(t, "status", "-n", namespace, "-o", "wide").want(t, 0).stdout, "15m/70Mi")
+}
+
 func (c *cluster) podOf(t *testing.T, namespace, app string) *corev1.Pod {
 	t.Helper()
 	pods, err := c.kube.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
@@ -102,18 +154,8 @@ func (c *cluster) sinceFaults(namespace string) []fault {
 			t.Fatalf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, output)
 		}
 	}
-	var strict []string
-	for _, workload := range []string{"details-v1", "productpage-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3"} {
-		strict = append(strict, "fail strict-kept Deployment "+workload)
-	}
 	return []fault{
-		{
-			name: "STRICT deleted", want: strict, says: "accepts callers without mTLS on all ports, and refused them before it was enrolled by PeerAuthentication bookinfo/default, which is gone",
-			plant: func(t *testing.T) func() {
-				kubectl(t, "delete", "peerauthentication", "default")
-				return func() { c.applyText(t, namespace, strings.Split(before, "---")[0]) }
-			},
-		},
+		c.strictDeleted(namespace),
 		{
 			name: "a policy that somebody has made", want: []string{"warn calls-kept Deployment details-v1"}, says: "somebody has edited since: AuthorizationPolicy bookinfo/late",
 			plant: func(t *testing.T) func() {
@@ -129,7 +171,7 @@ spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{s
 			name: "a VirtualService that somebody has deleted", want: []string{"warn routes-kept VirtualService reviews"}, says: "it routed calls to Service bookinfo/reviews",
 			plant: func(t *testing.T) func() {
 				kubectl(t, "delete", "virtualservice", "reviews")
-				return func() { c.applyText(t, namespace, strings.Split(before, "---")[1]) }
+				return func() { c.applyText(t, namespace, route) }
 			},
 		},
 		{
@@ -167,6 +209,23 @@ spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{s
 					c.Ztunnel(node).Open(ztunnel.Connection{Reporter: "destination", DestinationNamespace: namespace, DestinationWorkload: "details-v1", Security: "mutual_tls"}, 3)
 				}
 			},
+		},
+	}
+}
+
+// strictDeleted is the PeerAuthentication of the bookshop that somebody deletes.
+func (c *cluster) strictDeleted(namespace string) fault {
+	var want []string
+	for _, workload := range []string{"details-v1", "productpage-v1", "ratings-v1", "reviews-v1", "reviews-v2", "reviews-v3"} {
+		want = append(want, "fail strict-kept Deployment "+workload)
+	}
+	return fault{
+		name: "STRICT deleted", want: want, says: "refused them before it was enrolled by PeerAuthentication bookinfo/strict, which is gone",
+		plant: func(t *testing.T) func() {
+			if output, err := c.Kubectl(t.Context(), "-n", namespace, "delete", "peerauthentication", "strict"); err != nil {
+				t.Fatalf("%v\n%s", err, output)
+			}
+			return func() { c.applyText(t, namespace, strictMode) }
 		},
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
+	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/ztunnel"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
@@ -233,7 +234,8 @@ spec: {containers: [{name: app, image: app}]}`, native)
 		{
 			name: "no ztunnel on a node",
 			plant: func(t *testing.T) func() {
-				restore, err := c.RemoveZtunnel(t.Context(), pod(t, "details").Spec.NodeName)
+				node := pod(t, "details").Spec.NodeName
+				restore, err := c.RemoveZtunnel(t.Context(), node)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -241,6 +243,8 @@ spec: {containers: [{name: app, image: app}]}`, native)
 					if err := restore(context.WithoutCancel(t.Context())); err != nil {
 						t.Fatal(err)
 					}
+					// It counts anew: without any connection nobody could tell whether there were some.
+					c.Ztunnel(node).Open(ztunnel.Connection{Reporter: "source", SourceNamespace: namespace, SourceWorkload: "productpage-v1", Security: "mutual_tls"}, 1)
 				}
 			},
 			want: []string{"unknown ztunnel-captured Pod details-v1"}, says: "no ready ztunnel pod on node",
@@ -439,6 +443,7 @@ spec: {parentRefs: [{group: "", kind: Service, name: ratings, port: 9080}], rule
 			},
 			want: []string{"fail routes-accepted HTTPRoute astray"}, says: "it is not resolved at Service ratings: InvalidKind",
 		},
+		c.strictDeleted(namespace),
 	}
 }
 
