@@ -3,7 +3,6 @@ package usage
 import (
 	"fmt"
 	"math"
-	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -129,15 +128,4 @@ func (s *sum) done() *v1alpha1.ProxyResources {
 		}
 	}
 	return resources
-}
-
-// Problems are why something in a report is not known, each once.
-func Problems(report *v1alpha1.ResourceReport) []string {
-	var problems []string
-	for _, resources := range []*v1alpha1.ProxyResources{report.Before, report.Sidecars, report.Ztunnel, report.Waypoints} {
-		if resources != nil && resources.Unknown != "" && !slices.Contains(problems, resources.Unknown) {
-			problems = append(problems, resources.Unknown)
-		}
-	}
-	return problems
 }
