@@ -137,23 +137,9 @@ func (c *cluster) wantResources(t *testing.T, namespace string) {
 	says(t, c.ambient(t, "status", "-n", namespace, "-o", "wide").want(t, 0).stdout, "15m/70Mi")
 }
 
-func (c *cluster) podOf(t *testing.T, namespace, app string) *corev1.Pod {
-	t.Helper()
-	pods, err := c.kube.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + app})
-	if err != nil || len(pods.Items) == 0 {
-		t.Fatalf("no pod of %s: %v", app, err)
-	}
-	return &pods.Items[0]
-}
-
 // sinceFaults are those of what is compared with before.
 func (c *cluster) sinceFaults(namespace string) []fault {
-	kubectl := func(t *testing.T, arguments ...string) {
-		t.Helper()
-		if output, err := c.Kubectl(context.WithoutCancel(t.Context()), append([]string{"-n", namespace}, arguments...)...); err != nil {
-			t.Fatalf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, output)
-		}
-	}
+	kubectl := c.kubectlIn(namespace)
 	return []fault{
 		c.strictDeleted(namespace),
 		{
