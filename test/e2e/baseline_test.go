@@ -88,6 +88,7 @@ func (c *cluster) wantBaseline(t *testing.T, namespace string) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	t.Logf("the baseline is %d KiB before it is packed", len(data)>>10)
 	if len(run.Baseline.Workloads) != 6 || len(run.Baseline.Strict) != 6 || len(run.Baseline.Services) != 4 || len(run.Baseline.Ztunnels) == 0 ||
 		run.Baseline.Strict[0].By == nil || !run.Baseline.Strict[0].All || strings.Contains(string(data), `"kind":"Secret"`) {
 		t.Errorf("the baseline is %.4000s", data)
@@ -123,7 +124,7 @@ func (c *cluster) wantResources(t *testing.T, namespace string) {
 	}
 	nodes := int64(of(report.Resources.Ztunnel).proxies)
 	// Nobody else's pods are captured, so that each ztunnel with any counts as a whole.
-	want := map[string]use{"before": {6, 150, 240}, "sidecars": {}, "ztunnel": {nodes, 60 * nodes, 30 * nodes}, "waypoints": {1, 15, 70}}
+	want := map[string]use{"before": {7, 175, 280}, "sidecars": {}, "ztunnel": {nodes, 60 * nodes, 30 * nodes}, "waypoints": {1, 15, 70}}
 	got := map[string]use{
 		"before": of(report.Resources.Before), "sidecars": of(report.Resources.Sidecars), "ztunnel": of(report.Resources.Ztunnel), "waypoints": of(report.Resources.Waypoints),
 	}
@@ -133,7 +134,7 @@ func (c *cluster) wantResources(t *testing.T, namespace string) {
 	if report.Resources.Before.RequestedMilliCPU == 0 || report.Resources.Before.RequestedMemory == 0 || report.Resources.Waypoints.RequestedMemory == 0 {
 		t.Errorf("nothing is reserved: %+v", report.Resources)
 	}
-	says(t, c.ambient(t, "verify", "-n", namespace).want(t, 0).stdout, "sidecars before  6       150m   240Mi")
+	says(t, c.ambient(t, "verify", "-n", namespace).want(t, 0).stdout, "sidecars before  7       175m  280Mi")
 	says(t, c.ambient(t, "status", "-n", namespace, "-o", "wide").want(t, 0).stdout, "15m/70Mi")
 }
 
