@@ -70,7 +70,7 @@ func (e *excerpting) takes(object *unstructured.Unstructured) bool {
 		return true
 	case kind == KindDeployment && labels["app"] == "istiod", kind == KindDaemonSet && (labels["k8s-app"] == "istio-cni-node" || labels["app"] == "ztunnel"):
 		return true
-	case namespace == e.own && kind == KindPod:
+	case kind == KindPod && (namespace == e.own || e.around[namespace] && labels["gateway.networking.k8s.io/gateway-name"] != ""):
 		return e.first(object)
 	case namespace == e.own && (kind == KindService || slices.Contains(workloadKinds, kind)):
 		return true
