@@ -16,8 +16,12 @@ func Roles() (string, error) {
 # %s is for status, plan, verify, snapshot and history: bind it by a
 # ClusterRoleBinding. %s is what enroll, simplify and rollback need
 # besides: bind it by a ClusterRoleBinding, or by a RoleBinding in each namespace that
-# is to be migrated, and in that of a waypoint elsewhere. Neither reads Secrets.
-`, plugin.ViewerRole, plugin.OperatorRole)
+# is to be migrated, and in that of a waypoint elsewhere. %s is what
+# verify --probe needs besides the viewer's, bound likewise; %s is what
+# verify --canary needs, in a namespace that it makes: it can only be bound by a
+# ClusterRoleBinding, and who has it may make pods and policies everywhere. None reads
+# Secrets.
+`, plugin.ViewerRole, plugin.OperatorRole, plugin.ProberRole, plugin.CanaryRole)
 	for _, role := range plugin.Roles() {
 		data, err := yaml.Marshal(role)
 		if err != nil {

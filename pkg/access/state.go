@@ -59,14 +59,14 @@ type Server struct {
 // Unknown says why calls to the server cannot all be told, if there is anything that
 // protects it.
 func (s *Server) Unknown() []string {
-	if len(s.unknown) == 0 || !s.protected() {
+	if len(s.unknown) == 0 || !s.Protected() {
 		return nil
 	}
 	return slices.Clone(s.unknown)
 }
 
-// protected says whether any policy may refuse a call to the server.
-func (s *Server) protected() bool {
+// Protected says whether any policy may refuse a call to the server.
+func (s *Server) Protected() bool {
 	return len(s.Policies()) > 0 || len(s.Authentications()) > 0 || s.mutual.refuses.RefusesAny()
 }
 

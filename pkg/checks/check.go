@@ -32,6 +32,8 @@ type Subject struct {
 	// are empty where the records were not read.
 	Past   *Past
 	NoPast string
+	// Probed is what probe pods have found; nil where none were asked for.
+	Probed *Probed
 	// Accepts says which findings that block were accepted; nil for none.
 	Accepts func(v1alpha1.CheckResult) bool
 }

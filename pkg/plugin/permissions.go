@@ -32,13 +32,33 @@ func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPl
 	if err != nil {
 		return err
 	}
+	missing, err := o.notAllowed(ctx, needs)
+	if err != nil {
+		return err
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	var texts []string
+	for _, need := range missing {
+		texts = append(texts, describeNeed(need))
+	}
+	role, err := yaml.Marshal(clusterRole("kubectl-ambient-"+o.name, missing))
+	if err != nil {
+		return fmt.Errorf("write the role that is missing: %w", err)
+	}
+	return blockedError("you may not %s: ask for a role that allows it, such as\n\n%s", strings.Join(texts, ", "), role)
+}
+
+// notAllowed asks the API server which of some needs the user may not do.
+func (s *session) notAllowed(ctx context.Context, needs []authorizationv1.ResourceAttributes) ([]authorizationv1.ResourceAttributes, error) {
 	allowed := make([]bool, len(needs))
 	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
 	for i, need := range needs {
 		group.Go(func() error {
 			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &need}}
-			answer, err := o.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(asking, review, metav1.CreateOptions{})
+			answer, err := s.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(asking, review, metav1.CreateOptions{})
 			if err == nil {
 				allowed[i] = answer.Status.Allowed
 			}
@@ -46,23 +66,15 @@ func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPl
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return fmt.Errorf("ask for permissions: %w", o.explain(err))
+		return nil, fmt.Errorf("ask for permissions: %w", s.explain(err))
 	}
 	var missing []authorizationv1.ResourceAttributes
-	var texts []string
 	for i, need := range needs {
 		if !allowed[i] {
-			missing, texts = append(missing, need), append(texts, describeNeed(need))
+			missing = append(missing, need)
 		}
 	}
-	if len(missing) == 0 {
-		return nil
-	}
-	role, err := yaml.Marshal(clusterRole("kubectl-ambient-"+o.name, missing))
-	if err != nil {
-		return fmt.Errorf("write the role that is missing: %w", err)
-	}
-	return blockedError("you may not %s: ask for a role that allows it, such as\n\n%s", strings.Join(texts, ", "), role)
+	return missing, nil
 }
 
 func describeNeed(need authorizationv1.ResourceAttributes) string {

@@ -17,13 +17,18 @@ import (
 const (
 	ViewerRole   = "kubectl-ambient-viewer"
 	OperatorRole = "kubectl-ambient-operator"
+	ProberRole   = "kubectl-ambient-prober"
+	CanaryRole   = "kubectl-ambient-canary"
 )
 
 // Roles are the roles that the project recommends: for those who look, which is to
 // be bound for the whole cluster, and for those who migrate, which may be bound in
-// single namespaces besides. None of them reads Secrets.
+// single namespaces besides, as may that for those who probe. None of them reads Secrets.
 func Roles() []rbacv1.ClusterRole {
-	return []rbacv1.ClusterRole{clusterRole(ViewerRole, viewerNeeds()), clusterRole(OperatorRole, operatorNeeds())}
+	return []rbacv1.ClusterRole{
+		clusterRole(ViewerRole, viewerNeeds()), clusterRole(OperatorRole, operatorNeeds()),
+		clusterRole(ProberRole, proberNeeds("")), clusterRole(CanaryRole, slices.Concat(canaryNeeds(), inCanaryNeeds(""))),
+	}
 }
 
 func clusterRole(name string, needs []authorizationv1.ResourceAttributes) rbacv1.ClusterRole {

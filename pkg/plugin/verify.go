@@ -29,6 +29,7 @@ type verifyOptions struct {
 	watch   bool
 	wait    bool
 	timeout time.Duration
+	probe   probeOptions
 }
 
 func newVerifyCommand(session *session) *cobra.Command {
@@ -47,7 +48,8 @@ sidecar has one again, is ready, and is not captured any more, and whether nothi
 left of what enroll had made.
 
 With -A this is asked of every namespace that is labelled ambient or was enrolled.
-Nothing is changed. The exit status is 3 where a check fails or could not be made.`,
+Nothing is changed but by --probe and --canary, whose pods are removed again. The exit
+status is 3 where a check fails or could not be made.`,
 		Example: "  kubectl ambient verify -n shop\n  kubectl ambient verify -n shop --wait --timeout=5m\n" +
 			"  kubectl ambient verify -A -o junit > verify.xml",
 		Args: noArguments,
@@ -64,6 +66,7 @@ Nothing is changed. The exit status is 3 where a check fails or could not be mad
 	flags.BoolVarP(&options.watch, "watch", "w", false, "Verify again whenever something changes")
 	flags.BoolVar(&options.wait, "wait", false, "Verify again until every check passes, or --timeout")
 	flags.DurationVar(&options.timeout, "timeout", 5*time.Minute, "With --wait: how long to wait; 0 for no bound")
+	options.probe.addFlags(flags)
 	return command
 }
 
@@ -73,6 +76,9 @@ func (o *verifyOptions) complete() error {
 	}
 	if o.timeout < 0 {
 		return usageError("--timeout cannot be negative")
+	}
+	if err := o.probe.validate(o); err != nil {
+		return err
 	}
 	if err := o.namespaced.complete(); err != nil {
 		return err
@@ -84,6 +90,9 @@ func (o *verifyOptions) complete() error {
 }
 
 func (o *verifyOptions) run(ctx context.Context) error {
+	if o.probe.canary {
+		return o.runCanary(ctx)
+	}
 	if o.watch {
 		return o.follow(ctx, func(ctx context.Context, out io.Writer) error {
 			reports, err := o.verify(ctx)
@@ -96,6 +105,11 @@ func (o *verifyOptions) run(ctx context.Context) error {
 	reports, err := o.verified(ctx)
 	if err != nil {
 		return err
+	}
+	if o.probe.probe {
+		if reports, err = o.probed(ctx, reports); err != nil {
+			return err
+		}
 	}
 	if err := o.print(o.Streams.Out, reports); err != nil {
 		return err

@@ -1,0 +1,322 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"net"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe/wire"
+	"istio.io/api/annotation"
+	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/client-go/dynamic"
+)
+
+// What a canary is made of.
+const (
+	canaryPrefix = "kubectl-ambient-canary-"
+	// untilAnnotation is when nobody works with a namespace any more.
+	untilAnnotation = "ambient.kubectl-ambient.dev/probe-until"
+	canaryServer    = "server"
+	canaryAdmitted  = "admitted"
+	canaryRefused   = "refused"
+	canaryApp       = "canary-server"
+	// The ports: one that a DENY and an ALLOW are about, one that an ALLOW of one account
+	// is about, one that is open to all who can prove who they are.
+	portDeny, portAllow, portStrict = 8080, 8081, 8082
+)
+
+// lookAgain is how often is asked whether what a canary needs is there.
+const lookAgain = 300 * time.Millisecond
+
+// Canary proves on a namespace of its own that the data plane of a cluster enforces.
+type Canary struct {
+	*Runner
+	Dynamic dynamic.Interface
+}
+
+// Namespace is the one that it makes.
+func (c *Canary) Namespace() string { return canaryPrefix + c.ID }
+
+// Run makes the namespace, tries calls in it and removes it whatever happens. Left is
+// what it could not remove.
+func (c *Canary) Run(ctx context.Context) (verdict Verdict, left []error, err error) {
+	defer func() { left = append(left, c.removeNamespace(ctx)...) }()
+	// The namespace outlives the waiting for its server and that for its callers.
+	settled, cancel := context.WithTimeout(ctx, c.Timeout)
+	defer cancel()
+	if err := c.settle(settled); err != nil {
+		if ctx.Err() != nil {
+			return Verdict{}, nil, ctx.Err()
+		}
+		return Verdict{Findings: []Finding{{
+			Status: v1alpha1.StatusUnknown, Message: "no call was tried: " + printableLine(err.Error()), Remedy: "see what is named; --probe-timeout gives it longer",
+		}}}, nil, nil
+	}
+	draft := c.draft()
+	tried, left, err := c.Try(ctx, c.Namespace(), draft)
+	if err != nil {
+		return Verdict{}, left, err
+	}
+	return Judge(draft, tried), left, nil
+}
+
+// settle makes everything that calls need, and waits until it holds.
+func (c *Canary) settle(ctx context.Context) error {
+	for _, step := range []func(context.Context) error{c.makeNamespace, c.makeObjects, c.makePolicies, c.policiesHold, c.makeServer, c.serverHolds} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *Canary) makeNamespace(ctx context.Context) error {
+	until := c.Now().Add(2*c.Timeout + slack).UTC().Format(time.RFC3339)
+	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
+		Name: c.Namespace(), Annotations: map[string]string{untilAnnotation: until}, Labels: map[string]string{
+			Label: c.ID, label.IoIstioDataplaneMode.Name: mesh.DataplaneAmbient, "pod-security.kubernetes.io/enforce": "restricted",
+		},
+	}}
+	_, err := c.Kube.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{FieldManager: fieldManager})
+	return err
+}
+
+// makeObjects makes the accounts, and the Service by which the server is called.
+func (c *Canary) makeObjects(ctx context.Context) error {
+	options := metav1.CreateOptions{FieldManager: fieldManager}
+	for _, name := range []string{canaryServer, canaryAdmitted, canaryRefused} {
+		account := &corev1.ServiceAccount{ObjectMeta: metav1.ObjectMeta{Name: name}, AutomountServiceAccountToken: new(false)}
+		if _, err := c.Kube.CoreV1().ServiceAccounts(c.Namespace()).Create(ctx, account, options); err != nil {
+			return err
+		}
+	}
+	service := &corev1.Service{ObjectMeta: metav1.ObjectMeta{Name: canaryServer}, Spec: corev1.ServiceSpec{Selector: map[string]string{"app": canaryApp}}}
+	for _, port := range []int32{portDeny, portAllow, portStrict} {
+		service.Spec.Ports = append(service.Spec.Ports, corev1.ServicePort{Name: fmt.Sprintf("http-%d", port), Port: port})
+	}
+	_, err := c.Kube.CoreV1().Services(c.Namespace()).Create(ctx, service, options)
+	return err
+}
+
+// The policies' resources.
+var (
+	peerAuthentications   = schema.GroupVersionResource{Group: "security.istio.io", Version: "v1", Resource: "peerauthentications"}
+	authorizationPolicies = schema.GroupVersionResource{Group: "security.istio.io", Version: "v1", Resource: "authorizationpolicies"}
+)
+
+// The names of the policies.
+const (
+	policyStrict, policyAllow, policyDeny = "strict", "allow", "deny"
+)
+
+func (c *Canary) makePolicies(ctx context.Context) error {
+	principal := func(account string) any { return "*/ns/" + c.Namespace() + "/sa/" + account }
+	from := func(principals ...any) []any {
+		return []any{map[string]any{"source": map[string]any{"principals": principals}}}
+	}
+	to := func(port int) []any {
+		return []any{map[string]any{"operation": map[string]any{"ports": []any{strconv.Itoa(port)}}}}
+	}
+	selector := map[string]any{"matchLabels": map[string]any{"app": canaryApp}}
+	for _, policy := range []struct {
+		resource   schema.GroupVersionResource
+		kind, name string
+		spec       map[string]any
+	}{
+		{peerAuthentications, mesh.KindPeerAuthentication, policyStrict, map[string]any{"mtls": map[string]any{"mode": "STRICT"}}},
+		{authorizationPolicies, mesh.KindAuthorizationPolicy, policyAllow, map[string]any{"selector": selector, "action": "ALLOW", "rules": []any{
+			map[string]any{"from": from(principal(canaryAdmitted), principal(canaryRefused)), "to": to(portDeny)},
+			map[string]any{"from": from(principal(canaryAdmitted)), "to": to(portAllow)},
+			map[string]any{"to": to(portStrict)},
+		}}},
+		{authorizationPolicies, mesh.KindAuthorizationPolicy, policyDeny, map[string]any{"selector": selector, "action": "DENY", "rules": []any{
+			map[string]any{"from": from(principal(canaryRefused)), "to": to(portDeny)},
+		}}},
+	} {
+		object := &unstructured.Unstructured{Object: map[string]any{
+			"apiVersion": policy.resource.GroupVersion().String(), "kind": policy.kind, "metadata": map[string]any{"name": policy.name}, "spec": policy.spec,
+		}}
+		if _, err := c.Dynamic.Resource(policy.resource).Namespace(c.Namespace()).Create(ctx, object, metav1.CreateOptions{FieldManager: fieldManager}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// ztunnelAccepted is what istiod says of a policy that it has for ztunnel (istio
+// pilot/pkg/model/status.go).
+const ztunnelAccepted = "ZtunnelAccepted"
+
+// policiesHold waits until istiod has taken up the policies, before there is a server
+// that they are for: ztunnel then never has it without them. Of PeerAuthentications
+// istiod tells nothing; the one here was made before the others.
+func (c *Canary) policiesHold(ctx context.Context) error {
+	return c.until(ctx, func(ctx context.Context) (string, error) {
+		for _, name := range []string{policyAllow, policyDeny} {
+			object, err := c.Dynamic.Resource(authorizationPolicies).Namespace(c.Namespace()).Get(ctx, name, metav1.GetOptions{})
+			if err != nil {
+				return "", err
+			}
+			conditions, _, err := unstructured.NestedSlice(object.Object, "status", "conditions")
+			if err != nil {
+				return "", fmt.Errorf("AuthorizationPolicy %s: %w", name, err)
+			}
+			if !slices.ContainsFunc(conditions, accepted) {
+				return fmt.Sprintf("istiod has not accepted AuthorizationPolicy %s for ztunnel", name), nil
+			}
+		}
+		return "", nil
+	})
+}
+
+func accepted(condition any) bool {
+	of, _ := condition.(map[string]any)
+	return of["type"] == ztunnelAccepted && of["status"] == string(metav1.ConditionTrue)
+}
+
+// until waits until nothing is missing.
+func (c *Canary) until(ctx context.Context, look func(context.Context) (missing string, err error)) error {
+	var last string
+	err := wait.PollUntilContextCancel(ctx, lookAgain, true, func(ctx context.Context) (bool, error) {
+		missing, err := look(ctx)
+		last = missing
+		return missing == "", err
+	})
+	if wait.Interrupted(err) && last != "" {
+		return errors.New(last)
+	}
+	return err
+}
+
+func (c *Canary) makeServer(ctx context.Context) error {
+	server := pod{name: canaryServer, caller: Caller{Account: canaryServer}, labels: map[string]string{"app": canaryApp, label.SidecarInject.Name: "false"}}
+	for _, port := range []int{portDeny, portAllow, portStrict} {
+		server.serves = append(server.serves, fmt.Sprintf(":%d", port))
+	}
+	return c.create(ctx, c.Namespace(), server)
+}
+
+// serverHolds waits until the server runs and istio-cni has redirected it.
+func (c *Canary) serverHolds(ctx context.Context) error {
+	return c.until(ctx, func(ctx context.Context) (string, error) {
+		object, err := c.Kube.CoreV1().Pods(c.Namespace()).Get(ctx, canaryServer, metav1.GetOptions{})
+		if err != nil {
+			return "", err
+		}
+		server := pod{name: canaryServer}
+		if tried, over := ended(server, object); over {
+			return "", fmt.Errorf("pod %s: %s", canaryServer, tried.Failure)
+		}
+		ready := slices.ContainsFunc(object.Status.Conditions, func(condition corev1.PodCondition) bool {
+			return condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
+		})
+		switch {
+		case !ready:
+			return fmt.Sprintf("pod %s: %s", canaryServer, pending(server, object).Failure), nil
+		case object.Annotations[annotation.AmbientRedirection.Name] != "enabled":
+			return fmt.Sprintf("pod %s runs, and istio-cni has not redirected it: is ambient mode installed, with ztunnel on node %s?", canaryServer, object.Spec.NodeName), nil
+		default:
+			return "", nil
+		}
+	})
+}
+
+// draft is what is tried: each policy has a call that it refuses, and the same port one
+// that is let in.
+func (c *Canary) draft() Draft {
+	ambient := map[string]string{label.SidecarInject.Name: "false"}
+	outside := maps.Clone(ambient)
+	outside[label.IoIstioDataplaneMode.Name] = mesh.DataplaneNone
+	admitted := Caller{Mode: access.ModeAmbient, Account: canaryAdmitted, Labels: ambient}
+	refused := Caller{Mode: access.ModeAmbient, Account: canaryRefused, Labels: ambient}
+	stranger := Caller{Mode: access.ModeOutside, Account: canaryRefused, Labels: outside}
+	reference := func(kind, name string) v1alpha1.ObjectReference {
+		return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: kind, Namespace: c.Namespace(), Name: name}
+	}
+	denied := func(reason, kind, name string) access.Decision {
+		return access.Decision{Outcome: access.Denied, Point: access.AtZtunnel, Reason: reason, Policies: []v1alpha1.ObjectReference{reference(kind, name)}}
+	}
+	var draft Draft
+	add := func(caller Caller, port uint32, protocol wire.Protocol, expected access.Decision) {
+		expect := wire.Refused
+		if expected.Outcome == access.Allowed {
+			expect = wire.Allowed
+		}
+		draft.Attempts = append(draft.Attempts, Attempt{
+			Caller: caller, Port: port, Expected: expected,
+			Server:  v1alpha1.ObjectReference{APIVersion: "v1", Kind: mesh.KindPod, Namespace: c.Namespace(), Name: canaryServer},
+			Service: mesh.ServiceReference(c.Namespace(), canaryServer),
+			Call: wire.Call{
+				ID: strconv.Itoa(len(draft.Attempts) + 1), Protocol: protocol, Timeout: wire.Duration(canaryCallTimeout), Expect: expect,
+				Target: net.JoinHostPort(canaryServer+"."+c.Namespace()+".svc", strconv.Itoa(int(port))),
+			},
+		})
+	}
+	allowed := access.Decision{Outcome: access.Allowed}
+	add(admitted, portDeny, wire.HTTP, allowed)
+	add(refused, portDeny, wire.HTTP, denied("a DENY policy matches", mesh.KindAuthorizationPolicy, policyDeny))
+	add(admitted, portAllow, wire.HTTP, allowed)
+	add(refused, portAllow, wire.HTTP, denied("no ALLOW policy matches", mesh.KindAuthorizationPolicy, policyAllow))
+	add(admitted, portStrict, wire.HTTP, allowed)
+	add(stranger, portStrict, wire.Plaintext, denied("plaintext refused by STRICT", mesh.KindPeerAuthentication, policyStrict))
+	return draft
+}
+
+// canaryCallTimeout bounds each call.
+const canaryCallTimeout = 5 * time.Second
+
+func (c *Canary) removeNamespace(ctx context.Context) []error {
+	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
+	defer cancel()
+	err := c.persist(removing, func(ctx context.Context) error {
+		return c.Kube.CoreV1().Namespaces().Delete(ctx, c.Namespace(), metav1.DeleteOptions{})
+	})
+	if err != nil {
+		return []error{fmt.Errorf("namespace %s could not be removed: %w", c.Namespace(), err)}
+	}
+	return nil
+}
+
+// SweepNamespaces removes the namespaces of canaries that were killed.
+func (c *Canary) SweepNamespaces(ctx context.Context) (swept []string, err error) {
+	namespaces, err := c.Kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: Label})
+	if err != nil {
+		return nil, fmt.Errorf("list namespaces that canaries have left: %w", err)
+	}
+	var failed []error
+	for i := range namespaces.Items {
+		object := &namespaces.Items[i]
+		if !c.outlived(object) {
+			continue
+		}
+		err := c.Kube.CoreV1().Namespaces().Delete(ctx, object.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(object.UID)}})
+		if err != nil && !apierrors.IsNotFound(err) {
+			failed = append(failed, fmt.Errorf("namespace %s, which a canary has left: %w", object.Name, err))
+			continue
+		}
+		swept = append(swept, object.Name)
+	}
+	return swept, errors.Join(failed...)
+}
+
+// outlived says whether a namespace is one that a canary made, by name and label, and
+// that no run works with.
+func (c *Canary) outlived(object *corev1.Namespace) bool {
+	id := object.Labels[Label]
+	until, err := time.Parse(time.RFC3339, object.Annotations[untilAnnotation])
+	return err == nil && id != c.ID && object.Name == canaryPrefix+id && object.DeletionTimestamp == nil && c.Now().After(until)
+}

@@ -1,0 +1,211 @@
+package probe
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/util/wait"
+	"k8s.io/apimachinery/pkg/watch"
+	"k8s.io/client-go/kubernetes"
+	"k8s.io/client-go/tools/cache"
+	watchtools "k8s.io/client-go/tools/watch"
+)
+
+// The times of a run.
+const (
+	// removal bounds how long a run that is over, or was interrupted, removes its pods.
+	removal = 20 * time.Second
+	// slack is how much older than its deadline a pod is that nobody waits for.
+	slack = 10 * time.Second
+)
+
+// fieldManager is the name under which probes are written.
+const fieldManager = "kubectl-ambient"
+
+// Runner runs probe pods.
+type Runner struct {
+	Kube kubernetes.Interface
+	// Image is by digest.
+	Image string
+	// ID is the run's, in the names and labels of all that it makes.
+	ID string
+	// Timeout bounds the life of a pod, and how long all of them are waited for.
+	Timeout time.Duration
+	Now     func() time.Time
+}
+
+// Try has pods try the calls of a draft in a namespace, and removes them whatever
+// happens. Left are the pods that it could not remove.
+func (r *Runner) Try(ctx context.Context, namespace string, draft Draft) (tried []Tried, left []error, err error) {
+	return r.run(ctx, namespace, podsOf(draft, r.ID))
+}
+
+func (r *Runner) run(ctx context.Context, namespace string, pods []pod) (tried []Tried, left []error, err error) {
+	if len(pods) == 0 {
+		return nil, nil, nil
+	}
+	// Also those are removed of which nobody knows whether they came to be.
+	defer func() { left = r.remove(ctx, namespace, pods) }()
+	var made []pod
+	for _, of := range pods {
+		switch err := r.create(ctx, namespace, of); {
+		case ctx.Err() != nil:
+			return nil, nil, ctx.Err()
+		case err != nil:
+			refused := of.tried()
+			refused.Failure, refused.Remedy = "it cannot be made: "+printableLine(err.Error()), "see what admission, quotas or permissions refuse; the namespace has to admit pods of the restricted profile"
+			tried = append(tried, refused)
+		default:
+			made = append(made, of)
+		}
+	}
+	over, err := r.wait(ctx, namespace, made)
+	return append(tried, over...), nil, err
+}
+
+func (r *Runner) create(ctx context.Context, namespace string, of pod) error {
+	object, err := r.object(namespace, of)
+	if err != nil {
+		return err
+	}
+	_, err = r.Kube.CoreV1().Pods(namespace).Create(ctx, object, metav1.CreateOptions{FieldManager: fieldManager})
+	return err
+}
+
+// wait waits until all pods are over, or their time is.
+func (r *Runner) wait(ctx context.Context, namespace string, pods []pod) ([]Tried, error) {
+	if len(pods) == 0 {
+		return nil, nil
+	}
+	over, last := map[string]Tried{}, map[string]*corev1.Pod{}
+	waiting, cancel := context.WithTimeout(ctx, r.Timeout)
+	defer cancel()
+	_, err := watchtools.UntilWithSync(waiting, r.watched(namespace), &corev1.Pod{}, nil, func(event watch.Event) (bool, error) {
+		object, is := event.Object.(*corev1.Pod)
+		at := slices.IndexFunc(pods, func(of pod) bool { return is && of.name == object.Name })
+		if at < 0 {
+			return false, nil
+		}
+		last[object.Name] = object
+		if _, known := over[object.Name]; known {
+			return false, nil
+		}
+		tried, done := ended(pods[at], object)
+		if !done && event.Type == watch.Deleted {
+			tried.Failure, tried.Remedy, done = "somebody has deleted it", "probe again", true
+		}
+		if done {
+			over[object.Name] = tried
+		}
+		return len(over) == len(pods), nil
+	})
+	if ctx.Err() != nil {
+		return nil, ctx.Err()
+	}
+	if err != nil && waiting.Err() == nil && !wait.Interrupted(err) {
+		return nil, fmt.Errorf("watch pods in namespace %s: %w", namespace, err)
+	}
+	var all []Tried
+	for _, of := range pods {
+		tried, done := over[of.name]
+		if !done {
+			tried = pending(of, last[of.name])
+		}
+		all = append(all, tried)
+	}
+	return all, nil
+}
+
+// watched are the pods of this run.
+func (r *Runner) watched(namespace string) cache.ListerWatcher {
+	pods, mine := r.Kube.CoreV1().Pods(namespace), Label+"="+r.ID
+	return cache.ToListWatcherWithWatchListSemantics(&cache.ListWatch{
+		ListWithContextFunc: func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+			options.LabelSelector = mine
+			return pods.List(ctx, options)
+		},
+		WatchFuncWithContext: func(ctx context.Context, options metav1.ListOptions) (watch.Interface, error) {
+			options.LabelSelector = mine
+			return pods.Watch(ctx, options)
+		},
+	}, r.Kube)
+}
+
+// remove removes pods, also where the run was interrupted, and says what is left.
+func (r *Runner) remove(ctx context.Context, namespace string, pods []pod) []error {
+	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
+	defer cancel()
+	var left []error
+	for _, of := range pods {
+		if err := r.persist(removing, func(ctx context.Context) error {
+			return r.Kube.CoreV1().Pods(namespace).Delete(ctx, of.name, metav1.DeleteOptions{})
+		}); err != nil {
+			left = append(left, fmt.Errorf("pod %s/%s could not be removed: %w", namespace, of.name, err))
+		}
+	}
+	return left
+}
+
+// persist deletes something, and again where that fails for a reason that may pass.
+func (r *Runner) persist(ctx context.Context, remove func(context.Context) error) error {
+	var last error
+	err := wait.ExponentialBackoffWithContext(ctx, wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 6}, func(ctx context.Context) (bool, error) {
+		last = remove(ctx)
+		switch {
+		case last == nil || apierrors.IsNotFound(last):
+			last = nil
+			return true, nil
+		case apierrors.IsForbidden(last):
+			return true, nil
+		default:
+			return false, nil
+		}
+	})
+	if last != nil {
+		return last
+	}
+	return err
+}
+
+// Sweep removes what runs have left in a namespace that were killed: probe pods for
+// which nobody waits any more.
+func (r *Runner) Sweep(ctx context.Context, namespace string) (swept []string, err error) {
+	pods, err := r.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: Label})
+	if err != nil {
+		return nil, fmt.Errorf("list pods that probes have left in namespace %s: %w", namespace, err)
+	}
+	var failed []error
+	for i := range pods.Items {
+		object := &pods.Items[i]
+		if !r.abandoned(object) {
+			continue
+		}
+		err := r.Kube.CoreV1().Pods(namespace).Delete(ctx, object.Name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: new(object.UID)}})
+		if err != nil && !apierrors.IsNotFound(err) {
+			failed = append(failed, fmt.Errorf("pod %s/%s, which a probe has left: %w", namespace, object.Name, err))
+			continue
+		}
+		swept = append(swept, object.Name)
+	}
+	return swept, errors.Join(failed...)
+}
+
+// abandoned says whether a probe pod is one that no run waits for: it is older than it
+// may become, by its own word.
+func (r *Runner) abandoned(object *corev1.Pod) bool {
+	if object.Labels[Label] == r.ID || object.DeletionTimestamp != nil {
+		return false
+	}
+	var may time.Duration
+	if seconds := object.Spec.ActiveDeadlineSeconds; seconds != nil {
+		may = time.Duration(*seconds) * time.Second
+	}
+	return r.Now().Sub(object.CreationTimestamp.Time) > may+slack
+}

@@ -1,0 +1,217 @@
+package probe_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe/wire"
+	corev1 "k8s.io/api/core/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/client-go/kubernetes/fake"
+	clienttesting "k8s.io/client-go/testing"
+)
+
+const image = "registry.example/probe@sha256:0000000000000000000000000000000000000000000000000000000000000000"
+
+var pods = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
+
+// runner runs pods of which play says what becomes of each, as a kubelet would.
+func runner(t *testing.T, play func(*corev1.Pod)) (*probe.Runner, *fake.Clientset) {
+	t.Helper()
+	client := fake.NewClientset()
+	client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		pod := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
+		pod.CreationTimestamp = metav1.Now()
+		play(pod)
+		return false, nil, nil
+	})
+	return &probe.Runner{Kube: client, Image: image, ID: "20260101-000000-abcdef", Timeout: 2 * time.Second, Now: time.Now}, client
+}
+
+// report has a pod end with a report.
+func report(outcome wire.Outcome, status int32) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		var text wire.Report
+		for _, id := range callsOf(pod) {
+			text.Results = append(text.Results, wire.Result{ID: id, Outcome: outcome})
+		}
+		data, err := text.Encode()
+		if err != nil {
+			panic(err)
+		}
+		terminate(pod, status, string(data))
+	}
+}
+
+func callsOf(pod *corev1.Pod) []string {
+	var calls []wire.Call
+	if err := json.Unmarshal([]byte(pod.Spec.Containers[0].Env[0].Value), &calls); err != nil {
+		panic(err)
+	}
+	var ids []string
+	for _, call := range calls {
+		ids = append(ids, call.ID)
+	}
+	return ids
+}
+
+func terminate(pod *corev1.Pod, status int32, message string) {
+	pod.Status.ContainerStatuses = []corev1.ContainerStatus{
+		{Name: "istio-proxy", State: corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}},
+		{Name: "probe", State: corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{ExitCode: status, Message: message}}},
+	}
+}
+
+func waiting(reason string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) {
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{{Name: "probe", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: reason}}}}
+	}
+}
+
+// many is a draft of a number of calls from one caller.
+func many(n int) probe.Draft {
+	var draft probe.Draft
+	for i := range n {
+		draft.Attempts = append(draft.Attempts, probe.Attempt{Caller: probe.Caller{Mode: "ambient", Account: "default", Labels: map[string]string{"istio.io/dataplane-mode": "ambient"}}, Call: wire.Call{
+			ID: fmt.Sprint(i + 1), Target: "cart.shop.svc:80", Protocol: wire.HTTP, Timeout: wire.Duration(time.Second), Expect: wire.Allowed,
+		}})
+	}
+	return draft
+}
+
+func TestRunner(t *testing.T) {
+	for _, test := range []struct {
+		name string
+		play func(*corev1.Pod)
+		// failure is what is said of the pod; empty where its results are taken.
+		failure string
+	}{
+		{"as expected", report(wire.Answered, 0), ""},
+		{"different", report(wire.Reset, 1), ""},
+		{"lying: the status says more than the report", report(wire.Reset, 0), "exit status 0 does not go with its report, which means 1"},
+		{"lying: an outcome that there is not", report("fine", 0), "not known"},
+		{"lying: of other calls", func(pod *corev1.Pod) { terminate(pod, 0, `{"results":[{"id":"7","outcome":"answered"}]}`) }, "says nothing of call 1"},
+		{"no report", func(pod *corev1.Pod) { terminate(pod, 137, "") }, "status 137"},
+		{"not the program", func(pod *corev1.Pod) { terminate(pod, 0, "hello\x1b[2J") }, "cannot be read"},
+		{"it could not try", func(pod *corev1.Pod) { terminate(pod, 2, `{"results":null,"error":"no calls"}`) }, "tried nothing: no calls"},
+		{"no such image", waiting("ImagePullBackOff"), "does not start: ImagePullBackOff"},
+		{"no node", func(pod *corev1.Pod) {
+			pod.Status.Conditions = []corev1.PodCondition{{Type: corev1.PodScheduled, Status: corev1.ConditionFalse, Reason: "Unschedulable", Message: "0/3 nodes"}}
+		}, "no node takes it: Unschedulable: 0/3 nodes"},
+		{"never over", waiting("ContainerCreating"), "container probe does not start: ContainerCreating"},
+		{"evicted", func(pod *corev1.Pod) { pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, "Evicted" }, "without a report: Evicted"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			runner, client := runner(t, test.play)
+			tried, left, err := runner.Try(t.Context(), "shop", many(1))
+			if err != nil || len(left) > 0 || len(tried) != 1 {
+				t.Fatalf("tried %+v, left %v, error %v", tried, left, err)
+			}
+			switch {
+			case test.failure == "" && (tried[0].Failure != "" || len(tried[0].Results) != 1):
+				t.Errorf("tried %+v", tried[0])
+			case test.failure != "" && (!strings.Contains(tried[0].Failure, test.failure) || len(tried[0].Results) != 0 || tried[0].Remedy == ""):
+				t.Errorf("tried %+v, want %q", tried[0], test.failure)
+			}
+			wantPods(t, client)
+		})
+	}
+}
+
+func wantPods(t *testing.T, client *fake.Clientset, want ...string) {
+	t.Helper()
+	list, err := client.CoreV1().Pods("").List(context.Background(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, pod := range list.Items {
+		got = append(got, pod.Name)
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("there are pods %q, want %q", got, want)
+	}
+}
+
+func TestRunnerGivesEachPodWhatItsReportHolds(t *testing.T) {
+	var made []*corev1.Pod
+	runner, client := runner(t, func(pod *corev1.Pod) {
+		made = append(made, pod)
+		report(wire.Answered, 0)(pod)
+	})
+	tried, left, err := runner.Try(t.Context(), "shop", many(wire.MostCalls+1))
+	if err != nil || len(left) > 0 || len(tried) != 2 || len(tried[0].Results) != wire.MostCalls || len(tried[1].Results) != 1 {
+		t.Errorf("tried %+v, left %v, error %v", tried, left, err)
+	}
+	for _, pod := range made {
+		spec := pod.Spec
+		if *spec.AutomountServiceAccountToken || *spec.ActiveDeadlineSeconds != 2 || spec.RestartPolicy != corev1.RestartPolicyNever || spec.Containers[0].Image != image {
+			t.Errorf("pod %s: %+v", pod.Name, spec)
+		}
+	}
+	wantPods(t, client)
+}
+
+func TestRunnerThatMayNotMakePods(t *testing.T) {
+	runner, client := runner(t, report(wire.Answered, 0))
+	client.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(pods.GroupResource(), "probe", errors.New("exceeded quota: small"))
+	})
+	tried, left, err := runner.Try(t.Context(), "shop", many(1))
+	if err != nil || len(left) > 0 || len(tried) != 1 || !strings.Contains(tried[0].Failure, "exceeded quota: small") {
+		t.Errorf("tried %+v, left %v, error %v", tried, left, err)
+	}
+}
+
+func TestRunnerSaysWhatItCouldNotRemove(t *testing.T) {
+	runner, client := runner(t, report(wire.Answered, 0))
+	client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(pods.GroupResource(), "probe", errors.New("not you"))
+	})
+	tried, left, err := runner.Try(t.Context(), "shop", many(1))
+	if err != nil || len(left) != 1 || !strings.Contains(left[0].Error(), "not you") || len(tried) != 1 {
+		t.Errorf("tried %+v, left %v, error %v", tried, left, err)
+	}
+}
+
+func TestRunnerRemovesWhenInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	runner, client := runner(t, func(*corev1.Pod) { cancel() })
+	if _, left, err := runner.Try(ctx, "shop", many(1)); !errors.Is(err, context.Canceled) || len(left) > 0 {
+		t.Errorf("left %v, error %v", left, err)
+	}
+	wantPods(t, client)
+}
+
+func TestSweep(t *testing.T) {
+	runner, client := runner(t, func(*corev1.Pod) {})
+	old := metav1.NewTime(time.Now().Add(-time.Minute))
+	for name, made := range map[string]struct {
+		at    metav1.Time
+		label string
+	}{"a-new": {metav1.Now(), "other"}, "b-old": {old, "other"}, "c-mine": {old, runner.ID}, "d-not-ours": {old, ""}} {
+		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: made.at}, Spec: corev1.PodSpec{ActiveDeadlineSeconds: new(int64(30))}}
+		if made.label != "" {
+			pod.Labels = map[string]string{probe.Label: made.label}
+		}
+		if err := client.Tracker().Add(pod); err != nil {
+			t.Fatal(err)
+		}
+	}
+	swept, err := runner.Sweep(t.Context(), "shop")
+	if err != nil || !slices.Equal(swept, []string{"b-old"}) {
+		t.Errorf("swept %q, error %v", swept, err)
+	}
+	wantPods(t, client, "a-new", "c-mine", "d-not-ours")
+}
