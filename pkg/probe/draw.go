@@ -77,7 +77,8 @@ func Draw(state *access.State, namespace string, callers []Caller, timeout time.
 	drawing := drawing{state: state, namespace: namespace, callers: callers, timeout: timeout}
 	byWorkload := map[v1alpha1.ObjectReference][]*access.Server{}
 	for _, server := range state.Servers {
-		if server.Protected() && (server.Mode == access.ModeAmbient || server.Mode == access.ModeSidecar) && server.Workload.Namespace == namespace {
+		_, ours := server.Labels[Label]
+		if !ours && server.Protected() && (server.Mode == access.ModeAmbient || server.Mode == access.ModeSidecar) && server.Workload.Namespace == namespace {
 			byWorkload[server.Workload] = append(byWorkload[server.Workload], server)
 		}
 	}
