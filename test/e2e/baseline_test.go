@@ -122,7 +122,7 @@ func (c *cluster) wantResources(t *testing.T, namespace string) {
 		}
 		return use{int64(resources.Proxies), *resources.MilliCPU, *resources.Memory >> 20}
 	}
-	nodes := int64(of(report.Resources.Ztunnel).proxies)
+	nodes := of(report.Resources.Ztunnel).proxies
 	// Nobody else's pods are captured, so that each ztunnel with any counts as a whole.
 	want := map[string]use{"before": {7, 175, 280}, "sidecars": {}, "ztunnel": {nodes, 60 * nodes, 30 * nodes}, "waypoints": {1, 15, 70}}
 	got := map[string]use{
