@@ -3,6 +3,7 @@ package plugin
 import (
 	"context"
 	"strings"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
@@ -42,8 +43,14 @@ func (o *runOptions) baseline(ctx context.Context, run *prepared) (*v1alpha1.Bas
 	return taken, ctx.Err()
 }
 
+// countingTime bounds how long the ztunnels of a mesh are asked before a run: nothing of
+// the run depends on what they say.
+const countingTime = 30 * time.Second
+
 // countTraffic notes what ztunnels have counted of the namespace.
 func (o *runOptions) countTraffic(ctx context.Context, taken *v1alpha1.Baseline) {
+	ctx, cancel := context.WithTimeout(ctx, countingTime)
+	defer cancel()
 	counted, err := o.reader.CountTraffic(ctx)
 	if err != nil {
 		taken.ZtunnelProblem = err.Error()

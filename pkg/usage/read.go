@@ -5,6 +5,7 @@ package usage
 import (
 	"context"
 	"fmt"
+	"time"
 
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -24,6 +25,10 @@ var resourcePods = schema.GroupVersionResource{Group: Group, Version: "v1beta1",
 // ofProxies selects the pods of ztunnel, and of what istiod runs for Gateways.
 var ofProxies = []string{"app=ztunnel", "gateway.networking.k8s.io/gateway-name"}
 
+// patience bounds each request: nothing depends on the answer, and who serves the API may
+// hang.
+const patience = 10 * time.Second
+
 // Used is what a container uses.
 type Used struct {
 	MilliCPU, Memory int64
@@ -42,6 +47,8 @@ type Measured struct {
 func Read(ctx context.Context, client dynamic.Interface, namespace string) (Measured, error) {
 	measured := Measured{Containers: map[string]map[string]Used{}}
 	ask := func(namespace, selector string) error {
+		ctx, cancel := context.WithTimeout(ctx, patience)
+		defer cancel()
 		list, err := client.Resource(resourcePods).Namespace(namespace).List(ctx, metav1.ListOptions{LabelSelector: selector})
 		if err != nil {
 			return err
