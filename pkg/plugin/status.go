@@ -193,8 +193,11 @@ func (o *statusOptions) collect(ctx context.Context) (v1alpha1.MeshStatus, error
 
 // measure asks what pods use, where all is to be shown of a cluster.
 func (o *statusOptions) measure(ctx context.Context) (measured usage.Measured, measuring bool, err error) {
-	if o.output.format != render.FormatWide || o.source.fromFiles() {
+	switch {
+	case o.output.format != render.FormatWide:
 		return measured, false, nil
+	case o.source.fromFiles():
+		return usage.Measured{Problem: "files do not hold it"}, true, nil
 	}
 	measured, err = usage.Read(ctx, o.dyn, o.only)
 	return measured, true, err
