@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"strconv"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -12,7 +13,8 @@ import (
 // Resources writes what the proxies of a namespace take.
 func Resources(out io.Writer, report v1alpha1.ResourceReport) {
 	var rows [][]string
-	var problems []string
+	var reasons []string
+	unknown := map[string][]string{}
 	for _, row := range []struct {
 		name      string
 		resources *v1alpha1.ProxyResources
@@ -23,8 +25,11 @@ func Resources(out io.Writer, report v1alpha1.ResourceReport) {
 		if resources == nil || resources.Proxies == 0 && row.name != "sidecars before" {
 			continue
 		}
-		if resources.Unknown != "" {
-			problems = append(problems, row.name+": "+resources.Unknown)
+		if reason := resources.Unknown; reason != "" {
+			if unknown[reason] == nil {
+				reasons = append(reasons, reason)
+			}
+			unknown[reason] = append(unknown[reason], row.name)
 		}
 		rows = append(rows, []string{
 			row.name, strconv.Itoa(resources.Proxies), milliCPU(resources.MilliCPU), memory(resources.Memory),
@@ -36,12 +41,8 @@ func Resources(out io.Writer, report v1alpha1.ResourceReport) {
 	}
 	// Writing to out fails no other way than for the results before it.
 	_ = table(trimmed{out}, []string{"PROXIES", "NUMBER", "CPU", "MEMORY", "REQUESTED CPU", "REQUESTED MEMORY"}, rows)
-	said := ""
-	for _, problem := range problems {
-		if problem != said {
-			fmt.Fprintln(out, wrapped("unknown: "+problem, 0))
-		}
-		said = problem
+	for _, reason := range reasons {
+		fmt.Fprintln(out, wrapped("unknown: "+strings.Join(unknown[reason], ", ")+": "+reason, 0))
 	}
 }
 
