@@ -47,6 +47,9 @@ func Unaccepted(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference, obj
 	}
 	targets := mesh.TargetsIn(object)
 	if len(targets) == 0 {
+		if beyondZtunnel(object) {
+			return ""
+		}
 		return refusedByZtunnel(object)
 	}
 	condition := ConditionOf(object, ConditionWaypointAccepted)
@@ -93,13 +96,20 @@ func refusedByZtunnel(object mesh.Object) string {
 	if condition == nil || condition.ObservedGeneration != generationOf(object) {
 		return "is not taken up by istiod yet"
 	}
-	// Where it is no text the API server has refused it.
-	action, _, _ := unstructured.NestedString(object, "spec", "action")
-	byDesign := onDryRun(object) || action != "" && !slices.Contains([]string{"ALLOW", "DENY"}, action)
-	if condition.Status != metav1.ConditionTrue && !byDesign {
+	if condition.Status != metav1.ConditionTrue && !beyondZtunnel(object) {
 		return "is not accepted for ztunnel: " + Saying(*condition)
 	}
 	return ""
+}
+
+// beyondZtunnel says whether a policy is refused for ztunnel by design. There is nothing
+// to wait for then: istiod keeps all such policies under one name, so that of several
+// only one has its condition written (istio pilot/pkg/model/service.go,
+// WorkloadAuthorization.ResourceName: what is refused has no Authorization).
+func beyondZtunnel(object mesh.Object) bool {
+	// Where it is no text the API server has refused it.
+	action, _, _ := unstructured.NestedString(object, "spec", "action")
+	return onDryRun(object) || action != "" && !slices.Contains([]string{"ALLOW", "DENY"}, action)
 }
 
 func onDryRun(object mesh.Object) bool {

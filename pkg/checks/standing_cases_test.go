@@ -130,6 +130,7 @@ func ztunnelAcceptedCases() []testCase {
 		{name: "accepted in part", check: check, objects: enrolled(of("shop", layer4, "True", "UnsupportedValue", 2)), want: []finding{{fail, object, field, "it is enforced by ztunnel in part only: UnsupportedValue: no such thing"}}},
 		{name: "about requests, in part, which layer7-enforced says", check: check, objects: enrolled(of("shop", "rules: [{to: [{operation: {methods: [GET]}}]}]", "True", "UnsupportedValue", 2))},
 		{name: "an action that ztunnel does not have", check: check, objects: enrolled(of("shop", "action: AUDIT, rules: [{}]", "False", "UnsupportedValue", 2))},
+		{name: "an action that ztunnel does not have, of which istiod says nothing", check: check, objects: enrolled(of("shop", "action: AUDIT, rules: [{}]", "False", "UnsupportedValue", 1))},
 		{name: "the mesh's", check: check, objects: enrolled(of("istio-system", layer4, "False", "Invalid", 2)), want: []finding{{fail, "AuthorizationPolicy istio-system/p", field, "Invalid"}}},
 		{name: "another namespace's", check: check, objects: enrolled(of("pay", layer4, "False", "Invalid", 2))},
 		{name: "for no pod here", check: check, objects: enrolled(of("shop", "selector: {matchLabels: {app: pay}}, rules: [{}]", "False", "Invalid", 2))},

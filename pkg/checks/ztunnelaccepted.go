@@ -52,15 +52,14 @@ func atZtunnel(subject Subject, policy *istiosecurityv1.AuthorizationPolicy) str
 	object := *securityReference(policy, mesh.KindAuthorizationPolicy)
 	// It was read together with the typed one.
 	whole, _ := subject.Snapshot.Object(object)
+	if beyondZtunnel(whole) {
+		return ""
+	}
 	if text := refusedByZtunnel(whole); text != "" {
 		return text
 	}
 	condition := ConditionOf(whole, ConditionZtunnelAccepted)
-	if onDryRun(whole) || condition.Reason == reasonAccepted || len(mesh.Layer7Fields(&policy.Spec)) > 0 {
-		return ""
-	}
-	if action := policy.Spec.GetAction().String(); action != "ALLOW" && action != "DENY" {
-		// By design: ztunnel has no such action.
+	if condition.Reason == reasonAccepted || len(mesh.Layer7Fields(&policy.Spec)) > 0 {
 		return ""
 	}
 	return "is enforced by ztunnel in part only: " + Saying(*condition)
