@@ -36,44 +36,50 @@ func (r *rollback) attachedSince() []v1alpha1.ObjectReference {
 	return attached
 }
 
-// outdated are the objects of ours whose originals somebody has deleted or edited since
-// the runs: what they refuse beyond what the originals say now ends with a rollback.
+// outdated are the objects that the runs have made, in whichever namespace, and whose
+// originals somebody has deleted or edited since: what they refuse beyond what the
+// originals say now ends with a rollback.
 func (r *rollback) outdated() ([]v1alpha1.ObjectReference, error) {
-	var copies []v1alpha1.ObjectReference
-	for _, orphan := range r.snapshot.Orphans(r.namespace.Name) {
-		copies = append(copies, orphan.Object)
-	}
 	edited, err := r.editedOriginals()
 	if err != nil {
 		return nil, err
 	}
-	isOfEdited := func(origin string) bool {
-		return slices.ContainsFunc(edited, func(original v1alpha1.ObjectReference) bool { return original.String() == origin })
-	}
-	for _, policy := range r.snapshot.AuthorizationPolicies() {
-		// What lets a waypoint through refuses nothing for as long as there is an ALLOW
-		// policy of the pods.
-		lets := strings.HasPrefix(policy.Name, mesh.FromWaypointPrefix)
-		if policy.Namespace == r.namespace.Name && !lets && isOfEdited(policy.Annotations[v1alpha1.OriginLabel]) {
-			copies = append(copies, policyReference(policy.Namespace, policy.Name))
+	gone := map[v1alpha1.ObjectReference]bool{}
+	seen := map[string]bool{}
+	for _, one := range r.created {
+		if !seen[one.object.Namespace] {
+			seen[one.object.Namespace] = true
+			for _, orphan := range r.snapshot.Orphans(one.object.Namespace) {
+				gone[orphan.Object.Unversioned()] = true
+			}
 		}
 	}
-	for _, extension := range r.snapshot.Extensions() {
-		if extension.Reference.Namespace == r.namespace.Name && isOfEdited(extension.Annotations()[v1alpha1.OriginLabel]) {
-			copies = append(copies, extension.Reference)
+	var copies []v1alpha1.ObjectReference
+	for _, one := range r.created {
+		live, found := r.snapshot.Object(one.object)
+		if !found {
+			continue
+		}
+		origin, _ := Lookup(live, Pointer("/metadata/annotations", v1alpha1.OriginLabel)).(string)
+		isEdited := slices.ContainsFunc(edited, func(original v1alpha1.ObjectReference) bool { return original.String() == origin })
+		// What lets a waypoint through refuses nothing for as long as there is an ALLOW
+		// policy of the pods.
+		lets := strings.HasPrefix(one.object.Name, mesh.FromWaypointPrefix)
+		if gone[one.object.Unversioned()] || isEdited && !lets {
+			copies = append(copies, one.object)
 		}
 	}
 	return copies, nil
 }
 
 // editedOriginals are the policies that say something else than when the newest run was
-// planned which knew them, but for those that a run has deleted; and those that a run
-// has amended and somebody has edited then.
+// planned which has made copies of them, but for those that a run has deleted; and those
+// that a run has amended and somebody has edited then.
 func (r *rollback) editedOriginals() ([]v1alpha1.ObjectReference, error) {
 	var edited []v1alpha1.ObjectReference
 	seen := map[v1alpha1.ObjectReference]bool{}
 	for _, record := range r.records {
-		if record.Plan.Handover == nil {
+		if record.Plan.Handover == nil || !handedOver(record) {
 			continue
 		}
 		same, err := stillSaying(r.snapshot, *record.Plan.Handover)
@@ -81,6 +87,10 @@ func (r *rollback) editedOriginals() ([]v1alpha1.ObjectReference, error) {
 			return nil, err
 		}
 		for _, known := range record.Plan.Handover.Policies {
+			if service := record.Service(); service != "" && !onlyAbout(r.snapshot, known.Object, serviceOf(record.Namespace, service)) {
+				// Of what concerns other Services that run has renewed nothing.
+				continue
+			}
 			deleted := slices.ContainsFunc(r.deleted, func(one deletedObject) bool { return one.object == known.Object })
 			if !seen[known.Object] && !deleted && !slices.Contains(same, known.Object) {
 				edited = append(edited, known.Object)
@@ -103,14 +113,25 @@ func (r *rollback) editedOriginals() ([]v1alpha1.ObjectReference, error) {
 	return edited, nil
 }
 
+// handedOver says whether a run has done all that it was to do about policies.
+func handedOver(record v1alpha1.MigrationRecord) bool {
+	for i, step := range record.Plan.Steps {
+		if step.Phase == v1alpha1.PhaseMigratePolicies && (i >= len(record.Steps) || record.Steps[i].State != v1alpha1.StepDone) {
+			return false
+		}
+	}
+	return true
+}
+
 func policyReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: mesh.KindAuthorizationPolicy, Namespace: namespace, Name: name}
 }
 
 // endingWithWaypoints are the calls that only what goes with the waypoints refuses now,
 // and what nothing takes the place of: what others have attached to them, which sidecars
-// do not heed, and our copies of policies that were deleted or edited. It is not what was there before
-// the runs that lets such calls in, but that nobody else knows of what has come since.
+// do not heed, and our copies of policies that were deleted or edited. It is not what was
+// there before the runs that lets such calls in, but that nobody else knows of what has
+// come since.
 func (r *rollback) endingWithWaypoints(namespaces []string) ([]v1alpha1.CallChange, error) {
 	attached := r.attachedSince()
 	outdated, err := r.outdated()
@@ -146,7 +167,7 @@ func (r *rollback) endingWithWaypoints(namespaces []string) ([]v1alpha1.CallChan
 func remedyForEnding(attached, outdated bool) string {
 	const (
 		selecting = "have a policy that selects the pods refuse them: sidecars do not heed targetRefs"
-		again     = "make the policies again that somebody has deleted, and whose copies end here"
+		again     = "put back the policies that somebody has deleted or edited since: their copies end here"
 	)
 	switch {
 	case attached && outdated:

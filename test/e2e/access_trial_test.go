@@ -294,7 +294,7 @@ func (r *trial) run(ctx context.Context, id string, planned v1alpha1.MigrationPl
 	events.Waiting = func(step v1alpha1.Step, missing []string) { waiting = fmt.Sprintf("%s waits for %q", step.ID, missing) }
 	runner := &actions.Runner{
 		Namespace: planned.Namespace, Kube: r.kube, Store: store, Mesh: content, Now: time.Now, Backoff: actions.DefaultBackoff(),
-		Evidence: r.reader.Collect, Writer: actions.Writer{Dynamic: r.dynamic, Mapper: r.mapper}, Events: events, GateTimeout: patience,
+		Evidence: r.reader.Collect, Istiods: r.reader.AskIstiods, Writer: actions.Writer{Dynamic: r.dynamic, Mapper: r.mapper}, Events: events, GateTimeout: patience,
 	}
 	if _, err := runner.Run(ctx, run); err != nil {
 		return run, fmt.Errorf("%w; last it was: %s", err, waiting)
