@@ -74,7 +74,8 @@ func callsKept() Check {
 			"edits a policy may want it so.",
 		Needs: []string{mesh.KindAuthorizationPolicy, mesh.KindPeerAuthentication, mesh.KindRequestAuthentication, mesh.KindService, mesh.KindPod},
 		DependsOn: []string{
-			"istio-installed", "waypoint-missing", "waypoint-unready", "handed-over", "policies-accepted", "layer7-enforced", "no-sidecars", "ztunnel-in-step", IDStrictKept,
+			"istio-installed", "waypoint-missing", "waypoint-unready", "waypoint-diverted", "waypoint-copies", "handed-over", "policies-accepted", "layer7-enforced",
+			"no-sidecars", "dataplane-mode", "labels-consistent", "outside-mesh", "ztunnel-in-step", IDStrictKept,
 		},
 		Passed: "calls are decided as before the enrolment, but for what its plan announced",
 	}, func(_ Subject, past *Past) []Finding {
@@ -138,7 +139,7 @@ func routesKept() Check {
 		Why: "Only a proxy that reads requests routes them, or gives up waiting: in ambient mode the waypoint of the Service that they are for. What the plan said would end, what a run has deleted " +
 			"because it was replaced, and Services that were taken off their waypoint are no findings.",
 		Needs:     []string{mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindHTTPRoute, mesh.KindGateway, mesh.KindService},
-		DependsOn: []string{"waypoint-missing", "waypoint-unready"},
+		DependsOn: []string{"waypoint-missing", "waypoint-unready", "waypoint-diverted"},
 		Passed:    "what routed calls before the enrolment does so still",
 	}, func(subject Subject, past *Past) []Finding {
 		namespace, found := past.Snapshot.Namespace(subject.Namespace.Name)
