@@ -218,7 +218,9 @@ func TestVerifyFindsWhatWasLost(t *testing.T) {
 	repaired()
 	c.deletePolicy(t, namespace, "late")
 
-	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	// Only a copy refuses by now what that one said.
+	says(t, c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 3).stdout, "calls-newly-allowed", "GET /late")
+	c.ambient(t, "rollback", "-n", namespace, "--yes", "--accept=calls-newly-allowed").want(t, 0)
 	c.settled(t, namespace)
 	c.wantState(t, namespace, before)
 }
