@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -8,6 +9,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 // Returned is what a rollback is to have put back.
@@ -69,7 +71,7 @@ func backFindings(subject Subject, workload mesh.Workload) []Finding {
 			Status: v1alpha1.StatusWarn, Object: reference(workload.Reference),
 			Message: "nothing asks for the sidecars that its pods had before: they are outside the mesh", Remedy: "label the namespace or the template as before",
 		}
-		if mesh.OptedOut(workload.Template.Labels, workload.Template.Annotations) && !kept {
+		if wroteRefusal(subject, workload.Reference, workload.Template.Labels) && !kept {
 			finding.Status, finding.Field = v1alpha1.StatusFail, "spec.template.metadata.labels["+label.SidecarInject.Name+"]"
 			finding.Message = "its template refuses the sidecar that its pods had before the enrolment: somebody has put that back since the rollback"
 			finding.Remedy = "take the label out of the template, and out of where it is kept"
@@ -87,6 +89,9 @@ func backFindings(subject Subject, workload mesh.Workload) []Finding {
 		case !pod.HasSidecar() && before:
 			// It lacked its sidecar before the enrolment, for a reason of its own.
 			continue
+		case !pod.HasSidecar() && mesh.OptedOut(pod.Labels, pod.Annotations) && !wroteRefusal(subject, workload.Reference, pod.Labels):
+			finding.Status, finding.Message = v1alpha1.StatusWarn, "the pod refuses the sidecar that it had before the enrolment, by a label or annotation that no run has written"
+			finding.Remedy = "take it out where it comes from, if the pod is to be in the mesh"
 		case !pod.HasSidecar():
 			finding.Message = "the pod has no sidecar, and had one before the enrolment"
 			finding.Remedy = "delete the pod: the one that comes in its place gets a sidecar"
@@ -101,6 +106,14 @@ func backFindings(subject Subject, workload mesh.Workload) []Finding {
 		findings = append(findings, finding)
 	}
 	return findings
+}
+
+// wroteRefusal says whether a template, or a pod, refuses its sidecar just as runs have
+// them do it: by the label, which no run writes where it only evicts pods. What refuses
+// it otherwise is the doing of somebody else, which no rollback is to undo.
+func wroteRefusal(subject Subject, workload v1alpha1.ObjectReference, labels map[string]string) bool {
+	evicted := slices.ContainsFunc(subject.Returned.Evicted, func(one v1alpha1.ObjectReference) bool { return same(one, workload) })
+	return !evicted && labels[label.SidecarInject.Name] == "false"
 }
 
 func captureEnded() Check {
@@ -169,24 +182,58 @@ func stillCaptured(subject Subject) []Finding {
 func nothingLeft() Check {
 	return returning(Check{
 		ID: "nothing-left", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		About: "Whether anything that an enrolment has made is left in a namespace that was rolled back.",
-		Why: "Copies of policies, guards and waypoints are deleted by the rollback, but for those that others have come to use, which it names. One that is left decides " +
-			"calls without anybody looking after it: sidecars pass over what is attached to a waypoint, and heed a policy with a selector.",
+		About: "Whether anything is left of what the runs have made that were rolled back, and what else an enrolment has made in the namespace.",
+		Why: "Copies of policies, guards and waypoints are deleted by the rollback, but for those that others have come to use or changed, which it names. One that is left decides " +
+			"calls without anybody looking after it: sidecars pass over what is attached to a waypoint, and heed a policy with a selector. What the run of another namespace has made, " +
+			"what an earlier rollback has left, or somebody has applied from a plan's manifests, is named as well, but is no sign of a rollback that is not complete.",
 		Needs: []string{mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication, mesh.KindGateway}, Passed: "nothing that an enrolment has made is left",
 	}, func(subject Subject) []Finding {
 		var findings []Finding
-		for _, object := range madeIn(subject) {
-			finding := Finding{
-				Status: v1alpha1.StatusFail, Object: reference(object), Field: "metadata.labels[" + v1alpha1.OriginLabel + "]",
-				Message: "an enrolment has made it, and the rollback has not deleted it", Remedy: deleteCommand(object),
+		created := subject.Returned.Created
+		for _, object := range created {
+			live, found := subject.Snapshot.Object(object)
+			if labels, _, _ := unstructured.NestedStringMap(live, "metadata", "labels"); !found || labels[v1alpha1.OriginLabel] == "" {
+				// What somebody has made by that name since is not what a run has made.
+				continue
 			}
-			if kept, is := subject.Returned.keeps(object); is {
-				finding.Status, finding.Message = v1alpha1.StatusWarn, "an enrolment has made it, and the rollback has left it: "+kept.Reason
+			finding := leftFinding(subject, object)
+			if finding.Status == v1alpha1.StatusFail {
+				finding.Remedy = deleteCommand(object)
+			}
+			findings = append(findings, finding)
+		}
+		for _, object := range madeIn(subject) {
+			if slices.ContainsFunc(created, func(one v1alpha1.ObjectReference) bool { return same(one, object) }) {
+				continue
+			}
+			finding := leftFinding(subject, object)
+			if finding.Status == v1alpha1.StatusFail {
+				finding.Status = v1alpha1.StatusWarn
+				finding.Message = "an enrolment has made it for " + originOf(subject.Snapshot, object) + ", and none that was rolled back: something else may need it"
 			}
 			findings = append(findings, finding)
 		}
 		return findings
 	})
+}
+
+// leftFinding is about something that an enrolment has made and that is there.
+func leftFinding(subject Subject, object v1alpha1.ObjectReference) Finding {
+	finding := Finding{
+		Status: v1alpha1.StatusFail, Object: reference(object), Field: "metadata.labels[" + v1alpha1.OriginLabel + "]",
+		Message: "an enrolment has made it, and the rollback has not deleted it",
+	}
+	if kept, is := subject.Returned.keeps(object); is {
+		finding.Status, finding.Message = v1alpha1.StatusWarn, "an enrolment has made it, and the rollback has left it: "+kept.Reason
+	}
+	return finding
+}
+
+// originOf is what an object says that it was made for.
+func originOf(snapshot *mesh.Snapshot, object v1alpha1.ObjectReference) string {
+	live, _ := snapshot.Object(object)
+	annotations, _, _ := unstructured.NestedStringMap(live, "metadata", "annotations")
+	return cmp.Or(annotations[v1alpha1.OriginLabel], "what it does not say")
 }
 
 // madeIn are the objects of the namespace that bear the label of what runs create.

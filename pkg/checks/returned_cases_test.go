@@ -51,9 +51,18 @@ func returnCases() []testCase {
 		evidence.Nodes[fixture.Node] = node
 		return evidence
 	}
+	way := v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: "way"}
+	creating := func(objects ...v1alpha1.ObjectReference) func(*checks.Returned) {
+		return func(returned *checks.Returned) { returned.Created = objects }
+	}
+	security := func(kind, name string) v1alpha1.ObjectReference {
+		return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: kind, Namespace: "shop", Name: name}
+	}
+	elsewhere := way
+	elsewhere.Namespace = "other"
 	const left = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop, labels: {ambient.kubectl-ambient.dev/origin: p}}\nspec: {}"
 	const tokens = "apiVersion: security.istio.io/v1\nkind: RequestAuthentication\nmetadata: {name: j, namespace: shop, labels: {ambient.kubectl-ambient.dev/origin: j}}\nspec: {}"
-	made := gateway("shop", "way", "istio-waypoint", ", labels: {ambient.kubectl-ambient.dev/origin: enroll}")
+	made := gateway("shop", "way", "istio-waypoint", ", labels: {ambient.kubectl-ambient.dev/origin: enroll}, annotations: {ambient.kubectl-ambient.dev/origin: Namespace other}")
 	return []testCase{
 		{name: "all are", check: "sidecars-back", objects: shop(), returned: returned()},
 		{name: "it was never moved", check: "sidecars-back", objects: enrolled(), want: []finding{{skip, "", "", "was not rolled back"}}},
@@ -80,15 +89,27 @@ func returnCases() []testCase {
 
 		{name: "nothing is", check: "nothing-left", objects: shop(policy("shop", "{}"), gateway("shop", "way", "istio-waypoint", "")), returned: returned()},
 		{name: "it was never moved", check: "nothing-left", objects: enrolled(), want: []finding{{skip, "", "", "was not rolled back"}}},
-		{name: "something is", check: "nothing-left", objects: shop(left, tokens, made), returned: returned(), want: []finding{
+		{name: "something is", check: "nothing-left", objects: shop(left, tokens, made), returned: returned(creating(security("AuthorizationPolicy", "p"), security("RequestAuthentication", "j"), way)), want: []finding{
 			{fail, "AuthorizationPolicy shop/p", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "the rollback has not deleted it"},
 			{fail, "RequestAuthentication shop/j", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "the rollback has not deleted it"},
 			{fail, "Gateway shop/way", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "the rollback has not deleted it"},
 		}},
+		{name: "something is, elsewhere", check: "nothing-left", objects: shop(gateway("other", "way", "istio-waypoint", ", labels: {ambient.kubectl-ambient.dev/origin: enroll}")), returned: returned(creating(elsewhere)), want: []finding{
+			{fail, "Gateway other/way", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "the rollback has not deleted it"},
+		}},
+		{name: "what was made is gone", check: "nothing-left", objects: shop(), returned: returned(creating(way))},
+		{name: "somebody has made one by its name", check: "nothing-left", objects: shop(gateway("shop", "way", "istio-waypoint", "")), returned: returned(creating(way))},
+		{name: "another run has made it", check: "nothing-left", objects: shop(left, made), returned: returned(), want: []finding{
+			{warn, "AuthorizationPolicy shop/p", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "an enrolment has made it for what it does not say"},
+			{warn, "Gateway shop/way", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "an enrolment has made it for Namespace other"},
+		}},
 		{
-			name: "something was left for others", check: "nothing-left", objects: shop(made),
-			returned: returned(keeping(v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: "way"})),
-			want:     []finding{{warn, "Gateway shop/way", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "the rollback has left it: it is used by Service other/web"}},
+			name: "something was left for others", check: "nothing-left", objects: shop(made), returned: returned(keeping(way), creating(way)),
+			want: []finding{{warn, "Gateway shop/way", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "the rollback has left it: it is used by Service other/web"}},
+		},
+		{
+			name: "an earlier rollback has left it", check: "nothing-left", objects: shop(made), returned: returned(keeping(way)),
+			want: []finding{{warn, "Gateway shop/way", "metadata.labels[ambient.kubectl-ambient.dev/origin]", "the rollback has left it: it is used by Service other/web"}},
 		},
 	}
 }

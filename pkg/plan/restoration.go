@@ -15,7 +15,7 @@ import (
 func RestorationOf(namespace string, records []v1alpha1.MigrationRecord) (v1alpha1.Restoration, error) {
 	since := oldest(records)
 	restoration := v1alpha1.Restoration{Since: &since}
-	written, _, err := writtenBy(records)
+	written, created, err := writtenBy(records)
 	if err != nil {
 		return restoration, err
 	}
@@ -33,7 +33,11 @@ func RestorationOf(namespace string, records []v1alpha1.MigrationRecord) (v1alph
 	for _, workload := range evictedBy("", records) {
 		if !slices.Contains(restoration.Workloads, workload) {
 			restoration.Workloads = append(restoration.Workloads, workload)
+			restoration.Evicted = append(restoration.Evicted, workload)
 		}
+	}
+	for _, one := range created {
+		restoration.Created = append(restoration.Created, one.object)
 	}
 	return restoration, nil
 }
@@ -91,18 +95,30 @@ func Returned(namespace string, records []v1alpha1.MigrationRecord) (*checks.Ret
 	}
 	var returned checks.Returned
 	var undone []string
+	var before []v1alpha1.KeptField
+	newest := true
 	for _, record := range records {
-		if record.Operation != v1alpha1.OperationRollback {
-			break
+		switch {
+		case record.Operation != v1alpha1.OperationRollback:
+			newest = false
+		case newest:
+			undone = append(undone, record.Plan.Undoes...)
+			returned.Kept = append(returned.Kept, record.Plan.Kept...)
+		default:
+			before = append(before, record.Plan.Kept...)
 		}
-		undone = append(undone, record.Plan.Undoes...)
-		returned.Kept = append(returned.Kept, record.Plan.Kept...)
 	}
 	of := slices.DeleteFunc(slices.Clone(records), func(record v1alpha1.MigrationRecord) bool {
 		return record.Operation == v1alpha1.OperationRollback || len(undone) > 0 && !slices.Contains(undone, record.ID)
 	})
 	var err error
 	returned.Restoration, err = RestorationOf(namespace, of)
+	for _, kept := range before {
+		// A workload that was left alone then has been moved, and put back, since.
+		if !slices.Contains(returned.Workloads, kept.Object) {
+			returned.Kept = append(returned.Kept, kept)
+		}
+	}
 	return whereMoved(returned), err
 }
 

@@ -48,6 +48,21 @@ func TestARollbackOfAllEndsWithALook(t *testing.T) {
 	}
 }
 
+func TestARestorationNamesWhatRunsHaveMade(t *testing.T) {
+	making := func(name string) v1alpha1.Step {
+		object := v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: name}
+		return v1alpha1.Step{ID: name, Phase: v1alpha1.PhaseDeployWaypoints, Changes: []v1alpha1.Change{{Object: object, Create: map[string]any{"kind": "Gateway"}}}}
+	}
+	planned := v1alpha1.MigrationPlan{Namespace: "shop", Steps: []v1alpha1.Step{making("one"), making("never")}}
+	restoration, err := plan.RestorationOf("shop", []v1alpha1.MigrationRecord{recordOf("one", planned, v1alpha1.StepDone, v1alpha1.StepPending)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"Gateway shop/one"}, named(restoration.Created)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestARollbackWithoutARecordEndsWithALookAtWhatItWrites(t *testing.T) {
 	planned := v1alpha1.MigrationPlan{Namespace: "shop", Unrecorded: true, Steps: []v1alpha1.Step{
 		{Phase: v1alpha1.PhaseRestoreWorkloads, Changes: []v1alpha1.Change{{Object: v1alpha1.ObjectReference{Kind: "Deployment", Namespace: "shop", Name: "cart"}}}},
@@ -89,7 +104,7 @@ func TestReturned(t *testing.T) {
 		{"a run holds", []v1alpha1.MigrationRecord{open, undoing("b", "one"), one}, time.Time{}, 0},
 		{"all was undone", []v1alpha1.MigrationRecord{undoing("b", "two", "one"), two, one}, one.Started, 1},
 		{"by two rollbacks", []v1alpha1.MigrationRecord{undoing("c", "one"), undoing("b", "two"), two, one}, one.Started, 2},
-		{"what was undone before does not count", []v1alpha1.MigrationRecord{undoing("c", "two"), two, undoing("b", "one"), one}, two.Started, 1},
+		{"what was undone before does not count", []v1alpha1.MigrationRecord{undoing("c", "two"), two, undoing("b", "one"), one}, two.Started, 2},
 		{"it was closed without a run", []v1alpha1.MigrationRecord{one}, one.Started, 0},
 		{"a Service alone was given a waypoint", []v1alpha1.MigrationRecord{undoing("b", "s"), {ID: "s", Operation: v1alpha1.OperationEnroll, State: v1alpha1.RunRolledBack}}, time.Time{}, 0},
 	} {

@@ -256,8 +256,8 @@ const (
 	GateVerified GateKind = "verified"
 	// GateReleased: no pod is captured by ztunnel any more.
 	GateReleased GateKind = "released"
-	// GateRestored: what Gate.Restoration says is so, and nothing that an enrolment has
-	// made is left.
+	// GateRestored: what Gate.Restoration says is so, and nothing is left of what was
+	// created, but for what the plan keeps.
 	GateRestored GateKind = "restored"
 )
 
