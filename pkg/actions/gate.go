@@ -76,6 +76,10 @@ const retryEvidence = 500 * time.Millisecond
 // heard yet of what istiod has just told it.
 const firstEvidence = 50 * time.Millisecond
 
+// restoredEvidence is how long ztunnels are given to say what they capture at the end
+// of a rollback, which does not depend on it.
+const restoredEvidence = 10 * time.Second
+
 // retryEviction is how long an eviction that a PodDisruptionBudget refuses is
 // put off; the budget's own status is not watched.
 const retryEviction = 2 * time.Second
@@ -343,7 +347,8 @@ func (r *Runner) lookReleased(_ context.Context, snapshot *mesh.Snapshot, _ v1al
 	return verdict{missing: missing}, nil
 }
 
-// lookVerified makes the checks of verify that are about what a run has done.
+// lookVerified makes the checks of verify that are about what a run has done. Istiod is
+// asked last: it answers for the whole mesh.
 func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1alpha1.Gate) (verdict, error) {
 	namespace, err := r.namespace(snapshot)
 	if err != nil {
@@ -353,21 +358,32 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 	if err != nil {
 		return verdict{}, err
 	}
-	if err := r.Istiods(ctx, evidence); err != nil {
-		return verdict{}, err
-	}
-	var missing []string
 	handed, err := r.handed(snapshot)
 	if err != nil {
 		return verdict{}, err
 	}
-	results := checks.Run(checks.ArrivalChecks(), checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed})
-	for _, result := range results {
-		if result.Blocks() {
+	subject := checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed, Accepts: r.accepts}
+	missing := notArrived(subject)
+	if len(missing) == 0 {
+		if err := r.Istiods(ctx, evidence); err != nil {
+			return verdict{}, err
+		}
+		missing = notArrived(subject)
+	}
+	return verdict{missing: missing, retry: retryEvidence}, nil
+}
+
+// notArrived is what the end of an enrolment still waits for. An istiod that cannot be
+// asked does not hold it up: nothing else depends on its debug interface, which it may
+// not even serve (istio pilot/pkg/features, ENABLE_DEBUG_ON_HTTP).
+func notArrived(subject checks.Subject) []string {
+	var missing []string
+	for _, result := range checks.Run(checks.ArrivalChecks(), subject) {
+		if result.Blocks() && (result.ID != checks.IDZtunnelInStep || result.Status == v1alpha1.StatusFail) {
 			missing = append(missing, sayResult(result))
 		}
 	}
-	return verdict{missing: missing, retry: retryEvidence}, nil
+	return missing
 }
 
 func sayResult(result v1alpha1.CheckResult) string {
@@ -380,14 +396,17 @@ func sayResult(result v1alpha1.CheckResult) string {
 // lookRestored makes the checks of verify of a namespace that was rolled back. What
 // ztunnel does not say does not hold a rollback up, which may be made because there is
 // none that answers: by then the sidecars are back, and what istio-cni says is known.
+// For what is left of an enrolment it does not wait: nothing is going to delete it.
 func (r *Runner) lookRestored(ctx context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
 	namespace, err := r.namespace(snapshot)
 	if err != nil || gate.Restoration == nil {
 		return verdict{}, err
 	}
-	evidence, err := r.Evidence(ctx, NodesOf(snapshot.Pods(namespace.Name)))
+	asking, cancel := context.WithTimeout(ctx, restoredEvidence)
+	defer cancel()
+	evidence, err := r.Evidence(asking, NodesOf(snapshot.Pods(namespace.Name)))
 	if ctx.Err() != nil {
-		return verdict{}, err
+		return verdict{}, context.Cause(ctx)
 	}
 	if err != nil {
 		evidence = nil
@@ -395,13 +414,15 @@ func (r *Runner) lookRestored(ctx context.Context, snapshot *mesh.Snapshot, gate
 	subject := checks.Subject{
 		Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Returned: &checks.Returned{Restoration: *gate.Restoration, Kept: r.kept},
 	}
-	var missing []string
-	for _, result := range checks.Run(checks.ReturnChecks(), subject) {
-		if result.Status == v1alpha1.StatusFail {
-			missing = append(missing, sayResult(result))
+	result := verdict{retry: retryEvidence}
+	for _, finding := range checks.Run(checks.ReturnChecks(), subject) {
+		if finding.Status == v1alpha1.StatusFail {
+			result.missing = append(result.missing, sayResult(finding))
+			// The steps that delete have waited until what they delete is gone.
+			result.failed = result.failed || finding.ID == checks.IDNothingLeft
 		}
 	}
-	return verdict{missing: missing, retry: retryEvidence}, nil
+	return result, nil
 }
 
 // NodesOf returns the nodes that pods run on, by name.

@@ -337,3 +337,101 @@ func TestSummaryOfWhatIsMissing(t *testing.T) {
 		t.Errorf("a gate that does not say since when is about pods since %s", got)
 	}
 }
+
+// The end of an enrolment does not wait for an istiod that cannot be asked, nor for
+// what was accepted, and asks istiod only once everything else holds.
+func TestLookVerifiedAsksIstiodLast(t *testing.T) {
+	objects := func(edits ...func(*corev1.Pod)) []any {
+		return append(fixture.Installation(), ambientShop, switched(), fixture.PodsOf(switched(), edits...))
+	}
+	accepted := func(result v1alpha1.CheckResult) bool { return result.ID == "no-sidecars" || result.ID == "redirected" }
+	for _, test := range []struct {
+		name    string
+		objects []any
+		istiod  mesh.IstiodEvidence
+		accepts func(v1alpha1.CheckResult) bool
+		asked   int
+		want    []string
+	}{
+		{"it cannot be asked", objects(fixture.Ambient), mesh.IstiodEvidence{Problem: "connection refused"}, nil, 1, nil},
+		{"it means something else", objects(fixture.Ambient), mesh.IstiodEvidence{Istiod: "istio-system/istiod-x"}, nil, 1, []string{"ztunnel-in-step: "}},
+		{"something else does not hold", objects(fixture.Sidecar), mesh.IstiodEvidence{}, nil, 0, []string{"no-sidecars: "}},
+		{"that was accepted", objects(fixture.Sidecar), mesh.IstiodEvidence{Problem: "connection refused"}, accepted, 1, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(test.objects...)
+			runner, _ := looker(snapshot)
+			asked := 0
+			runner.accepts = test.accepts
+			runner.Istiods = func(_ context.Context, evidence *mesh.Evidence) error {
+				asked++
+				evidence.Istiods = map[string]mesh.IstiodEvidence{"": test.istiod}
+				return nil
+			}
+			got, err := runner.lookVerified(t.Context(), snapshot, gateOf(v1alpha1.GateVerified))
+			if err != nil {
+				t.Fatal(err)
+			}
+			missing(t, got, test.want...)
+			if asked != test.asked {
+				t.Errorf("istiod was asked %d times", asked)
+			}
+		})
+	}
+}
+
+func TestLookRestored(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart")
+	way := v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: "way"}
+	const made = `{apiVersion: gateway.networking.k8s.io/v1, kind: Gateway, metadata: {name: way, namespace: shop, labels: {ambient.kubectl-ambient.dev/origin: x}}, spec: {gatewayClassName: istio-waypoint}}`
+	objects := func(more ...any) []any { return append(append(fixture.Installation(), injectedShop, cart), more...) }
+	for _, test := range []struct {
+		name    string
+		objects []any
+		created []v1alpha1.ObjectReference
+		kept    []v1alpha1.KeptField
+		want    []string
+		failed  bool
+	}{
+		{"all is back", objects(fixture.PodsOf(cart, fixture.Sidecar)), nil, nil, nil, false},
+		{"a pod has no sidecar yet", objects(fixture.PodsOf(cart)), nil, nil, []string{"sidecars-back: Pod shop/cart-5d8f7-0: "}, false},
+		{"what a run has made is left", objects(fixture.PodsOf(cart, fixture.Sidecar), made), []v1alpha1.ObjectReference{way}, nil, []string{"nothing-left: Gateway shop/way: "}, true},
+		{"what a run has made is kept", objects(fixture.PodsOf(cart, fixture.Sidecar), made), []v1alpha1.ObjectReference{way}, []v1alpha1.KeptField{{Object: way, Reason: "it is used"}}, nil, false},
+		{"another run has made it", objects(fixture.PodsOf(cart, fixture.Sidecar), made), nil, nil, nil, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(test.objects...)
+			runner, _ := looker(snapshot)
+			runner.kept = test.kept
+			runner.Evidence = func(ctx context.Context, _ []string) (*mesh.Evidence, error) {
+				if _, bounded := ctx.Deadline(); !bounded {
+					t.Error("ztunnel is asked without end")
+				}
+				return nil, context.DeadlineExceeded
+			}
+			gate := gateOf(v1alpha1.GateRestored)
+			gate.Restoration = &v1alpha1.Restoration{Workloads: []v1alpha1.ObjectReference{reference("Deployment", "cart")}, Unlabelled: true, Created: test.created}
+			got, err := runner.lookRestored(t.Context(), snapshot, gate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			missing(t, got, test.want...)
+			if got.failed != test.failed {
+				t.Errorf("waiting longer is said to help: %t", !got.failed)
+			}
+		})
+	}
+}
+
+func TestLookRestoredEndsWithTheRun(t *testing.T) {
+	snapshot := fixture.Snapshot(injectedShop)
+	runner, _ := looker(snapshot)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	interrupted := errors.New("interrupted")
+	cancel(interrupted)
+	gate := gateOf(v1alpha1.GateRestored)
+	gate.Restoration = &v1alpha1.Restoration{}
+	if _, err := runner.lookRestored(ctx, snapshot, gate); !errors.Is(err, interrupted) {
+		t.Errorf("the error is %v", err)
+	}
+}

@@ -52,6 +52,8 @@ type Runner struct {
 	holding *holding
 	// kept is what the plan leaves alone.
 	kept []v1alpha1.KeptField
+	// accepts says which findings the plan has accepted; nil for none.
+	accepts func(v1alpha1.CheckResult) bool
 	// written are the fields that the steps so far have written.
 	written []writtenField
 	changed bool
@@ -75,7 +77,7 @@ const recordGrace = 10 * time.Second
 // step, or wave by wave, and keeps the record true. It stops at the first error and
 // says whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
-	r.changed, r.written, r.kept = false, nil, run.Plan.Kept
+	r.changed, r.written, r.kept, r.accepts = false, nil, run.Plan.Kept, plan.Accepts(run.Plan.Accepted)
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()

@@ -193,16 +193,20 @@ func LeavesBehind(id string) bool {
 
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {
-	return append(append(ArrivalChecks(), policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies()), pastChecks()...)
+	standing := []Check{
+		routesAccepted(), ztunnelAccepted(), waypointCopies(), labelsConsistent(),
+		policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies(),
+	}
+	return slices.Concat(ArrivalChecks(), standing, pastChecks())
 }
 
 // ArrivalChecks are those of them that are made at the end of an enrolment as well.
-// The others are gates of its plan, which has judged them.
+// The others are gates of its plan, which has judged them, or about what no run does.
 func ArrivalChecks() []Check {
 	return []Check{
-		istioInstalled(), waypointMissing(), waypointUnready(), waypointDiverted(), routesAccepted(),
-		handedOver(), policiesAccepted(), ztunnelAccepted(), layer7Enforced(), waypointCopies(), takenOff(),
-		noSidecars(), dataplaneMode(), labelsConsistent(), restartsComplete(),
+		istioInstalled(), waypointMissing(), waypointUnready(), waypointDiverted(),
+		handedOver(), policiesAccepted(), layer7Enforced(), takenOff(),
+		noSidecars(), dataplaneMode(), restartsComplete(),
 		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), ztunnelWaypoints(), ztunnelCertificates(), ztunnelInStep(), optedOut(),
 	}
 }

@@ -10,10 +10,13 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
+// IDZtunnelInStep is the check for which istiod is asked.
+const IDZtunnelInStep = "ztunnel-in-step"
+
 // ztunnelInStep compares what ztunnels know with what istiod means them to.
 func ztunnelInStep() Check {
 	return Check{
-		ID: "ztunnel-in-step", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		ID: IDZtunnelInStep, Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether the ztunnels of the namespace's nodes know of its pods, Services and policies, and of mesh-wide policies, what istiod means them to know now.",
 		Why: "A ztunnel that has lost istiod goes on with what it knew: pods that are gone, a waypoint that is not meant any more, a policy before it was changed. " +
 			"It says Up of every pod all the while. What istiod means it to know is what istiod answers at /debug/ambientz (istio pilot/pkg/xds/debug.go).",

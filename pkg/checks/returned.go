@@ -179,9 +179,12 @@ func stillCaptured(subject Subject) []Finding {
 	return findings
 }
 
+// IDNothingLeft is the check of what runs that were rolled back have made.
+const IDNothingLeft = "nothing-left"
+
 func nothingLeft() Check {
 	return returning(Check{
-		ID: "nothing-left", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
+		ID: IDNothingLeft, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
 		About: "Whether anything is left of what the runs have made that were rolled back, and what else an enrolment has made in the namespace.",
 		Why: "Copies of policies, guards and waypoints are deleted by the rollback, but for those that others have come to use or changed, which it names. One that is left decides " +
 			"calls without anybody looking after it: sidecars pass over what is attached to a waypoint, and heed a policy with a selector. What the run of another namespace has made, " +

@@ -27,6 +27,7 @@ func returnCases() []testCase {
 			returned.Kept = []v1alpha1.KeptField{{Object: object, Reason: "it is used by Service other/web"}}
 		}
 	}
+	evicting := func(returned *checks.Returned) { returned.Evicted = returned.Workloads }
 	cart := fixture.Deployment("shop", "cart", fixture.Probed)
 	refusing := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
 	rolling := fixture.Deployment("shop", "cart", fixture.Replicas(2))
@@ -72,6 +73,10 @@ func returnCases() []testCase {
 		{name: "a pod is not ready", check: "sidecars-back", objects: with(fixture.Sidecar, fixture.NotReady), returned: returned(), want: []finding{{fail, pod, "", "are not ready"}}},
 		{name: "a rollout goes on", check: "sidecars-back", objects: of(rolling, injected), returned: returned(), want: []finding{{fail, deployment, "status", "Updated: 1/2"}}},
 		{name: "its template refuses it", check: "sidecars-back", objects: of(refusing, injected), returned: returned(), want: []finding{{fail, deployment, "spec.template.metadata.labels[sidecar.istio.io/inject]", "refuses the sidecar"}}},
+		{name: "somebody's annotation refuses it", check: "sidecars-back", objects: of(fixture.Deployment("shop", "cart", fixture.TemplateAnnotation("sidecar.istio.io/inject", "false")), injected), returned: returned(), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
+		{name: "a label that no run has written refuses it", check: "sidecars-back", objects: of(refusing, injected), returned: returned(evicting), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
+		{name: "a pod refuses it by somebody's annotation", check: "sidecars-back", objects: with(fixture.Annotated("sidecar.istio.io/inject", "false")), returned: returned(), want: []finding{{warn, pod, "", "that no run has written"}}},
+		{name: "a pod refuses it by the label of runs", check: "sidecars-back", objects: with(fixture.Labelled("sidecar.istio.io/inject", "false")), returned: returned(), want: []finding{{fail, pod, "", "has no sidecar, and had one before"}}},
 		{name: "its template was left alone", check: "sidecars-back", objects: of(refusing, injected), returned: returned(keeping(reference)), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
 		{name: "nothing asks for it", check: "sidecars-back", objects: of(cart, nil), returned: returned(), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
 		{name: "a workload that is gone", check: "sidecars-back", objects: append(fixture.Installation(), fixture.Namespace("shop", injected)), returned: returned()},
