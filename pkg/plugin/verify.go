@@ -47,7 +47,8 @@ Of a namespace that was rolled back it is asked instead whether every pod that h
 sidecar has one again, is ready, and is not captured any more, and whether nothing is
 left of what enroll had made.
 
-With -A this is asked of every namespace that is labelled ambient or was enrolled.
+With -A this is asked of every namespace that is labelled ambient, or was enrolled and
+is not wholly rolled back.
 Nothing is changed but by --probe and --canary, whose pods are removed again. The exit
 status is 3 where a check fails or could not be made.`,
 		Example: "  kubectl ambient verify -n shop\n  kubectl ambient verify -n shop --wait --timeout=5m\n" +
@@ -62,7 +63,7 @@ status is 3 where a check fails or could not be made.`,
 	}
 	options.output.addFlag(command)
 	flags := command.Flags()
-	flags.BoolVarP(&options.all, "all-namespaces", "A", false, "Verify every namespace that is labelled ambient or was enrolled")
+	flags.BoolVarP(&options.all, "all-namespaces", "A", false, "Verify every namespace that is labelled ambient, or enrolled and not wholly rolled back")
 	flags.BoolVarP(&options.watch, "watch", "w", false, "Verify again whenever something changes")
 	flags.BoolVar(&options.wait, "wait", false, "Verify again until every check passes, or --timeout")
 	flags.DurationVar(&options.timeout, "timeout", 5*time.Minute, "With --wait: how long to wait; 0 for no bound")
@@ -262,14 +263,13 @@ func (o *verifyOptions) toVerify(ctx context.Context) (*mesh.Snapshot, []mesh.Na
 	if coverage := snapshot.Coverage(mesh.KindNamespace, ""); !coverage.Known() {
 		return nil, nil, fmt.Errorf("namespaces cannot be listed: %s: ask for permission, or name one with -n", coverage.Reason)
 	}
-	records, err := record.Newest(ctx, o.kube.CoreV1())
+	recorded, err := record.Enrolled(ctx, o.kube.CoreV1())
 	if err != nil {
 		return nil, nil, o.explain(err)
 	}
 	var enrolled []mesh.Namespace
 	for _, namespace := range snapshot.Namespaces() {
-		newest, recorded := records[namespace.Name]
-		if namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient || recorded && newest.Operation != v1alpha1.OperationRollback {
+		if namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient || recorded[namespace.Name] {
 			enrolled = append(enrolled, namespace)
 		}
 	}

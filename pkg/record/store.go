@@ -191,23 +191,48 @@ func open(record v1alpha1.MigrationRecord) bool {
 // Newest returns the newest record of each namespace, by name, from what is
 // written on the ConfigMaps outside the record itself.
 func Newest(ctx context.Context, client corev1client.ConfigMapsGetter) (map[string]v1alpha1.RecordSummary, error) {
+	outlines, err := outlines(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	newest := map[string]v1alpha1.RecordSummary{}
+	for namespace, runs := range outlines {
+		newest[namespace] = v1alpha1.RecordSummary{ID: runs[0].ID, Operation: runs[0].Operation, State: runs[0].State, TakenOff: TakenOff(runs)}
+	}
+	return newest, nil
+}
+
+// Enrolled says of each namespace that has records, by name, whether something of an
+// enrolment may be left in it: a run that is not rolled back, which one of a
+// Service alone leaves, or a rollback that has not come through.
+func Enrolled(ctx context.Context, client corev1client.ConfigMapsGetter) (map[string]bool, error) {
+	outlines, err := outlines(ctx, client)
+	if err != nil {
+		return nil, err
+	}
+	enrolled := map[string]bool{}
+	for namespace, runs := range outlines {
+		newest := runs[0]
+		back := newest.Operation == v1alpha1.OperationRollback && newest.State == v1alpha1.RunSucceeded
+		enrolled[namespace] = !back || slices.ContainsFunc(runs, open)
+	}
+	return enrolled, nil
+}
+
+// outlines are the records of each namespace, newest first, as far as their ConfigMaps
+// say them outside the records themselves.
+func outlines(ctx context.Context, client corev1client.ConfigMapsGetter) (map[string][]v1alpha1.MigrationRecord, error) {
 	configMaps, err := client.ConfigMaps(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: Label})
 	if err != nil {
 		return nil, fmt.Errorf("list migration records: %w", err)
 	}
 	items := configMaps.Items
 	slices.SortFunc(items, func(a, b corev1.ConfigMap) int {
-		return cmp.Or(a.CreationTimestamp.Compare(b.CreationTimestamp.Time), cmp.Compare(a.Name, b.Name))
+		return cmp.Or(b.CreationTimestamp.Compare(a.CreationTimestamp.Time), cmp.Compare(b.Name, a.Name))
 	})
-	newest, runs := map[string]v1alpha1.RecordSummary{}, map[string][]v1alpha1.MigrationRecord{}
+	runs := map[string][]v1alpha1.MigrationRecord{}
 	for _, item := range items {
-		run := outlineOf(&item)
-		newest[item.Namespace] = v1alpha1.RecordSummary{ID: run.ID, Operation: run.Operation, State: run.State}
-		runs[item.Namespace] = append([]v1alpha1.MigrationRecord{run}, runs[item.Namespace]...)
+		runs[item.Namespace] = append(runs[item.Namespace], outlineOf(&item))
 	}
-	for namespace, summary := range newest {
-		summary.TakenOff = TakenOff(runs[namespace])
-		newest[namespace] = summary
-	}
-	return newest, nil
+	return runs, nil
 }

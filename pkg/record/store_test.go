@@ -291,6 +291,36 @@ func TestNewest(t *testing.T) {
 	}
 }
 
+func TestEnrolled(t *testing.T) {
+	client := cluster(t)
+	for _, entry := range []struct {
+		namespace, id string
+		operation     v1alpha1.Operation
+		state         v1alpha1.RunState
+	}{
+		{"holds", "a", v1alpha1.OperationEnroll, v1alpha1.RunSucceeded},
+		{"back", "a", v1alpha1.OperationEnroll, v1alpha1.RunRolledBack}, {"back", "b", v1alpha1.OperationRollback, v1alpha1.RunSucceeded},
+		{"half", "a", v1alpha1.OperationEnroll, v1alpha1.RunRolledBack}, {"half", "b", v1alpha1.OperationRollback, v1alpha1.RunIncomplete},
+		{"service", "a", v1alpha1.OperationEnroll, v1alpha1.RunSucceeded}, {"service", "b", v1alpha1.OperationRollback, v1alpha1.RunSucceeded},
+		{"again", "a", v1alpha1.OperationEnroll, v1alpha1.RunRolledBack}, {"again", "b", v1alpha1.OperationRollback, v1alpha1.RunIncomplete},
+		{"again", "c", v1alpha1.OperationRollback, v1alpha1.RunSucceeded},
+	} {
+		one := newRecord(entry.id)
+		one.Namespace, one.Operation, one.State = entry.namespace, entry.operation, entry.state
+		if err := record.NewStore(client.CoreV1(), entry.namespace).Create(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := record.Enrolled(t.Context(), client.CoreV1())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]bool{"holds": true, "back": false, "half": true, "service": true, "again": false}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
 func TestUnpackNamesTheConfigMapItDoesNotUnderstand(t *testing.T) {
 	pack := func(text string) []byte {
 		var packed bytes.Buffer
