@@ -175,6 +175,21 @@ func TestOutcomes(t *testing.T) {
 	}
 }
 
+// An answer to HEAD has no body that would tell a proxy's from an application's.
+func TestAnswersToHead(t *testing.T) {
+	for code, outcome := range map[int]wire.Outcome{200: wire.Answered, 403: wire.Forbidden, 500: wire.Answered, 503: wire.Unavailable} {
+		target := application(t, answering(code, "RBAC: access denied"))
+		text, err := wire.EncodeCalls([]wire.Call{{ID: "1", Target: target, Protocol: wire.HTTP, Method: "HEAD", Timeout: wire.Duration(5 * time.Second), Expect: wire.Allowed}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, report, said := probe(t, text, "try")
+		if result, _ := report.Of("1"); result.Outcome != outcome || result.Status != code {
+			t.Errorf("HEAD with status %d: %+v, %s; want %s", code, report, said, outcome)
+		}
+	}
+}
+
 func TestSlowAnswer(t *testing.T) {
 	ask := make(chan struct{})
 	target := application(t, func(w http.ResponseWriter, request *http.Request) {

@@ -193,6 +193,8 @@ func answered(response *http.Response) (wire.Outcome, string) {
 		return wire.Forbidden, "an answer to HEAD does not say who refuses"
 	case response.StatusCode == http.StatusForbidden:
 		return wire.Forbidden, body
+	case response.StatusCode == http.StatusServiceUnavailable && response.Request.Method == http.MethodHead:
+		return wire.Unavailable, "an answer to HEAD does not say whether a proxy reached nobody"
 	case response.StatusCode == http.StatusServiceUnavailable && strings.HasPrefix(body, brokenBody):
 		if strings.Contains(body, terminated) {
 			return wire.Reset, body
