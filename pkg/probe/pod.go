@@ -18,10 +18,9 @@ import (
 const Label = "ambient.kubectl-ambient.dev/probe"
 
 const (
-	appName   = "kubectl-ambient-probe"
-	container = "probe"
-	// nobody is a user without name or rights, as the image's.
-	nobody = 65532
+	appName      = "kubectl-ambient-probe"
+	container    = "probe"
+	managedLabel = "app.kubernetes.io/managed-by"
 )
 
 // Image is the image of the probe program where no other is asked for. None is
@@ -81,7 +80,7 @@ func (r *Runner) object(namespace string, of pod) (*corev1.Pod, error) {
 		}
 		probe.Args, probe.Env = []string{"try"}, []corev1.EnvVar{{Name: wire.Variable, Value: text}}
 	}
-	labels := map[string]string{Label: r.ID, "app.kubernetes.io/name": appName, "app.kubernetes.io/managed-by": "kubectl-ambient"}
+	labels := map[string]string{Label: r.ID, "app.kubernetes.io/name": appName, managedLabel: fieldManager}
 	maps.Copy(labels, of.caller.Labels)
 	maps.Copy(labels, of.labels)
 	return &corev1.Pod{
@@ -90,9 +89,10 @@ func (r *Runner) object(namespace string, of pod) (*corev1.Pod, error) {
 			Containers: []corev1.Container{probe}, RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: of.caller.Account,
 			AutomountServiceAccountToken: new(false), EnableServiceLinks: new(false), TerminationGracePeriodSeconds: new(int64(1)),
 			ActiveDeadlineSeconds: new(int64(r.Timeout / time.Second)),
+			// The user is the image's, by its number; OpenShift's restricted-v2 gives
+			// another one, and admits no pod that names its own.
 			SecurityContext: &corev1.PodSecurityContext{
-				RunAsNonRoot: new(true), RunAsUser: new(int64(nobody)), RunAsGroup: new(int64(nobody)),
-				SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
+				RunAsNonRoot: new(true), SeccompProfile: &corev1.SeccompProfile{Type: corev1.SeccompProfileTypeRuntimeDefault},
 			},
 		},
 	}, nil

@@ -156,6 +156,9 @@ func TestRunnerGivesEachPodWhatItsReportHolds(t *testing.T) {
 	}
 	for _, pod := range made {
 		spec := pod.Spec
+		if spec.SecurityContext.RunAsUser != nil || !*spec.SecurityContext.RunAsNonRoot {
+			t.Errorf("pod %s: %+v", pod.Name, spec.SecurityContext)
+		}
 		if *spec.AutomountServiceAccountToken || *spec.ActiveDeadlineSeconds != 2 || spec.RestartPolicy != corev1.RestartPolicyNever || spec.Containers[0].Image != image {
 			t.Errorf("pod %s: %+v", pod.Name, spec)
 		}
