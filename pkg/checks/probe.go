@@ -1,6 +1,8 @@
 package checks
 
 import (
+	"slices"
+
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
 
@@ -28,12 +30,13 @@ func probeCalls() Check {
 			switch {
 			case subject.Probed == nil:
 				return []Finding{{Status: v1alpha1.StatusSkip, Message: "no call was tried"}}
-			case len(subject.Probed.Findings) == 0 && subject.Probed.Proven > 0:
-				return []Finding{{Status: v1alpha1.StatusPass, Message: count(subject.Probed.Proven, "call") + " of probe pods became what policies say"}}
-			case len(subject.Probed.Findings) == 0:
-				return []Finding{{Status: v1alpha1.StatusUnknown, Message: "no call proves anything", Remedy: "probe-coverage says why"}}
+			case slices.ContainsFunc(subject.Probed.Findings, func(finding Finding) bool { return finding.Status != v1alpha1.StatusWarn }):
+				return subject.Probed.Findings
+			case subject.Probed.Proven > 0:
+				return append(slices.Clone(subject.Probed.Findings), Finding{Status: v1alpha1.StatusPass, Message: count(subject.Probed.Proven, "call") + " of probe pods became what policies say"})
+			default:
+				return append(slices.Clone(subject.Probed.Findings), Finding{Status: v1alpha1.StatusUnknown, Message: "no call proves anything", Remedy: "probe-coverage says why"})
 			}
-			return subject.Probed.Findings
 		},
 	}
 }

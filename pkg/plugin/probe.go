@@ -61,7 +61,7 @@ func (p *probeOptions) validate(o *verifyOptions) error {
 
 // runner makes probe pods.
 func (o *verifyOptions) runner() *probe.Runner {
-	return &probe.Runner{Kube: o.kube, Image: o.probe.image, ID: newID(o.Now()), Timeout: o.probe.timeout, Now: o.Now}
+	return &probe.Runner{Kube: o.kube, Image: o.probe.image, ID: newID(o.Now()), Timeout: o.probe.timeout}
 }
 
 // probed adds to reports what calls in their namespaces have shown.
@@ -110,11 +110,6 @@ func (o *verifyOptions) probeNamespace(ctx context.Context, snapshot *mesh.Snaps
 		}}}, nil
 	}
 	runner := o.runner()
-	swept, err := runner.Sweep(ctx, namespace.Name)
-	if err != nil {
-		return nil, o.explain(err)
-	}
-	o.tellSwept(swept)
 	callers, absent := probe.Callers(snapshot, namespace, o.probe.accounts)
 	draft := probe.Draw(access.Of(snapshot, []string{namespace.Name}, access.Overlay{}), namespace.Name, callers, callTimeout)
 	for _, reason := range absent {
@@ -125,6 +120,8 @@ func (o *verifyOptions) probeNamespace(ctx context.Context, snapshot *mesh.Snaps
 		return nil, o.explain(withLeft(err, left))
 	}
 	probed := probedBy(probe.Judge(draft, tried), left)
+	swept, err := runner.Sweep(ctx, namespace.Name)
+	o.tellSwept(probed, swept, err)
 	if len(draft.Attempts) == 0 {
 		// Where nothing is protected, there is nothing to prove.
 		probed.Findings = append(probed.Findings, checks.Finding{Status: v1alpha1.StatusSkip, Message: "no call was tried: probe-coverage says why, or nothing protects a workload"})
@@ -132,9 +129,13 @@ func (o *verifyOptions) probeNamespace(ctx context.Context, snapshot *mesh.Snaps
 	return probed, nil
 }
 
-func (o *verifyOptions) tellSwept(swept []string) {
+// tellSwept tells what was removed of earlier runs, and adds what could not be.
+func (o *verifyOptions) tellSwept(probed *checks.Probed, swept []string, err error) {
 	if len(swept) > 0 {
 		fmt.Fprintf(o.Streams.ErrOut, "removed what an earlier probe has left: %s\n", strings.Join(swept, ", "))
+	}
+	if err != nil {
+		probed.Findings = append(probed.Findings, stillThere(err))
 	}
 }
 
@@ -150,11 +151,13 @@ func withLeft(err error, left []error) error {
 func probedBy(verdict probe.Verdict, left []error) *checks.Probed {
 	probed := &checks.Probed{Proven: verdict.Proven, Findings: asFindings(verdict.Findings), Untried: asFindings(verdict.Untried)}
 	for _, one := range left {
-		probed.Findings = append(probed.Findings, checks.Finding{
-			Status: v1alpha1.StatusWarn, Message: one.Error(), Remedy: "delete what has the label " + probe.Label + ", or leave it to the next probe",
-		})
+		probed.Findings = append(probed.Findings, stillThere(one))
 	}
 	return probed
+}
+
+func stillThere(err error) checks.Finding {
+	return checks.Finding{Status: v1alpha1.StatusWarn, Message: err.Error(), Remedy: "delete what has the label " + probe.Label + ", or leave it to the next probe"}
 }
 
 func asFindings(from []probe.Finding) []checks.Finding {
@@ -222,17 +225,15 @@ func (o *verifyOptions) tryCanary(ctx context.Context, canary *probe.Canary) (*c
 	if len(missing) > 0 {
 		return notPermitted(missing, CanaryRole), nil
 	}
-	swept, err := canary.SweepNamespaces(ctx)
-	if err != nil {
-		return nil, o.explain(err)
-	}
-	o.tellSwept(swept)
 	fmt.Fprintf(o.Streams.ErrOut, "probing: in namespace %s, which is removed again\n", canary.Namespace())
 	verdict, left, err := canary.Run(ctx)
 	if err != nil {
 		return nil, o.explain(withLeft(err, left))
 	}
-	return probedBy(verdict, left), nil
+	probed := probedBy(verdict.Verdict, left)
+	swept, err := canary.SweepNamespaces(ctx)
+	o.tellSwept(probed, swept, err)
+	return probed, nil
 }
 
 // canaryNeeds are what verify --canary needs of the cluster.

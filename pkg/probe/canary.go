@@ -21,6 +21,7 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/client-go/dynamic"
 )
@@ -28,12 +29,12 @@ import (
 // What a canary is made of.
 const (
 	canaryPrefix = "kubectl-ambient-canary-"
-	// untilAnnotation is when nobody works with a namespace any more.
-	untilAnnotation = "ambient.kubectl-ambient.dev/probe-until"
-	canaryServer    = "server"
-	canaryAdmitted  = "admitted"
-	canaryRefused   = "refused"
-	canaryApp       = "canary-server"
+	// lifeAnnotation is how old a namespace is that nobody works with any more.
+	lifeAnnotation = "ambient.kubectl-ambient.dev/probe-lifetime"
+	canaryServer   = "server"
+	canaryAdmitted = "admitted"
+	canaryRefused  = "refused"
+	canaryApp      = "canary-server"
 	// The ports: one that a DENY and an ALLOW are about, one that an ALLOW of one account
 	// is about, one that is open to all who can prove who they are.
 	portDeny, portAllow, portStrict = 8080, 8081, 8082
@@ -46,6 +47,19 @@ const lookAgain = 300 * time.Millisecond
 type Canary struct {
 	*Runner
 	Dynamic dynamic.Interface
+
+	// claim is the namespace, nil before it is asked for and where it was refused.
+	claim *claim
+	// node is that of the server.
+	node string
+}
+
+// CanaryVerdict is what became of a canary's calls, and where.
+type CanaryVerdict struct {
+	Verdict
+	// Server is the node that its server ran on, Callers are those of its callers.
+	Server  string
+	Callers []string
 }
 
 // Namespace is the one that it makes.
@@ -53,26 +67,51 @@ func (c *Canary) Namespace() string { return canaryPrefix + c.ID }
 
 // Run makes the namespace, tries calls in it and removes it whatever happens. Left is
 // what it could not remove.
-func (c *Canary) Run(ctx context.Context) (verdict Verdict, left []error, err error) {
+func (c *Canary) Run(ctx context.Context) (verdict CanaryVerdict, left []error, err error) {
 	defer func() { left = append(left, c.removeNamespace(ctx)...) }()
 	// The namespace outlives the waiting for its server and that for its callers.
 	settled, cancel := context.WithTimeout(ctx, c.Timeout)
 	defer cancel()
 	if err := c.settle(settled); err != nil {
 		if ctx.Err() != nil {
-			return Verdict{}, nil, ctx.Err()
+			return CanaryVerdict{}, nil, ctx.Err()
 		}
-		return Verdict{Findings: []Finding{{
-			Status: v1alpha1.StatusUnknown, Message: "no call was tried: " + printableLine(err.Error()), Remedy: "see what is named; --probe-timeout gives it longer",
-		}}}, nil, nil
+		return unproven("no call was tried", err), nil, nil
 	}
 	draft := c.draft()
 	tried, left, err := c.Try(ctx, c.Namespace(), draft)
 	if err != nil {
-		return Verdict{}, left, err
+		return CanaryVerdict{}, left, err
 	}
-	return Judge(draft, tried), left, nil
+	// What became of calls to a server that has gone in the meantime tells nothing.
+	switch missing, err := c.missing(ctx); {
+	case ctx.Err() != nil:
+		return CanaryVerdict{}, left, ctx.Err()
+	case err != nil:
+		return unproven("no call proves anything", err), left, nil
+	case missing != "":
+		return unproven("no call proves anything", errors.New(missing)), left, nil
+	}
+	verdict = CanaryVerdict{Verdict: Judge(draft, tried), Server: c.node}
+	for _, of := range tried {
+		if of.Node != "" {
+			verdict.Callers = append(verdict.Callers, of.Node)
+		}
+	}
+	slices.Sort(verdict.Callers)
+	verdict.Callers = slices.Compact(verdict.Callers)
+	return verdict, left, nil
 }
+
+func unproven(what string, why error) CanaryVerdict {
+	return CanaryVerdict{Verdict: Verdict{Findings: []Finding{{
+		Status: v1alpha1.StatusUnknown, Message: what + ": " + printableLine(why.Error()), Remedy: "see what is named; --probe-timeout gives it longer",
+	}}}}
+}
+
+// life is how long the namespace and its server live at most: one timeout is the
+// server's to come up, one is its callers', and the rest is for making and removing them.
+func (c *Canary) life() time.Duration { return 2*c.Timeout + time.Minute }
 
 // settle makes everything that calls need, and waits until it holds.
 func (c *Canary) settle(ctx context.Context) error {
@@ -85,13 +124,18 @@ func (c *Canary) settle(ctx context.Context) error {
 }
 
 func (c *Canary) makeNamespace(ctx context.Context) error {
-	until := c.Now().Add(2*c.Timeout + slack).UTC().Format(time.RFC3339)
 	namespace := &corev1.Namespace{ObjectMeta: metav1.ObjectMeta{
-		Name: c.Namespace(), Annotations: map[string]string{untilAnnotation: until}, Labels: map[string]string{
-			Label: c.ID, label.IoIstioDataplaneMode.Name: mesh.DataplaneAmbient, "pod-security.kubernetes.io/enforce": "restricted",
+		Name: c.Namespace(), Annotations: map[string]string{lifeAnnotation: c.life().String()}, Labels: map[string]string{
+			Label: c.ID, managedLabel: fieldManager, label.IoIstioDataplaneMode.Name: mesh.DataplaneAmbient, "pod-security.kubernetes.io/enforce": "restricted",
 		},
 	}}
-	_, err := c.Kube.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{FieldManager: fieldManager})
+	made, err := c.Kube.CoreV1().Namespaces().Create(ctx, namespace, metav1.CreateOptions{FieldManager: fieldManager})
+	switch {
+	case err == nil:
+		c.claim, c.clock = &claim{made.Name, made.UID}, made.CreationTimestamp.Time
+	case !refused(err):
+		c.claim = &claim{name: c.Namespace()}
+	}
 	return err
 }
 
@@ -203,36 +247,41 @@ func (c *Canary) until(ctx context.Context, look func(context.Context) (missing 
 }
 
 func (c *Canary) makeServer(ctx context.Context) error {
-	server := pod{name: canaryServer, caller: Caller{Account: canaryServer}, labels: map[string]string{"app": canaryApp, label.SidecarInject.Name: "false"}}
+	server := pod{name: canaryServer, caller: Caller{Account: canaryServer}, labels: map[string]string{"app": canaryApp, label.SidecarInject.Name: "false"}, life: c.life()}
 	for _, port := range []int{portDeny, portAllow, portStrict} {
 		server.serves = append(server.serves, fmt.Sprintf(":%d", port))
 	}
-	return c.create(ctx, c.Namespace(), server)
+	_, err := c.create(ctx, c.Namespace(), server)
+	return err
 }
 
 // serverHolds waits until the server runs and istio-cni has redirected it.
-func (c *Canary) serverHolds(ctx context.Context) error {
-	return c.until(ctx, func(ctx context.Context) (string, error) {
-		object, err := c.Kube.CoreV1().Pods(c.Namespace()).Get(ctx, canaryServer, metav1.GetOptions{})
-		if err != nil {
-			return "", err
-		}
-		server := pod{name: canaryServer}
-		if tried, over := ended(server, object); over {
-			return "", fmt.Errorf("pod %s: %s", canaryServer, tried.Failure)
-		}
-		ready := slices.ContainsFunc(object.Status.Conditions, func(condition corev1.PodCondition) bool {
-			return condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
-		})
-		switch {
-		case !ready:
-			return fmt.Sprintf("pod %s: %s", canaryServer, pending(server, object).Failure), nil
-		case object.Annotations[annotation.AmbientRedirection.Name] != "enabled":
-			return fmt.Sprintf("pod %s runs, and istio-cni has not redirected it: is ambient mode installed, with ztunnel on node %s?", canaryServer, object.Spec.NodeName), nil
-		default:
-			return "", nil
-		}
+func (c *Canary) serverHolds(ctx context.Context) error { return c.until(ctx, c.missing) }
+
+// missing says what the server lacks to be called.
+func (c *Canary) missing(ctx context.Context) (string, error) {
+	object, err := c.Kube.CoreV1().Pods(c.Namespace()).Get(ctx, canaryServer, metav1.GetOptions{})
+	if err != nil {
+		return "", err
+	}
+	server := pod{name: canaryServer}
+	if tried, over := ended(server, object); over {
+		return "", fmt.Errorf("pod %s: %s", canaryServer, tried.Failure)
+	}
+	ready := slices.ContainsFunc(object.Status.Conditions, func(condition corev1.PodCondition) bool {
+		return condition.Type == corev1.PodReady && condition.Status == corev1.ConditionTrue
 	})
+	c.node = object.Spec.NodeName
+	switch {
+	case object.DeletionTimestamp != nil:
+		return "", fmt.Errorf("pod %s: somebody has deleted it", canaryServer)
+	case !ready:
+		return fmt.Sprintf("pod %s: %s", canaryServer, pending(server, object).Failure), nil
+	case object.Annotations[annotation.AmbientRedirection.Name] != "enabled":
+		return fmt.Sprintf("pod %s runs, and istio-cni has not redirected it: is ambient mode installed, with ztunnel on node %s?", canaryServer, c.node), nil
+	default:
+		return "", nil
+	}
 }
 
 // draft is what is tried: each policy has a call that it refuses, and the same port one
@@ -279,20 +328,48 @@ func (c *Canary) draft() Draft {
 // canaryCallTimeout bounds each call.
 const canaryCallTimeout = 5 * time.Second
 
+// removeNamespace removes the namespace that this run has made, and no other of its name.
 func (c *Canary) removeNamespace(ctx context.Context) []error {
+	if c.claim == nil {
+		return nil
+	}
 	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
 	defer cancel()
-	err := c.persist(removing, func(ctx context.Context) error {
-		return c.Kube.CoreV1().Namespaces().Delete(ctx, c.Namespace(), metav1.DeleteOptions{})
+	err := persist(removing, c.claim.uid != "", func(ctx context.Context) error {
+		uid, err := c.claim.uid, error(nil)
+		if uid == "" {
+			uid, err = c.find(ctx)
+		}
+		if err != nil {
+			return err
+		}
+		return c.Kube.CoreV1().Namespaces().Delete(ctx, c.claim.name, metav1.DeleteOptions{Preconditions: &metav1.Preconditions{UID: &uid}})
 	})
 	if err != nil {
-		return []error{fmt.Errorf("namespace %s could not be removed: %w", c.Namespace(), err)}
+		return []error{fmt.Errorf("namespace %s could not be removed: %w", c.claim.name, err)}
 	}
 	return nil
 }
 
-// SweepNamespaces removes the namespaces of canaries that were killed.
+// find looks for the namespace where nobody knows whether it came to be.
+func (c *Canary) find(ctx context.Context) (types.UID, error) {
+	namespaces, err := c.Kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: Label + "=" + c.ID})
+	if err != nil {
+		return "", err
+	}
+	at := slices.IndexFunc(namespaces.Items, func(object corev1.Namespace) bool { return object.Name == c.claim.name })
+	if at < 0 {
+		return "", apierrors.NewNotFound(corev1.Resource("namespaces"), c.claim.name)
+	}
+	return namespaces.Items[at].UID, nil
+}
+
+// SweepNamespaces removes the namespaces of canaries that were killed. It goes by the time
+// at which this one was made, and sweeps nothing where there was none.
 func (c *Canary) SweepNamespaces(ctx context.Context) (swept []string, err error) {
+	if c.clock.IsZero() {
+		return nil, nil
+	}
 	namespaces, err := c.Kube.CoreV1().Namespaces().List(ctx, metav1.ListOptions{LabelSelector: Label})
 	if err != nil {
 		return nil, fmt.Errorf("list namespaces that canaries have left: %w", err)
@@ -313,10 +390,11 @@ func (c *Canary) SweepNamespaces(ctx context.Context) (swept []string, err error
 	return swept, errors.Join(failed...)
 }
 
-// outlived says whether a namespace is one that a canary made, by name and label, and
-// that no run works with.
+// outlived says whether a namespace is one that a canary made, by name and labels, and
+// that no run works with, by the API server's clock.
 func (c *Canary) outlived(object *corev1.Namespace) bool {
 	id := object.Labels[Label]
-	until, err := time.Parse(time.RFC3339, object.Annotations[untilAnnotation])
-	return err == nil && id != c.ID && object.Name == canaryPrefix+id && object.DeletionTimestamp == nil && c.Now().After(until)
+	life, err := time.ParseDuration(object.Annotations[lifeAnnotation])
+	ours := err == nil && id != c.ID && object.Name == canaryPrefix+id && object.Labels[managedLabel] == fieldManager
+	return ours && object.DeletionTimestamp == nil && c.clock.Sub(object.CreationTimestamp.Time) > life+slack
 }

@@ -29,9 +29,9 @@ type Verdict struct {
 
 // Tried is what became of one probe pod.
 type Tried struct {
-	// Pod is its name.
-	Pod     string
-	Results []wire.Result
+	// Pod is its name, Node where it ran, if anywhere.
+	Pod, Node string
+	Results   []wire.Result
 	// Failure is why there are no results; Remedy what to do about it.
 	Failure, Remedy string
 	// Attempts are the IDs of the calls that it was given.

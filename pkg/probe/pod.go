@@ -35,6 +35,8 @@ type pod struct {
 	// serves are the addresses that it answers on instead of calling anybody.
 	serves []string
 	labels map[string]string
+	// life bounds it; the run's timeout where it is 0.
+	life time.Duration
 }
 
 // podsOf gives each caller its calls, as many to a pod as its report can hold.
@@ -88,7 +90,7 @@ func (r *Runner) object(namespace string, of pod) (*corev1.Pod, error) {
 		Spec: corev1.PodSpec{
 			Containers: []corev1.Container{probe}, RestartPolicy: corev1.RestartPolicyNever, ServiceAccountName: of.caller.Account,
 			AutomountServiceAccountToken: new(false), EnableServiceLinks: new(false), TerminationGracePeriodSeconds: new(int64(1)),
-			ActiveDeadlineSeconds: new(int64(r.Timeout / time.Second)),
+			ActiveDeadlineSeconds: new(int64(cmp.Or(of.life, r.Timeout) / time.Second)),
 			// The user is the image's, by its number; OpenShift's restricted-v2 gives
 			// another one, and admits no pod that names its own.
 			SecurityContext: &corev1.PodSecurityContext{

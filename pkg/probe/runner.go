@@ -4,13 +4,17 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
+	"sync"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/wait"
 	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes"
@@ -22,8 +26,12 @@ import (
 const (
 	// removal bounds how long a run that is over, or was interrupted, removes its pods.
 	removal = 20 * time.Second
-	// slack is how much older than its deadline a pod is that nobody waits for.
-	slack = 10 * time.Second
+	// slack is how much older than it may become something is that nobody waits for.
+	slack = 2 * time.Minute
+	// late is how long something may come to be after the run that asked for it was
+	// interrupted: a webhook that it waits for has ten seconds unless it says otherwise
+	// (kubernetes pkg/apis/admissionregistration/v1/defaults.go).
+	late = 12 * time.Second
 )
 
 // fieldManager is the name under which probes are written.
@@ -38,7 +46,10 @@ type Runner struct {
 	ID string
 	// Timeout bounds the life of a pod, and how long all of them are waited for.
 	Timeout time.Duration
-	Now     func() time.Time
+
+	// clock is when the API server made what it made last for this run: by its clock,
+	// which is the one by which it says how old everything else is.
+	clock time.Time
 }
 
 // Try has pods try the calls of a draft in a namespace, and removes them whatever
@@ -52,10 +63,15 @@ func (r *Runner) run(ctx context.Context, namespace string, pods []pod) (tried [
 		return nil, nil, nil
 	}
 	// Also those are removed of which nobody knows whether they came to be.
-	defer func() { left = r.remove(ctx, namespace, pods) }()
+	var claims []claim
+	defer func() { left = r.remove(ctx, namespace, claims) }()
 	var made []pod
 	for _, of := range pods {
-		switch err := r.create(ctx, namespace, of); {
+		object, err := r.create(ctx, namespace, of)
+		if !refused(err) {
+			claims = append(claims, claim{of.name, object.GetUID()})
+		}
+		switch {
 		case ctx.Err() != nil:
 			return nil, nil, ctx.Err()
 		case err != nil:
@@ -70,13 +86,18 @@ func (r *Runner) run(ctx context.Context, namespace string, pods []pod) (tried [
 	return append(tried, over...), nil, err
 }
 
-func (r *Runner) create(ctx context.Context, namespace string, of pod) error {
+// create makes a pod; what it returns has no UID where that failed.
+func (r *Runner) create(ctx context.Context, namespace string, of pod) (*corev1.Pod, error) {
 	object, err := r.object(namespace, of)
 	if err != nil {
-		return err
+		return &corev1.Pod{}, err
 	}
-	_, err = r.Kube.CoreV1().Pods(namespace).Create(ctx, object, metav1.CreateOptions{FieldManager: fieldManager})
-	return err
+	made, err := r.Kube.CoreV1().Pods(namespace).Create(ctx, object, metav1.CreateOptions{FieldManager: fieldManager})
+	if err != nil {
+		return &corev1.Pod{}, err
+	}
+	r.clock = made.CreationTimestamp.Time
+	return made, nil
 }
 
 // wait waits until all pods are over, or their time is.
@@ -98,6 +119,7 @@ func (r *Runner) wait(ctx context.Context, namespace string, pods []pod) ([]Trie
 			return false, nil
 		}
 		tried, done := ended(pods[at], object)
+		tried.Node = object.Spec.NodeName
 		if !done && event.Type == watch.Deleted {
 			tried.Failure, tried.Remedy, done = "somebody has deleted it", "probe again", true
 		}
@@ -138,28 +160,62 @@ func (r *Runner) watched(namespace string) cache.ListerWatcher {
 	}, r.Kube)
 }
 
-// remove removes pods, also where the run was interrupted, and says what is left.
-func (r *Runner) remove(ctx context.Context, namespace string, pods []pod) []error {
-	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
-	defer cancel()
-	var left []error
-	for _, of := range pods {
-		if err := r.persist(removing, func(ctx context.Context) error {
-			return r.Kube.CoreV1().Pods(namespace).Delete(ctx, of.name, metav1.DeleteOptions{})
-		}); err != nil {
-			left = append(left, fmt.Errorf("pod %s/%s could not be removed: %w", namespace, of.name, err))
-		}
-	}
-	return left
+// claim is an object whose making was asked for.
+type claim struct {
+	name string
+	// uid is empty where nobody knows whether it came to be.
+	uid types.UID
 }
 
-// persist deletes something, and again where that fails for a reason that may pass.
-func (r *Runner) persist(ctx context.Context, remove func(context.Context) error) error {
+// refused says whether the API server has said that it does not make something. After
+// any other error it may have made it, or do so yet.
+func refused(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Code >= http.StatusBadRequest && status.Status().Code < http.StatusInternalServerError
+}
+
+// remove removes pods, also where the run was interrupted, and says what is left.
+func (r *Runner) remove(ctx context.Context, namespace string, claims []claim) []error {
+	removing, cancel := context.WithTimeout(context.WithoutCancel(ctx), removal)
+	defer cancel()
+	left := make([]error, len(claims))
+	var group sync.WaitGroup
+	for i, of := range claims {
+		group.Go(func() {
+			options := metav1.DeleteOptions{}
+			if of.uid != "" {
+				options.Preconditions = &metav1.Preconditions{UID: &of.uid}
+			}
+			if err := persist(removing, of.uid != "", func(ctx context.Context) error {
+				return r.Kube.CoreV1().Pods(namespace).Delete(ctx, of.name, options)
+			}); err != nil {
+				left[i] = fmt.Errorf("pod %s/%s could not be removed: %w", namespace, of.name, err)
+			}
+		})
+	}
+	group.Wait()
+	return slices.DeleteFunc(left, func(err error) bool { return err == nil })
+}
+
+// persist deletes something, and again where that fails for a reason that may pass. What
+// is not confirmed to have been made may yet come to be: it is asked for until that is
+// over.
+func persist(ctx context.Context, confirmed bool, remove func(context.Context) error) error {
+	again := wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 6}
+	if !confirmed {
+		again = wait.Backoff{Duration: lookAgain, Factor: 1, Steps: int(late / lookAgain)}
+	}
 	var last error
-	err := wait.ExponentialBackoffWithContext(ctx, wait.Backoff{Duration: 100 * time.Millisecond, Factor: 2, Steps: 6}, func(ctx context.Context) (bool, error) {
+	err := wait.ExponentialBackoffWithContext(ctx, again, func(ctx context.Context) (bool, error) {
 		last = remove(ctx)
 		switch {
-		case last == nil || apierrors.IsNotFound(last):
+		case last == nil:
+			return true, nil
+		case apierrors.IsNotFound(last):
+			last = nil
+			return confirmed, nil
+		case apierrors.IsConflict(last):
+			// Another has its name: this one is gone.
 			last = nil
 			return true, nil
 		case apierrors.IsForbidden(last):
@@ -168,15 +224,19 @@ func (r *Runner) persist(ctx context.Context, remove func(context.Context) error
 			return false, nil
 		}
 	})
-	if last != nil {
+	if last != nil || !confirmed && wait.Interrupted(err) {
 		return last
 	}
 	return err
 }
 
 // Sweep removes what runs have left in a namespace that were killed: probe pods for
-// which nobody waits any more.
+// which nobody waits any more. It goes by the time at which this run has made its own,
+// and sweeps nothing where it has made none.
 func (r *Runner) Sweep(ctx context.Context, namespace string) (swept []string, err error) {
+	if r.clock.IsZero() {
+		return nil, nil
+	}
 	pods, err := r.Kube.CoreV1().Pods(namespace).List(ctx, metav1.ListOptions{LabelSelector: Label})
 	if err != nil {
 		return nil, fmt.Errorf("list pods that probes have left in namespace %s: %w", namespace, err)
@@ -197,15 +257,13 @@ func (r *Runner) Sweep(ctx context.Context, namespace string) (swept []string, e
 	return swept, errors.Join(failed...)
 }
 
-// abandoned says whether a probe pod is one that no run waits for: it is older than it
-// may become, by its own word.
+// abandoned says whether a pod is one that a probe has made and no run waits for: it is
+// older than it may become, by its own word and the API server's clock.
 func (r *Runner) abandoned(object *corev1.Pod) bool {
-	if object.Labels[Label] == r.ID || object.DeletionTimestamp != nil {
+	id, may := object.Labels[Label], object.Spec.ActiveDeadlineSeconds
+	ours := id != "" && strings.HasPrefix(object.Name, appName+"-"+id+"-") && object.Labels[managedLabel] == fieldManager && metav1.GetControllerOf(object) == nil
+	if !ours || may == nil || id == r.ID || object.DeletionTimestamp != nil {
 		return false
 	}
-	var may time.Duration
-	if seconds := object.Spec.ActiveDeadlineSeconds; seconds != nil {
-		may = time.Duration(*seconds) * time.Second
-	}
-	return r.Now().Sub(object.CreationTimestamp.Time) > may+slack
+	return r.clock.Sub(object.CreationTimestamp.Time) > time.Duration(*may)*time.Second+slack
 }

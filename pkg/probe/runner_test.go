@@ -35,7 +35,7 @@ func runner(t *testing.T, play func(*corev1.Pod)) (*probe.Runner, *fake.Clientse
 		play(pod)
 		return false, nil, nil
 	})
-	return &probe.Runner{Kube: client, Image: image, ID: "20260101-000000-abcdef", Timeout: 2 * time.Second, Now: time.Now}, client
+	return &probe.Runner{Kube: client, Image: image, ID: "20260101-000000-abcdef", Timeout: 2 * time.Second}, client
 }
 
 // report has a pod end with a report.
@@ -197,24 +197,85 @@ func TestRunnerRemovesWhenInterrupted(t *testing.T) {
 	wantPods(t, client)
 }
 
-func TestSweep(t *testing.T) {
+// A pod that waits at a webhook when the run is interrupted comes to be after it was
+// asked to be removed.
+func TestRunnerRemovesWhatComesLate(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
 	runner, client := runner(t, func(*corev1.Pod) {})
-	old := metav1.NewTime(time.Now().Add(-time.Minute))
-	for name, made := range map[string]struct {
-		at    metav1.Time
-		label string
-	}{"a-new": {metav1.Now(), "other"}, "b-old": {old, "other"}, "c-mine": {old, runner.ID}, "d-not-ours": {old, ""}} {
-		pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: name, CreationTimestamp: made.at}, Spec: corev1.PodSpec{ActiveDeadlineSeconds: new(int64(30))}}
-		if made.label != "" {
-			pod.Labels = map[string]string{probe.Label: made.label}
+	var late *corev1.Pod
+	client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+		late = action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
+		cancel()
+		return true, nil, context.Canceled
+	})
+	client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		if late == nil {
+			return false, nil, nil
 		}
-		if err := client.Tracker().Add(pod); err != nil {
-			t.Fatal(err)
+		err := client.Tracker().Add(late)
+		late = nil
+		if err != nil {
+			return true, nil, err
 		}
+		return true, nil, apierrors.NewNotFound(pods.GroupResource(), "probe")
+	})
+	if _, left, err := runner.Try(ctx, "shop", many(1)); !errors.Is(err, context.Canceled) || len(left) > 0 {
+		t.Errorf("left %v, error %v", left, err)
 	}
-	swept, err := runner.Sweep(t.Context(), "shop")
-	if err != nil || !slices.Equal(swept, []string{"b-old"}) {
-		t.Errorf("swept %q, error %v", swept, err)
+	wantPods(t, client)
+}
+
+func TestSweep(t *testing.T) {
+	const id, prefix = "20251231-000000-fedcba", "kubectl-ambient-probe-20251231-000000-fedcba-"
+	// The API server's clock is behind, or this one's ahead.
+	now := time.Now().Add(-time.Hour)
+	old := metav1.NewTime(now.Add(-3 * time.Minute))
+	for _, test := range []struct {
+		name   string
+		change func(*corev1.Pod)
+		swept  bool
+	}{
+		{"left", func(*corev1.Pod) {}, true},
+		{"in use", func(pod *corev1.Pod) { pod.CreationTimestamp = metav1.NewTime(now.Add(-2 * time.Minute)) }, false},
+		{"of this run", func(pod *corev1.Pod) { pod.Labels[probe.Label] = "20260101-000000-abcdef" }, false},
+		{"without the label", func(pod *corev1.Pod) { delete(pod.Labels, probe.Label) }, false},
+		{"an empty label", func(pod *corev1.Pod) { pod.Labels[probe.Label] = "" }, false},
+		{"another's name", func(pod *corev1.Pod) { pod.Name = "cart-1" }, false},
+		{"the name of another run", func(pod *corev1.Pod) { pod.Labels[probe.Label] = "20251231-000000-aaaaaa" }, false},
+		{"managed by another", func(pod *corev1.Pod) { pod.Labels["app.kubernetes.io/managed-by"] = "helm" }, false},
+		{"controlled", func(pod *corev1.Pod) {
+			pod.OwnerReferences = []metav1.OwnerReference{{Kind: "ReplicaSet", Name: "cart", Controller: new(true)}}
+		}, false},
+		{"without a deadline", func(pod *corev1.Pod) { pod.Spec.ActiveDeadlineSeconds = nil }, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			runner, client := runner(t, func(pod *corev1.Pod) {
+				pod.CreationTimestamp = metav1.NewTime(now)
+				report(wire.Answered, 0)(pod)
+			})
+			pod := &corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+				Namespace: "shop", Name: prefix + "1", CreationTimestamp: old, Labels: map[string]string{probe.Label: id, "app.kubernetes.io/managed-by": "kubectl-ambient"},
+			}, Spec: corev1.PodSpec{ActiveDeadlineSeconds: new(int64(30))}}
+			test.change(pod)
+			if err := client.Tracker().Add(pod); err != nil {
+				t.Fatal(err)
+			}
+			if swept, err := runner.Sweep(t.Context(), "shop"); err != nil || len(swept) > 0 {
+				t.Errorf("without knowing the time: swept %q, error %v", swept, err)
+			}
+			if _, left, err := runner.Try(t.Context(), "shop", many(1)); err != nil || len(left) > 0 {
+				t.Fatalf("left %v, error %v", left, err)
+			}
+			swept, err := runner.Sweep(t.Context(), "shop")
+			if err != nil || slices.Contains(swept, pod.Name) != test.swept {
+				t.Errorf("swept %q, error %v", swept, err)
+			}
+			if test.swept {
+				wantPods(t, client)
+			} else {
+				wantPods(t, client, pod.Name)
+			}
+		})
 	}
-	wantPods(t, client, "a-new", "c-mine", "d-not-ours")
 }
