@@ -16,7 +16,8 @@ import (
 // Excerpt is the part of a snapshot's content that decides how calls to one namespace
 // are routed and admitted: what is in the namespace, in the root namespaces and in those
 // of the waypoints that it uses, and what the control planes are configured with. Of pods
-// that are alike one is in it, and without what nothing of this asks for.
+// that are alike one is in it, and without what nothing of this asks for. Who may read the
+// namespace may read the excerpt: it holds no configuration of proxies from elsewhere.
 func Excerpt(content Content, snapshot *Snapshot, namespace Namespace) Content {
 	excerpt := Content{
 		Scope: Scope{Namespace: namespace.Name}, Coverage: maps.Clone(content.Coverage), HostNetwork: map[types.UID]bool{},
@@ -32,7 +33,12 @@ func Excerpt(content Content, snapshot *Snapshot, namespace Namespace) Content {
 	objects := slices.Clone(content.Objects)
 	sortObjects(objects)
 	for i := range objects {
-		if object := &objects[i]; chosen.takes(object) {
+		object := &objects[i]
+		switch {
+		case !chosen.takes(object):
+		case object.GetNamespace() != namespace.Name && slices.Contains(concealed, object.GetKind()):
+			excerpt.Objects = append(excerpt.Objects, outline(object))
+		default:
 			excerpt.Objects = append(excerpt.Objects, lean(object))
 		}
 	}
@@ -96,6 +102,25 @@ func (e *excerpting) first(pod *unstructured.Unstructured) bool {
 	}
 	e.alike[key] = true
 	return true
+}
+
+// concealed are the kinds that configure proxies with whatever their owners write, which
+// may be a credential. Calls are decided by none of them: only whom they select counts.
+var concealed = []string{KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindProxyConfig}
+
+// outline is what identifies an object, and whom it selects.
+func outline(object *unstructured.Unstructured) unstructured.Unstructured {
+	kept := unstructured.Unstructured{Object: map[string]any{}}
+	for _, path := range [][]string{
+		{"apiVersion"}, {"kind"}, {"metadata", "name"}, {"metadata", "namespace"}, {"metadata", "labels"},
+		{"spec", "selector"}, {"spec", "workloadSelector"}, {"spec", "targetRef"}, {"spec", "targetRefs"},
+	} {
+		if value, set, err := unstructured.NestedFieldCopy(object.Object, path...); err == nil && set {
+			// The error could only be that what was just made is not a map.
+			_ = unstructured.SetNestedField(kept.Object, value, path...)
+		}
+	}
+	return kept
 }
 
 // lean is an object without what decisions about calls do not ask for.
