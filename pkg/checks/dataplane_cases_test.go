@@ -193,6 +193,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		}), want: []finding{{fail, pod, "spec.serviceAccountName", "takes the pod for spiffe://cluster.local/ns/shop/sa/web, not for service account cart"}}},
 
 		{name: "it is", check: "ztunnel-in-step", objects: enrolled(), evidence: evidence()},
+		{name: "a node without pods of the namespace", check: "ztunnel-in-step", objects: enrolled(), evidence: elsewhere(evidence(), mesh.NodeEvidence{})},
 		{name: "nobody was asked", check: "ztunnel-in-step", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
 		{name: "istiod was not asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(*mesh.IstiodEvidence) {}, func(e *mesh.Evidence) { e.Istiods = nil }), want: []finding{{unknown, ztunnel, "", "istiod was not asked"}}},
 		{name: "istiod could not be asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem = "forbidden" }), want: []finding{{unknown, ztunnel, "", "cannot be told: forbidden"}}},

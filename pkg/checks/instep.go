@@ -31,14 +31,26 @@ func ztunnelInStep() Check {
 	}
 }
 
-// OutOfStep names the ztunnels in the evidence that know of a namespace something else
+// nodesAsked are the nodes of a namespace's pods that are in the evidence, which may hold
+// others': it may have been collected for several namespaces at once.
+func nodesAsked(snapshot *mesh.Snapshot, namespace string, evidence *mesh.Evidence) []string {
+	own := map[string]bool{}
+	for _, pod := range snapshot.Pods(namespace) {
+		if _, asked := evidence.Nodes[pod.Node]; asked {
+			own[pod.Node] = true
+		}
+	}
+	return slices.Sorted(maps.Keys(own))
+}
+
+// OutOfStep names the ztunnels of a namespace's nodes that know of it something else
 // than istiod. Both are asked one after the other, so that what changes meanwhile
 // differs for a moment.
 func OutOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh.Evidence) []Finding {
 	var findings []Finding
 	concerned := append(snapshot.RootNamespaces(), namespace.Name)
 	unasked := map[string]bool{}
-	for _, name := range slices.Sorted(maps.Keys(evidence.Nodes)) {
+	for _, name := range nodesAsked(snapshot, namespace.Name, evidence) {
 		node := evidence.Nodes[name]
 		if node.Problem != "" {
 			// Others say so.

@@ -52,6 +52,13 @@ func carried(instance string, traffic map[string]mesh.Traffic) *mesh.Evidence {
 	return evidence
 }
 
+// elsewhere adds what the ztunnel of a node says that runs no pod of the namespace.
+func elsewhere(evidence *mesh.Evidence, node mesh.NodeEvidence) *mesh.Evidence {
+	node.Ztunnel, node.XDSAddress = "istio-system/ztunnel-y", istiodAddress
+	evidence.Nodes["elsewhere"] = node
+	return evidence
+}
+
 func change(effect v1alpha1.CallEffect) v1alpha1.CallChange {
 	return v1alpha1.CallChange{
 		Effect: effect, Server: cartWorkload, Port: 80, Caller: v1alpha1.CallCaller{Name: "Deployment shop/web", Mode: "ambient"},
@@ -198,6 +205,7 @@ func trafficCases() []testCase {
 		{name: "not asked", check: "traffic-seen", past: was(), objects: enrolled(), evidence: unasked, want: []finding{{unknown, "", "", "was not asked"}}},
 		{name: "never asked", check: "traffic-seen", past: was(func(p *checks.Past) { p.Baseline.ZtunnelProblem = "forbidden" }), objects: enrolled(), evidence: carried("z/0", counted(8, 0)), want: []finding{{unknown, "", "", "it is not known what"}}},
 		{name: "without evidence", check: "traffic-seen", past: was(), objects: enrolled(), want: []finding{{unknown, "", "", "ztunnel was not asked"}}},
+		{name: "on a node of another namespace alone", check: "traffic-seen", past: was(), objects: enrolled(), evidence: elsewhere(carried("z/0", counted(5, 0)), mesh.NodeEvidence{Traffic: counted(8, 0)}), want: []finding{{skip, "", "", "none seen"}}},
 		{name: "encrypted", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: carried("z/0", counted(8, 0))},
 		{name: "plain", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: carried("z/0", counted(8, 2)), want: []finding{{fail, cart, "", "let in 2 connections without mTLS"}}},
 		{name: "plain and permissive", check: "plaintext-seen", past: was(), objects: enrolled(), evidence: carried("z/0", counted(8, 2))},

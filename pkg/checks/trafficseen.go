@@ -55,7 +55,7 @@ type counted struct {
 
 func (s Subject) counted(past *Past) counted {
 	all := counted{plaintext: map[string]int64{}}
-	for _, node := range slices.Sorted(maps.Keys(s.Evidence.Nodes)) {
+	for _, node := range nodesAsked(s.Snapshot, s.Namespace.Name, s.Evidence) {
 		evidence := s.Evidence.Nodes[node]
 		before, known := past.Baseline.Ztunnels[node]
 		all.nodes++

@@ -2,7 +2,6 @@ package checks
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -47,7 +46,7 @@ func aroundWaypoints(subject Subject) []Finding {
 			// waypointUnready says so.
 			continue
 		}
-		for _, name := range slices.Sorted(maps.Keys(subject.Evidence.Nodes)) {
+		for _, name := range nodesAsked(subject.Snapshot, subject.Namespace.Name, subject.Evidence) {
 			node := subject.Evidence.Nodes[name]
 			known, told := knownService(node, service)
 			if !told || meant && leadsTo(known.Waypoint, gateway) || !meant && known.Waypoint == "" {
