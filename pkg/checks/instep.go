@@ -68,9 +68,9 @@ func OutOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh
 			continue
 		}
 		differences := slices.Concat(
-			differences(concerned, "policy", node.Policies, istiod.Policies, false),
-			differences(concerned[len(concerned)-1:], "service", texts(node.Services), texts(istiod.Services), node.OnDemand),
-			differences(concerned[len(concerned)-1:], "pod", texts(node.Workloads), texts(istiod.Workloads), node.OnDemand),
+			differences(concerned, "policy", node.Policies, istiod.Policies, func(a, b string) bool { return a == b }, false),
+			differences([]string{namespace.Name}, "service", node.Services, istiod.Services, mesh.ZtunnelService.Equal, node.OnDemand),
+			differences([]string{namespace.Name}, "pod", node.Workloads, istiod.Workloads, mesh.ZtunnelWorkload.Equal, node.OnDemand),
 		)
 		if len(differences) > 0 {
 			findings = append(findings, Finding{
@@ -101,37 +101,37 @@ func ztunnelReference(node mesh.NodeEvidence) *v1alpha1.ObjectReference {
 	return &v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Pod", Namespace: namespace, Name: name}
 }
 
-// texts are values in a form that is the same for those that are.
-func texts[T any](values map[string]T) map[string]string {
-	written := make(map[string]string, len(values))
-	for key, value := range values {
-		written[key] = fmt.Sprintf("%+v", value)
-	}
-	return written
-}
-
 // differences are what one side knows of namespaces that the other does not, or
 // otherwise. What is asked for on demand only need not be known.
-func differences(namespaces []string, noun string, known, meant map[string]string, onDemand bool) []string {
-	within := func(key string) bool {
-		namespace, _, _ := strings.Cut(key, "/")
-		return slices.Contains(namespaces, namespace)
-	}
+func differences[T any](namespaces []string, noun string, known, meant map[string]T, equal func(T, T) bool, onDemand bool) []string {
 	var found []string
-	for _, key := range slices.Sorted(maps.Keys(meant)) {
+	for _, key := range keysWithin(namespaces, meant) {
 		has, there := known[key]
 		switch {
-		case !within(key), !there && onDemand, there && has == meant[key]:
+		case !there && onDemand, there && equal(has, meant[key]):
 		case !there:
 			found = append(found, "has not heard of "+noun+" "+key)
 		default:
 			found = append(found, "has another version of "+noun+" "+key)
 		}
 	}
-	for _, key := range slices.Sorted(maps.Keys(known)) {
-		if _, there := meant[key]; within(key) && !there {
+	for _, key := range keysWithin(namespaces, known) {
+		if _, there := meant[key]; !there {
 			found = append(found, "still has "+noun+" "+key)
 		}
 	}
 	return found
+}
+
+// keysWithin are the sorted keys "namespace/name" of some namespaces: a mesh has many
+// others.
+func keysWithin[T any](namespaces []string, values map[string]T) []string {
+	var keys []string
+	for key := range values {
+		if namespace, _, _ := strings.Cut(key, "/"); slices.Contains(namespaces, namespace) {
+			keys = append(keys, key)
+		}
+	}
+	slices.Sort(keys)
+	return keys
 }

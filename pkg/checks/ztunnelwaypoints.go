@@ -37,6 +37,10 @@ func ztunnelWaypoints() Check {
 // address of their own are not sent anywhere by ztunnel.
 func aroundWaypoints(subject Subject) []Finding {
 	var findings []Finding
+	nodes, services := nodesAsked(subject.Snapshot, subject.Namespace.Name, subject.Evidence), map[string]map[string]mesh.ZtunnelService{}
+	for _, name := range nodes {
+		services[name] = knownServices(subject.Evidence.Nodes[name], subject.Namespace.Name)
+	}
 	for _, service := range subject.Snapshot.Services(subject.Namespace.Name) {
 		if service.Spec.ClusterIP == corev1.ClusterIPNone || service.Spec.Type == corev1.ServiceTypeExternalName {
 			continue
@@ -46,9 +50,8 @@ func aroundWaypoints(subject Subject) []Finding {
 			// waypointUnready says so.
 			continue
 		}
-		for _, name := range nodesAsked(subject.Snapshot, subject.Namespace.Name, subject.Evidence) {
-			node := subject.Evidence.Nodes[name]
-			known, told := knownService(node, service)
+		for _, name := range nodes {
+			known, told := services[name][service.Name]
 			if !told || meant && leadsTo(known.Waypoint, gateway) || !meant && known.Waypoint == "" {
 				continue
 			}
@@ -59,7 +62,7 @@ func aroundWaypoints(subject Subject) []Finding {
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusFail, Object: reference(mesh.ServiceReference(service.Namespace, service.Name)),
 				Field:   "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
-				Message: fmt.Sprintf("%s does not send calls to the Service %s, but %s", node.Ztunnel, through, passing(known.Waypoint)),
+				Message: fmt.Sprintf("%s does not send calls to the Service %s, but %s", subject.Evidence.Nodes[name].Ztunnel, through, passing(known.Waypoint)),
 				Remedy:  "look at the condition istio.io/WaypointBound of the Service, and at the status of the waypoint",
 			})
 			break
@@ -68,15 +71,17 @@ func aroundWaypoints(subject Subject) []Finding {
 	return findings
 }
 
-// knownService is what ztunnel knows of a Service, whatever the cluster's domain.
-func knownService(node mesh.NodeEvidence, service corev1.Service) (mesh.ZtunnelService, bool) {
-	prefix := service.Namespace + "/" + service.Name + "." + service.Namespace + ".svc."
-	for hostname, known := range node.Services {
-		if strings.HasPrefix(hostname, prefix) {
-			return known, true
+// knownServices is what ztunnel knows of the Services of a namespace, by their names,
+// whatever the cluster's domain.
+func knownServices(node mesh.NodeEvidence, namespace string) map[string]mesh.ZtunnelService {
+	services := map[string]mesh.ZtunnelService{}
+	for key, known := range node.Services {
+		hostname, within := strings.CutPrefix(key, namespace+"/")
+		if name, _, is := strings.Cut(hostname, "."+namespace+".svc."); within && is {
+			services[name] = known
 		}
 	}
-	return mesh.ZtunnelService{}, false
+	return services
 }
 
 // ThroughWaypoints is the gate of a restarted workload as far as ztunnel knows its

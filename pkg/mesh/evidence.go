@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"time"
 
 	"k8s.io/apimachinery/pkg/types"
@@ -106,6 +107,12 @@ type ZtunnelWorkload struct {
 	Waypoint string
 }
 
+// Equal says whether two descriptions say the same.
+func (w ZtunnelWorkload) Equal(other ZtunnelWorkload) bool {
+	return w.Protocol == other.Protocol && w.NativeTunnel == other.NativeTunnel && w.Identity == other.Identity && w.Waypoint == other.Waypoint &&
+		slices.Equal(w.Addresses, other.Addresses) && slices.Equal(w.Policies, other.Policies)
+}
+
 // ZtunnelService is a service as istiod described it to ztunnel.
 type ZtunnelService struct {
 	// Addresses are its virtual IP addresses, "network/address", sorted.
@@ -113,6 +120,11 @@ type ZtunnelService struct {
 	// Waypoint is the one that calls to it go through, empty if there is none:
 	// "namespace/hostname" or "network/address".
 	Waypoint string
+}
+
+// Equal says whether two descriptions say the same.
+func (s ZtunnelService) Equal(other ZtunnelService) bool {
+	return s.Waypoint == other.Waypoint && slices.Equal(s.Addresses, other.Addresses)
 }
 
 // ZtunnelCertificate is what ztunnel holds for an identity.
