@@ -411,6 +411,24 @@ func TestVerification(t *testing.T) {
 	}
 }
 
+// A build server fails where verify does: not for what was accepted, nor for what at
+// worst would be a warning.
+func TestJUnitFailsWhereVerifyDoes(t *testing.T) {
+	all := []v1alpha1.CheckResult{
+		{ID: "a", Status: v1alpha1.StatusFail, Message: "known", Accepted: true}, {ID: "b", Status: v1alpha1.StatusUnknown, Message: "unseen", Accepted: true},
+		{ID: "c", Status: v1alpha1.StatusUnknown, Severity: v1alpha1.SeverityWarning, Message: "who knows"}, {ID: "d", Status: v1alpha1.StatusWarn, Message: "look"},
+	}
+	var out bytes.Buffer
+	if err := render.JUnit(&out, []v1alpha1.VerifyReport{{Namespace: "shop", Results: all}}); err != nil {
+		t.Fatal(err)
+	}
+	for _, part := range []string{`failures="0" errors="0"`, "[accepted: known", "[accepted: unseen", "[unknown: who knows", "[warning: look"} {
+		if !strings.Contains(out.String(), part) {
+			t.Errorf("it lacks %q:\n%s", part, out.String())
+		}
+	}
+}
+
 // What was accepted is shown as what it is, behind what blocks, and counted apart.
 func TestAcceptedResults(t *testing.T) {
 	results := results()

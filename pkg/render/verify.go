@@ -72,7 +72,8 @@ func Verifications(out io.Writer, reports []v1alpha1.VerifyReport) error {
 }
 
 // JUnit writes the outcome of verify as test cases, one for each result: what blocks
-// is a failure, what could not be seen an error.
+// is a failure, or an error where it could not be seen. What does not block is said in
+// the output of its case: a build server fails where verify does.
 func JUnit(out io.Writer, reports []v1alpha1.VerifyReport) error {
 	suites := junit.Testsuites{Name: "kubectl ambient verify"}
 	for _, report := range reports {
@@ -97,16 +98,28 @@ func testcase(namespace string, result v1alpha1.CheckResult) junit.Testcase {
 		}
 	}
 	said := &junit.Result{Message: result.Message, Type: string(result.Status), Data: strings.Join(details, "\n")}
-	switch result.Status {
-	case v1alpha1.StatusFail:
-		made.Failure = said
-	case v1alpha1.StatusUnknown:
-		made.Error = said
-	case v1alpha1.StatusSkip:
+	switch {
+	case result.Status == v1alpha1.StatusPass:
+	case result.Status == v1alpha1.StatusSkip:
 		made.Skipped = said
-	case v1alpha1.StatusWarn:
-		made.SystemOut = &junit.Output{Data: "warning: " + result.Message + "\n" + said.Data}
-	case v1alpha1.StatusPass:
+	case result.Blocks() && result.Status == v1alpha1.StatusFail:
+		made.Failure = said
+	case result.Blocks():
+		made.Error = said
+	default:
+		made.SystemOut = &junit.Output{Data: aside(result) + ": " + result.Message + "\n" + said.Data}
 	}
 	return made
+}
+
+// aside says what a finding is that does not block.
+func aside(result v1alpha1.CheckResult) string {
+	switch {
+	case result.Accepted:
+		return "accepted"
+	case result.Status == v1alpha1.StatusUnknown:
+		return "unknown"
+	default:
+		return "warning"
+	}
 }
