@@ -19,8 +19,9 @@ func Roles() (string, error) {
 # is to be migrated, and in that of a waypoint elsewhere. %s is what
 # verify --probe needs besides the viewer's, bound likewise; %s is what
 # verify --canary needs, in a namespace that it makes: it can only be bound by a
-# ClusterRoleBinding, and who has it may make pods and policies everywhere. None reads
-# Secrets.
+# ClusterRoleBinding, and who has it may make pods and policies everywhere, and delete
+# any namespace with all that is in it: bind it for as long as a canary takes. None
+# reads Secrets.
 `, plugin.ViewerRole, plugin.OperatorRole, plugin.ProberRole, plugin.CanaryRole)
 	for _, role := range plugin.Roles() {
 		data, err := yaml.Marshal(role)
