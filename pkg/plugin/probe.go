@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
 	"github.com/spf13/pflag"
 	authorizationv1 "k8s.io/api/authorization/v1"
 )
@@ -68,24 +69,43 @@ func (o *verifyOptions) runner() *probe.Runner {
 func (o *verifyOptions) probed(ctx context.Context, reports []v1alpha1.VerifyReport) ([]v1alpha1.VerifyReport, error) {
 	for i := range reports {
 		fmt.Fprintf(o.Streams.ErrOut, "probing: namespace %s\n", reports[i].Namespace)
-		_, snapshot, err := o.read(ctx, reports[i].Namespace)
-		if err != nil {
+		subject, err := o.probedSubject(ctx, reports[i].Namespace)
+		switch {
+		case ctx.Err() != nil:
 			return nil, err
-		}
-		namespace, err := o.find(snapshot, reports[i].Namespace)
-		if err != nil {
-			return nil, err
-		}
-		subject := checks.Subject{Snapshot: snapshot, Namespace: namespace}
-		if err := o.recorded(ctx, &subject); err != nil {
-			return nil, err
-		}
-		if subject.Probed, err = o.probeNamespace(ctx, snapshot, namespace); err != nil {
-			return nil, err
+		case err != nil:
+			subject.Probed = failed(err)
 		}
 		judged(&reports[i], subject)
 	}
 	return reports, nil
+}
+
+// probedSubject probes a namespace. What it returns can be judged where that failed, too.
+func (o *verifyOptions) probedSubject(ctx context.Context, name string) (checks.Subject, error) {
+	subject := checks.Subject{Namespace: mesh.Namespace{Name: name}}
+	_, snapshot, err := o.read(ctx, name)
+	if err != nil {
+		return subject, err
+	}
+	namespace, err := o.find(snapshot, name)
+	if err != nil {
+		return subject, err
+	}
+	subject.Snapshot, subject.Namespace = snapshot, namespace
+	if err := o.recorded(ctx, &subject); err != nil {
+		return subject, err
+	}
+	subject.Probed, err = o.probeNamespace(ctx, snapshot, namespace)
+	return subject, err
+}
+
+// failed is what is found where probing came to nothing: what the other checks have found
+// counts all the same.
+func failed(err error) *checks.Probed {
+	return &checks.Probed{Findings: []checks.Finding{{
+		Status: v1alpha1.StatusUnknown, Message: "calls could not be tried: " + err.Error(), Remedy: "see what is named, and probe again",
+	}}}
 }
 
 // judged adds the checks of probes to a report.
@@ -122,9 +142,9 @@ func (o *verifyOptions) probeNamespace(ctx context.Context, snapshot *mesh.Snaps
 	probed := probedBy(probe.Judge(draft, tried), left)
 	swept, err := runner.Sweep(ctx, namespace.Name)
 	o.tellSwept(probed, swept, err)
-	if len(draft.Attempts) == 0 {
-		// Where nothing is protected, there is nothing to prove.
-		probed.Findings = append(probed.Findings, checks.Finding{Status: v1alpha1.StatusSkip, Message: "no call was tried: probe-coverage says why, or nothing protects a workload"})
+	if draft.Protected == 0 {
+		// There is nothing to prove.
+		probed.Findings = append(probed.Findings, checks.Finding{Status: v1alpha1.StatusSkip, Message: "no call was tried: nothing protects a workload"})
 	}
 	return probed, nil
 }
@@ -204,36 +224,41 @@ func within(namespace string, needs []authorizationv1.ResourceAttributes) []auth
 // runCanary proves on a namespace made for it that the data plane enforces.
 func (o *verifyOptions) runCanary(ctx context.Context) error {
 	canary := &probe.Canary{Runner: o.runner(), Dynamic: o.dyn}
-	probed, err := o.tryCanary(ctx, canary)
+	probed, proof, err := o.tryCanary(ctx, canary)
 	if err != nil {
 		return err
 	}
 	report := v1alpha1.VerifyReport{TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: canary.Namespace()}
 	judged(&report, checks.Subject{Namespace: mesh.Namespace{Name: canary.Namespace()}, Probed: probed})
-	reports := []v1alpha1.VerifyReport{report}
-	if err := o.print(o.Streams.Out, reports); err != nil {
+	if o.output.human() {
+		render.Canary(o.Streams.Out, report, proof)
+	} else if err := o.print(o.Streams.Out, []v1alpha1.VerifyReport{report}); err != nil {
 		return err
 	}
-	return verdictOn(reports)
+	if !report.Verified {
+		return blockedError("canary: %s", firstBlocking(report.Results))
+	}
+	return nil
 }
 
-func (o *verifyOptions) tryCanary(ctx context.Context, canary *probe.Canary) (*checks.Probed, error) {
+// tryCanary says besides what was found where it was.
+func (o *verifyOptions) tryCanary(ctx context.Context, canary *probe.Canary) (*checks.Probed, render.Proof, error) {
 	missing, err := o.notAllowed(ctx, append(canaryNeeds(), inCanaryNeeds(canary.Namespace())...))
 	if err != nil {
-		return nil, err
+		return nil, render.Proof{}, err
 	}
 	if len(missing) > 0 {
-		return notPermitted(missing, CanaryRole), nil
+		return notPermitted(missing, CanaryRole), render.Proof{}, nil
 	}
 	fmt.Fprintf(o.Streams.ErrOut, "probing: in namespace %s, which is removed again\n", canary.Namespace())
 	verdict, left, err := canary.Run(ctx)
 	if err != nil {
-		return nil, o.explain(withLeft(err, left))
+		return nil, render.Proof{}, o.explain(withLeft(err, left))
 	}
 	probed := probedBy(verdict.Verdict, left)
 	swept, err := canary.SweepNamespaces(ctx)
 	o.tellSwept(probed, swept, err)
-	return probed, nil
+	return probed, render.Proof{Server: verdict.Server, Callers: verdict.Callers}, nil
 }
 
 // canaryNeeds are what verify --canary needs of the cluster.

@@ -66,6 +66,8 @@ type Untried struct {
 
 // Draft is what is to be tried, and what is not.
 type Draft struct {
+	// Protected is how many workloads anything protects.
+	Protected int
 	Attempts []Attempt
 	Untried  []Untried
 }
@@ -83,6 +85,7 @@ func Draw(state *access.State, namespace string, callers []Caller, timeout time.
 		}
 	}
 	workloads := slices.SortedFunc(maps.Keys(byWorkload), func(a, b v1alpha1.ObjectReference) int { return cmp.Compare(a.String(), b.String()) })
+	drawing.Protected = len(workloads)
 	for _, workload := range workloads {
 		drawing.drawWorkload(workload, byWorkload[workload])
 	}

@@ -33,6 +33,27 @@ func Verification(out io.Writer, report v1alpha1.VerifyReport) {
 	fmt.Fprintf(out, "Namespace %s is not verified to be in ambient mode.\n", report.Namespace)
 }
 
+// Proof is where the calls of a canary were tried: the node of its server, and those of
+// its callers.
+type Proof struct {
+	Server  string
+	Callers []string
+}
+
+// Canary writes what calls in a namespace made for them have proven, and what they have
+// not.
+func Canary(out io.Writer, report v1alpha1.VerifyReport, proof Proof) {
+	Results(out, report.Results)
+	fmt.Fprintln(out)
+	Summary(out, report.Summary)
+	if !report.Verified {
+		fmt.Fprintln(out, "It is not proven that ztunnel enforces policies.")
+		return
+	}
+	fmt.Fprintf(out, "ztunnel enforces STRICT, ALLOW and DENY at layer 4 on node %s, for calls from node(s) %s.\n", proof.Server, strings.Join(proof.Callers, ", "))
+	fmt.Fprintln(out, "Not proven: that it does so on other nodes, anything of waypoints, and anything of your own policies.")
+}
+
 // Verifications writes the outcome of verify for several namespaces: a table of all,
 // then the findings of those that are not verified.
 func Verifications(out io.Writer, reports []v1alpha1.VerifyReport) error {
