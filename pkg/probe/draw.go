@@ -68,8 +68,8 @@ type Untried struct {
 type Draft struct {
 	// Protected is how many workloads anything protects.
 	Protected int
-	Attempts []Attempt
-	Untried  []Untried
+	Attempts  []Attempt
+	Untried   []Untried
 }
 
 // Draw chooses the calls that are tried in a namespace: for each workload that anything

@@ -131,6 +131,9 @@ func TestDraw(t *testing.T) {
 				accounts = []string{probe.DefaultAccount}
 			}
 			draft, missing := draw(t, accounts, test.parts...)
+			if draft.Protected > 0 == (test.name == "nothing is protected") {
+				t.Errorf("%d workloads are protected", draft.Protected)
+			}
 			got := lines(draft)
 			slices.Sort(got)
 			slices.Sort(test.want)
