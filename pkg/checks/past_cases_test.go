@@ -11,6 +11,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/types"
 )
 
 // enrolledAt is when the namespace was enrolled, between the creation of the objects of
@@ -56,6 +57,15 @@ func carried(instance string, traffic map[string]mesh.Traffic) *mesh.Evidence {
 func elsewhere(evidence *mesh.Evidence, node mesh.NodeEvidence) *mesh.Evidence {
 	node.Ztunnel, node.XDSAddress = "istio-system/ztunnel-y", istiodAddress
 	evidence.Nodes["elsewhere"] = node
+	return evidence
+}
+
+// silent is evidence of a ztunnel that does not say what it has counted.
+func silent() *mesh.Evidence {
+	evidence := evidence()
+	node := evidence.Nodes[fixture.Node]
+	node.TrafficProblem = "timed out"
+	evidence.Nodes[fixture.Node] = node
 	return evidence
 }
 
@@ -208,6 +218,14 @@ func trafficCases() []testCase {
 		{name: "on a node of another namespace alone", check: "traffic-seen", past: was(), objects: enrolled(), evidence: elsewhere(carried("z/0", counted(5, 0)), mesh.NodeEvidence{Traffic: counted(8, 0)}), want: []finding{{skip, "", "", "none seen"}}},
 		{name: "encrypted", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: carried("z/0", counted(8, 0))},
 		{name: "plain", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: carried("z/0", counted(8, 2)), want: []finding{{fail, cart, "", "let in 2 connections without mTLS"}}},
+		{name: "no ztunnel says", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: silent(), want: []finding{{skip, "", "", "no ztunnel says what it has let in: node " + fixture.Node + ": timed out"}}},
+		{name: "no ztunnel said before", check: "plaintext-seen", past: was(strict, func(p *checks.Past) { p.Baseline.ZtunnelProblem = "forbidden" }), objects: enrolled(), evidence: carried("z/0", counted(8, 2)), want: []finding{{skip, "", "", "it is not known what the ztunnel of node " + fixture.Node}}},
+		{name: "a ztunnel was started anew", check: "plaintext-seen", past: was(strict), objects: enrolled(), evidence: carried("z/1", counted(8, 0)), want: []finding{{pass, "", "", "but not everything was counted: the ztunnel of node " + fixture.Node + " was started anew"}}},
+		{name: "one of two ztunnels says", check: "plaintext-seen", past: was(strict), objects: enrolled(fixture.Pod("shop", "bare", fixture.Ambient, func(pod *corev1.Pod) { pod.Spec.NodeName = "elsewhere" })), evidence: elsewhere(carried("z/0", counted(8, 0)), mesh.NodeEvidence{
+			TrafficProblem: "timed out", Captured: map[types.UID]mesh.CaptureState{fixture.UID("Pod", "shop", "bare"): mesh.CaptureUp},
+		}), want: []finding{{pass, "", "", "but not everything was counted: node elsewhere: timed out"}}},
+		{name: "on no node", check: "plaintext-seen", past: was(strict), objects: fixtureWithout("Pod"), evidence: evidence(), want: []finding{{skip, "", "", "none of its pods is on a node"}}},
+		{name: "nothing to be told where nobody was strict", check: "plaintext-seen", past: was(), objects: enrolled(), evidence: silent()},
 		{name: "plain and permissive", check: "plaintext-seen", past: was(), objects: enrolled(), evidence: carried("z/0", counted(8, 2))},
 	}
 }

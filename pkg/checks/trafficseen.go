@@ -31,7 +31,7 @@ func plaintextSeen() Check {
 		ID: IDPlaintextSeen, Severity: v1alpha1.SeverityError,
 		About: "Whether ztunnel has let in connections without mTLS since the enrolment, for workloads that refused callers without it on all ports.",
 		Why: "ztunnel counts what it refuses as opened, too, and tells by the response flags that it refused it when it closes it (ztunnel src/proxy/inbound_passthrough.rs and metrics.rs): " +
-			"these are taken off. Without its word this is skipped.",
+			"these are taken off. Where no ztunnel says anything this is skipped; where some do not, they are named.",
 		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsOn: []string{"ztunnel-captured"},
 		Passed: "no connection without mTLS is known to have been let in since the enrolment",
 	}, func(subject Subject, past *Past) []Finding {
@@ -49,8 +49,8 @@ type counted struct {
 	plaintext map[string]int64
 	// unknown say why something is not known, for one node each.
 	unknown []string
-	// nodes is of how many something could be known.
-	nodes int
+	// nodes is on how many there are pods, told on how many something is known.
+	nodes, told int
 }
 
 func (s Subject) counted(past *Past) counted {
@@ -61,10 +61,10 @@ func (s Subject) counted(past *Past) counted {
 		all.nodes++
 		switch {
 		case evidence.Problem != "":
-			all.unknown = append(all.unknown, evidence.Problem)
+			all.unknown = append(all.unknown, on(node, evidence.Problem))
 			continue
 		case evidence.TrafficProblem != "":
-			all.unknown = append(all.unknown, evidence.TrafficProblem)
+			all.unknown = append(all.unknown, on(node, evidence.TrafficProblem))
 			continue
 		case evidence.Traffic == nil:
 			all.unknown = append(all.unknown, "the ztunnel of node "+node+" was not asked")
@@ -77,9 +77,18 @@ func (s Subject) counted(past *Past) counted {
 			before = v1alpha1.ZtunnelBaseline{}
 			all.unknown = append(all.unknown, "the ztunnel of node "+node+" was started anew since, and with it what it counts")
 		}
+		all.told++
 		all.add(s.Namespace.Name, evidence.Traffic, before)
 	}
 	return all
+}
+
+// on names the node of a problem that does not.
+func on(node, problem string) string {
+	if strings.Contains(problem, node) {
+		return problem
+	}
+	return "node " + node + ": " + problem
 }
 
 func (c *counted) add(namespace string, now map[string]mesh.Traffic, before v1alpha1.ZtunnelBaseline) {
@@ -95,11 +104,17 @@ func (c *counted) add(namespace string, now map[string]mesh.Traffic, before v1al
 	}
 }
 
-// plain names the workloads that were strict on all ports and have accepted plaintext.
+// plain names the workloads that were strict on all ports and have accepted plaintext;
+// where there are none, what is not known about those that were.
 func (c counted) plain(past *Past) []Finding {
 	var findings []Finding
+	judged := false
 	for _, strict := range past.Baseline.Strict {
-		if number := c.plaintext[strict.Workload.Name]; number > 0 && strict.All && len(strict.Open) == 0 {
+		if !strict.All || len(strict.Open) > 0 {
+			continue
+		}
+		judged = true
+		if number := c.plaintext[strict.Workload.Name]; number > 0 {
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusFail, Object: reference(strict.Workload),
 				Message: fmt.Sprintf("ztunnel has let in %s without mTLS since %s, and such callers were refused before", count(int(number), "connection"), past.since()),
@@ -107,7 +122,26 @@ func (c counted) plain(past *Past) []Finding {
 			})
 		}
 	}
+	if judged && len(findings) == 0 {
+		return c.untold()
+	}
 	return findings
+}
+
+// untold is about connections without mTLS that nobody has counted.
+func (c counted) untold() []Finding {
+	switch {
+	case c.nodes == 0:
+		return []Finding{{Status: v1alpha1.StatusSkip, Message: "none of its pods is on a node"}}
+	case c.told == 0:
+		return []Finding{{Status: v1alpha1.StatusSkip, Message: "no ztunnel says what it has let in: " + some(c.unknown)}}
+	case len(c.unknown) > 0:
+		return []Finding{{
+			Status: v1alpha1.StatusPass, Message: "no connection without mTLS is known to have been let in since the enrolment, but not everything was counted: " + some(c.unknown),
+		}}
+	default:
+		return nil
+	}
 }
 
 // seen says how many connections were.
