@@ -38,7 +38,8 @@ func Baseline(content mesh.Content, snapshot *mesh.Snapshot, namespace mesh.Name
 }
 
 func workloadBaseline(workload mesh.Workload, pods []mesh.Pod) v1alpha1.WorkloadBaseline {
-	made := v1alpha1.WorkloadBaseline{Object: workload.Reference, Replicas: workload.Replicas, Pods: len(pods), Ready: readyIn(pods)}
+	// A rollout that is under way may run more pods than are wanted.
+	made := v1alpha1.WorkloadBaseline{Object: workload.Reference, Replicas: workload.Replicas, Pods: len(pods), Ready: min(readyIn(pods), int(workload.Replicas))}
 	for _, pod := range pods {
 		for _, container := range pod.ContainerStates() {
 			made.Restarts += container.Restarts
