@@ -66,7 +66,7 @@ func statusFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.Pa
 		finding.Message = fmt.Sprintf("istiod says nothing of it at %s %s", parentKind(parent), parent.Name)
 		finding.Remedy = "look at the log of istiod"
 		return finding
-	case !told:
+	case !told, status.ControllerName != routeController:
 		return nil
 	}
 	for _, kind := range []gatewayv1.RouteConditionType{gatewayv1.RouteConditionAccepted, gatewayv1.RouteConditionResolvedRefs} {
@@ -117,7 +117,11 @@ func statusAt(route mesh.Route, parent gatewayv1.ParentReference) (gatewayv1.Rou
 		return gatewayv1.RouteParentStatus{}, false
 	}
 	istiod := slices.IndexFunc(at, func(status gatewayv1.RouteParentStatus) bool { return status.ControllerName == routeController })
-	return at[max(istiod, 0)], true
+	if istiod < 0 {
+		// What other controllers say is none of istiod's: nothing is judged by it.
+		return gatewayv1.RouteParentStatus{}, true
+	}
+	return at[istiod], true
 }
 
 // followedFinding is about a route for a Service of the namespace that no waypoint
