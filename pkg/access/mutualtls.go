@@ -45,9 +45,7 @@ func mutualTLSOf(snapshot *mesh.Snapshot, server *Server) mutualTLS {
 			}
 		}
 		if policy.Spec.GetMtls().GetMode() != securityv1beta1.PeerAuthentication_MutualTLS_UNSET || len(policy.Spec.GetPortLevelMtls()) > 0 && policy == levels.Workload {
-			made.deciding = []v1alpha1.ObjectReference{{
-				APIVersion: "security.istio.io/v1", Kind: "PeerAuthentication", Namespace: policy.Namespace, Name: policy.Name,
-			}}
+			made.deciding = []v1alpha1.ObjectReference{mesh.SecurityReference(mesh.KindPeerAuthentication, policy.Namespace, policy.Name)}
 		}
 	}
 	if levels.Workload == nil {

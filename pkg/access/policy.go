@@ -4,6 +4,7 @@ import (
 	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/annotation"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -35,10 +36,8 @@ type policy struct {
 
 func compile(object *clientsecurityv1.AuthorizationPolicy, domains trustDomains) *policy {
 	compiled := &policy{
-		object: object,
-		reference: []v1alpha1.ObjectReference{{
-			APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Namespace: object.Namespace, Name: object.Name,
-		}},
+		object:     object,
+		reference:  []v1alpha1.ObjectReference{mesh.SecurityReference(mesh.KindAuthorizationPolicy, object.Namespace, object.Name)},
 		attachment: attachmentOf(object.Namespace, object.Spec.GetSelector(), targetsOf(&object.Spec)),
 		action:     object.Spec.GetAction(),
 	}

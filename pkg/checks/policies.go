@@ -302,7 +302,7 @@ func dryRunEnforced(snapshot *mesh.Snapshot) bool {
 }
 
 func securityReference(object metav1.Object, kind string) *v1alpha1.ObjectReference {
-	return istioReference("security.istio.io/v1", kind, object)
+	return reference(mesh.SecurityReference(kind, object.GetNamespace(), object.GetName()))
 }
 
 func istioReference(apiVersion, kind string, object metav1.Object) *v1alpha1.ObjectReference {

@@ -236,7 +236,7 @@ func (c *candidate) addPolicies(s *Snapshot) {
 		if !c.inReach(policy.Namespace) {
 			continue
 		}
-		object := v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name}
+		object := SecurityReference(KindAuthorizationPolicy, policy.Namespace, policy.Name)
 		if targets := TargetsOf(&policy.Spec); len(targets) > 0 {
 			if i, is := c.targeted(policy.Namespace, targets); is {
 				c.add(NeedPolicy, object, targets[i].Field(i))

@@ -27,7 +27,7 @@ type Orphan struct {
 func (s *Snapshot) Orphans(namespace string) []Orphan {
 	there := map[string]bool{}
 	for _, policy := range s.authorizationPolicies {
-		there[policyReference(policy).String()] = true
+		there[SecurityReference(KindAuthorizationPolicy, policy.Namespace, policy.Name).String()] = true
 	}
 	for _, extension := range s.extensions {
 		there[extension.Reference.String()] = true
@@ -44,7 +44,7 @@ func (s *Snapshot) Orphans(namespace string) []Orphan {
 	}
 	for _, policy := range s.authorizationPolicies {
 		if !s.letsWaypointThrough(policy) {
-			add(policyReference(policy), policy.Labels, policy.Annotations)
+			add(SecurityReference(KindAuthorizationPolicy, policy.Namespace, policy.Name), policy.Labels, policy.Annotations)
 		}
 	}
 	for _, extension := range s.extensions {
@@ -65,8 +65,4 @@ func (s *Snapshot) letsWaypointThrough(policy *clientsecurityv1.AuthorizationPol
 			len(TargetsOf(&other.Spec)) == 0 && (other.Namespace == policy.Namespace || slices.Contains(roots, other.Namespace)) &&
 			maps.Equal(other.Spec.GetSelector().GetMatchLabels(), policy.Spec.GetSelector().GetMatchLabels())
 	})
-}
-
-func policyReference(policy *clientsecurityv1.AuthorizationPolicy) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: KindAuthorizationPolicy, Namespace: policy.Namespace, Name: policy.Name}
 }

@@ -106,6 +106,12 @@ func ServiceReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindService, Namespace: namespace, Name: name}
 }
 
+// SecurityReference names an object of Istio's security API: an AuthorizationPolicy, a
+// PeerAuthentication or a RequestAuthentication.
+func SecurityReference(kind, namespace, name string) v1alpha1.ObjectReference {
+	return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: kind, Namespace: namespace, Name: name}
+}
+
 // ServiceEntryReference names a ServiceEntry as an object.
 func ServiceEntryReference(namespace, name string) v1alpha1.ObjectReference {
 	return v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: KindServiceEntry, Namespace: namespace, Name: name}

@@ -91,7 +91,8 @@ func strictBy(levels mesh.PeerLevels) *v1alpha1.ObjectReference {
 			asks = asks || port.GetMode() == strict
 		}
 		if asks {
-			return &v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: mesh.KindPeerAuthentication, Namespace: policy.Namespace, Name: policy.Name}
+			reference := mesh.SecurityReference(mesh.KindPeerAuthentication, policy.Namespace, policy.Name)
+			return &reference
 		}
 	}
 	return nil

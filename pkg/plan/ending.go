@@ -22,7 +22,7 @@ func (r *rollback) attachedSince() []v1alpha1.ObjectReference {
 		}
 	}
 	for _, policy := range r.snapshot.AuthorizationPolicies() {
-		add(policyReference(policy.Namespace, policy.Name), policy.CreationTimestamp.Time, policy.Labels[v1alpha1.OriginLabel] != "", mesh.TargetsOf(&policy.Spec))
+		add(mesh.SecurityReference(mesh.KindAuthorizationPolicy, policy.Namespace, policy.Name), policy.CreationTimestamp.Time, policy.Labels[v1alpha1.OriginLabel] != "", mesh.TargetsOf(&policy.Spec))
 	}
 	for _, extension := range r.snapshot.Extensions() {
 		if extension.Reference.Kind != mesh.KindRequestAuthentication {
@@ -121,10 +121,6 @@ func handedOver(record v1alpha1.MigrationRecord) bool {
 		}
 	}
 	return true
-}
-
-func policyReference(namespace, name string) v1alpha1.ObjectReference {
-	return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: mesh.KindAuthorizationPolicy, Namespace: namespace, Name: name}
 }
 
 // endingWithWaypoints are the calls that only what goes with the waypoints refuses now,

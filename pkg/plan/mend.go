@@ -120,7 +120,7 @@ func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.
 			return nil, nil
 		}
 		if policy.Labels[v1alpha1.OriginLabel] != "" {
-			ours = append(ours, policyReference(policy.Namespace, policy.Name))
+			ours = append(ours, mesh.SecurityReference(mesh.KindAuthorizationPolicy, policy.Namespace, policy.Name))
 		}
 	}
 	for _, extension := range e.snapshot.Extensions() {

@@ -112,7 +112,7 @@ func editsSince(snapshot, then *mesh.Snapshot, left *Projection) []policyEdit {
 func securityPolicies(snapshot *mesh.Snapshot) []v1alpha1.ObjectReference {
 	var all []v1alpha1.ObjectReference
 	add := func(kind, namespace, name string) {
-		all = append(all, v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: kind, Namespace: namespace, Name: name})
+		all = append(all, mesh.SecurityReference(kind, namespace, name))
 	}
 	for _, policy := range snapshot.AuthorizationPolicies() {
 		add(mesh.KindAuthorizationPolicy, policy.Namespace, policy.Name)

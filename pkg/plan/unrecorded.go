@@ -121,7 +121,7 @@ func (d derivation) waypoints() {
 func (d derivation) policies() {
 	principals := d.principals()
 	for _, policy := range d.snapshot.AuthorizationPolicies() {
-		reference := policyReference(policy.Namespace, policy.Name)
+		reference := mesh.SecurityReference(mesh.KindAuthorizationPolicy, policy.Namespace, policy.Name)
 		switch {
 		case policy.Namespace != d.namespace.Name:
 		case policy.Labels[v1alpha1.OriginLabel] == "":

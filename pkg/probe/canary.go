@@ -294,7 +294,7 @@ func (c *Canary) draft() Draft {
 	refused := Caller{Mode: access.ModeAmbient, Account: canaryRefused, Labels: ambient}
 	stranger := Caller{Mode: access.ModeOutside, Account: canaryRefused, Labels: outside}
 	reference := func(kind, name string) v1alpha1.ObjectReference {
-		return v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: kind, Namespace: c.Namespace(), Name: name}
+		return mesh.SecurityReference(kind, c.Namespace(), name)
 	}
 	denied := func(reason, kind, name string) access.Decision {
 		return access.Decision{Outcome: access.Denied, Point: access.AtZtunnel, Reason: reason, Policies: []v1alpha1.ObjectReference{reference(kind, name)}}
