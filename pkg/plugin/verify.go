@@ -277,8 +277,9 @@ func (o *verifyOptions) toVerify(ctx context.Context) (*mesh.Snapshot, []mesh.Na
 }
 
 // recorded adds what the records of a namespace tell: what a rollback is to have put
-// back; or what became of what enrolments have handed over, and which findings were accepted. Not being allowed to list them
-// leaves that out: the check that needs it is then unknown.
+// back; or what became of what enrolments have handed over, and which findings were
+// accepted. Not being allowed to list them leaves that out: the check that needs it is
+// then unknown.
 func (o *verifyOptions) recorded(ctx context.Context, subject *checks.Subject) error {
 	records, err := record.NewStore(o.kube.CoreV1(), subject.Namespace.Name).List(ctx)
 	if apierrors.IsForbidden(err) {
