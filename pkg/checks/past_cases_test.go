@@ -2,6 +2,8 @@ package checks_test
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -189,9 +191,10 @@ func workloadsKeptCases() []testCase {
 				fixture.NotReady(pod)
 			}
 		}), want: []finding{{fail, cart, "status", "1 pod is ready, and 2 were before"}}},
-		{name: "no endpoint", check: "workloads-kept", past: was(), objects: of(0), want: []finding{
-			{pass, cart, "spec.replicas", "scaled from 1 to 0"}, {fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
+		{name: "no endpoint", check: "workloads-kept", past: was(), objects: append(slices.Clone(of(1)[:len(of(1))-1]), strings.Replace(service, "app: cart", "app: nobody", 1)), want: []finding{
+			{fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
 		}},
+		{name: "scaled to none", check: "workloads-kept", past: was(), objects: of(0), want: []finding{{pass, cart, "spec.replicas", "scaled from 1 to 0"}}},
 		{name: "gone", check: "workloads-kept", past: was(), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet"), want: []finding{{warn, cart, "", "it is gone, and had 1 pod ready before"}}},
 		{name: "restarted", check: "workloads-kept", past: was(), objects: of(1, older), want: []finding{{warn, cart, "status", "after 4 restarts; it ended last with OOMKilled, exit code 137"}}},
 		{name: "restarted before", check: "workloads-kept", past: was(), objects: of(1, older, fixture.CreatedAt(fixture.Created))},

@@ -7,6 +7,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
 )
 
 func workloadsKept() Check {
@@ -130,7 +131,7 @@ func (s Subject) servicesSince(past *Past, said []Finding) []Finding {
 				continue
 			}
 			pods := s.Snapshot.SelectedBy(service)
-			if readyOf(pods) > 0 || len(pods) > 0 && len(said) > 0 && s.explained(pods, said) {
+			if readyOf(pods) > 0 || len(pods) == 0 && s.scaledDown(past, service) || len(pods) > 0 && len(said) > 0 && s.explained(pods, said) {
 				continue
 			}
 			object := mesh.ServiceReference(service.Namespace, service.Name)
@@ -141,6 +142,24 @@ func (s Subject) servicesSince(past *Past, said []Finding) []Finding {
 		}
 	}
 	return findings
+}
+
+// scaledDown says whether a Service has no pods since all workloads that it selects want
+// none, and one of them did before: that is said of the workload.
+func (s Subject) scaledDown(past *Past, service corev1.Service) bool {
+	scaled := false
+	for _, workload := range s.Snapshot.Workloads(s.Namespace.Name) {
+		if len(service.Spec.Selector) == 0 || !mesh.SelectsLabels(service.Spec.Selector, workload.Template.Labels) {
+			continue
+		}
+		if workload.Replicas > 0 {
+			return false
+		}
+		scaled = scaled || slices.ContainsFunc(past.Baseline.Workloads, func(was v1alpha1.WorkloadBaseline) bool {
+			return was.Object == workload.Reference && was.Replicas > 0
+		})
+	}
+	return scaled
 }
 
 // explained says whether findings are about the workloads of all pods.

@@ -11,8 +11,9 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/usage"
 )
 
-// baseline is the namespace as it is before an enrolment; nil where another one is open,
-// whose own is what counts. What ztunnel or the metrics API do not tell is noted in it:
+// baseline is the namespace as it is before an enrolment. Where another one is open, it is
+// what that one has: each record says what was before the oldest, whichever is rolled
+// back first. What ztunnel or the metrics API do not tell is noted in it:
 // nothing of the run depends on that.
 func (o *runOptions) baseline(ctx context.Context, run *prepared) (*v1alpha1.Baseline, error) {
 	if run.plan.Operation != v1alpha1.OperationEnroll {
@@ -22,7 +23,12 @@ func (o *runOptions) baseline(ctx context.Context, run *prepared) (*v1alpha1.Bas
 	if err != nil {
 		return nil, o.explain(err)
 	}
-	if len(record.Open(records)) > 0 {
+	if open := record.Open(records); len(open) > 0 {
+		for _, run := range open {
+			if run.Baseline != nil {
+				return run.Baseline, nil
+			}
+		}
 		return nil, nil
 	}
 	namespace, err := o.find(run.snapshot, o.name)
