@@ -77,6 +77,9 @@ var somewhere = netip.MustParseAddr("192.0.2.77")
 const mostRequests = 3000
 
 func (r *trial) look(ctx context.Context, at stage) (*sighting, error) {
+	if err := r.refreshEndpoints(ctx, at); err != nil {
+		return nil, err
+	}
 	_, snapshot, err := r.read(ctx)
 	if err != nil {
 		return nil, err

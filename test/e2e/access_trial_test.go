@@ -172,7 +172,7 @@ func (r *trial) remove() {
 func (r *trial) quiet(ctx context.Context, condition func(context.Context, string) error) error {
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = r.writeEndpoints(ctx)
+		last = r.writeEndpoints(ctx, "")
 		for _, namespace := range r.namespaces() {
 			last = errors.Join(last, condition(ctx, namespace), r.endpointsAreLate(ctx, namespace))
 		}
@@ -237,16 +237,35 @@ func (r *trial) selector(service *corev1.Service) labels.Selector {
 	return labels.SelectorFromSet(service.Spec.Selector)
 }
 
+// refreshEndpoints writes the EndpointSlices that nobody else does once more after
+// istiod knows their pods.
+//
+// What istiod tells callers of an endpoint, above all whether HBONE reaches it, is made
+// of the pod that it knows by that name when the slice changes. Of pods that change
+// later it looks only at the Services that select them, which one with slices of
+// somebody's own does not (pilot/pkg/serviceregistry/kube/controller:
+// Controller.getPod and recomputeServiceForPod).
+func (r *trial) refreshEndpoints(ctx context.Context, at stage) error {
+	if len(r.mesh.Endpoints) == 0 {
+		return nil
+	}
+	if err := r.oracle.Await(ctx); err != nil {
+		return err
+	}
+	return r.writeEndpoints(ctx, r.nameOf(at))
+}
+
 // writeEndpoints writes the EndpointSlices that nobody else does, as of the pods that
-// there are.
-func (r *trial) writeEndpoints(ctx context.Context) error {
+// there are, at a stage.
+func (r *trial) writeEndpoints(ctx context.Context, at string) error {
 	for _, endpoints := range r.mesh.Endpoints {
 		pods, err := r.kube.CoreV1().Pods(r.mesh.Namespace).List(ctx, metav1.ListOptions{LabelSelector: "app=" + endpoints.App})
 		if err != nil {
 			return err
 		}
 		slice := applydiscoveryv1.EndpointSlice(endpoints.Service+"-1", r.mesh.Namespace).
-			WithLabels(map[string]string{discoveryv1.LabelServiceName: endpoints.Service}).WithAddressType(discoveryv1.AddressTypeIPv4).
+			WithLabels(map[string]string{discoveryv1.LabelServiceName: endpoints.Service}).
+			WithAnnotations(map[string]string{"example.com/written": at}).WithAddressType(discoveryv1.AddressTypeIPv4).
 			WithPorts(applydiscoveryv1.EndpointPort().WithName(endpoints.PortName).WithPort(int32(endpoints.Port)).WithProtocol(corev1.ProtocolTCP))
 		for i := range pods.Items {
 			pod := &pods.Items[i]

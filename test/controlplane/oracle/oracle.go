@@ -66,13 +66,22 @@ func (o *Oracle) Close(ctx context.Context) error {
 	return removed
 }
 
+// Await returns as soon as istiod knows all that is in the cluster at the time of the
+// call.
+func (o *Oracle) Await(ctx context.Context) error {
+	if err := o.witness.await(ctx); err != nil {
+		return fmt.Errorf("waiting for istiod: %w", err)
+	}
+	return nil
+}
+
 // Read returns what istiod serves to the pods and to the callers of the given
 // namespaces, and to the waypoints that these use, as soon as istiod knows all that
 // is in the cluster at the time of the call. Nobody must change that part of the
 // mesh meanwhile.
 func (o *Oracle) Read(ctx context.Context, namespaces ...string) (*State, error) {
-	if err := o.witness.await(ctx); err != nil {
-		return nil, fmt.Errorf("waiting for istiod: %w", err)
+	if err := o.Await(ctx); err != nil {
+		return nil, err
 	}
 	state, err := o.read(ctx, namespaces)
 	if err != nil {
