@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"maps"
+	"reflect"
 	"slices"
 	"sort"
 	"strings"
@@ -167,6 +168,9 @@ type Snapshot struct {
 	// rewritten are those of them that are otherwise since the mesh was read; nil ones
 	// are gone. The map itself is nil as long as there are none.
 	rewritten map[v1alpha1.ObjectReference]Object
+	// decoded are the objects as typed ones, where a snapshot may follow this one, and
+	// before those of the snapshot that it follows, while it is made.
+	decoded, before map[uintptr]decoded
 	// others are the objects of kinds that few checks look at.
 	others map[string][]unstructured.Unstructured
 
@@ -256,13 +260,26 @@ type Target struct {
 
 // NewSnapshot indexes content. An error names the object that could not be
 // understood.
-func NewSnapshot(content Content) (*Snapshot, error) { return NewSnapshotAfter(content, nil) }
+func NewSnapshot(content Content) (*Snapshot, error) {
+	return index(newSnapshot(content), content, nil)
+}
 
-// NewSnapshotAfter is NewSnapshot for a mesh of which there is a snapshot already: what
-// the ConfigMaps of installations say, which are long, is read again only where these
-// have changed. Without a former one it is just that.
+// NewSnapshotAfter is NewSnapshot for a mesh of which there are snapshots one after the
+// other: the very objects that the former one was made of are not decoded again, nor is
+// what the ConfigMaps of installations say, which are long, in the same version. There is
+// no former one at first.
 func NewSnapshotAfter(content Content, former *Snapshot) (*Snapshot, error) {
 	s := newSnapshot(content)
+	s.decoded = map[uintptr]decoded{}
+	if former != nil {
+		s.before = former.decoded
+	}
+	defer func() { s.before = nil }()
+	return index(s, content, former)
+}
+
+// index takes content into a snapshot that is still empty.
+func index(s *Snapshot, content Content, former *Snapshot) (*Snapshot, error) {
 	detailed := map[types.UID]bool{}
 	var webhooks []admissionv1.MutatingWebhookConfiguration
 	var failures []error
@@ -390,56 +407,56 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 			Terminating: object.GetDeletionTimestamp() != nil, Object: s.asRead(object),
 		}
 	case KindPod:
-		var pod corev1.Pod
-		if err := decode(object, &pod); err != nil {
+		pod, err := decodeOnce[corev1.Pod](s, object)
+		if err != nil {
 			return err
 		}
 		detailed[pod.UID] = true
-		taken := PodFromObject(&pod)
+		taken := PodFromObject(pod)
 		taken.Object = s.asRead(object)
 		s.pods[pod.Namespace] = append(s.pods[pod.Namespace], taken)
 	case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob:
 		return s.addWorkload(object)
 	case KindNode:
-		return appendDecoded(object, &s.nodes)
+		return appendDecoded(s, object, &s.nodes)
 	case KindService:
-		return appendDecoded(object, &s.services)
+		return appendDecoded(s, object, &s.services)
 	case KindEndpointSlice:
-		return appendDecoded(object, &s.slices)
+		return appendDecoded(s, object, &s.slices)
 	case KindPodDisruptionBudget:
-		return appendDecoded(object, &s.budgets)
+		return appendDecoded(s, object, &s.budgets)
 	case KindNetworkPolicy:
-		return appendDecoded(object, &s.netpols)
+		return appendDecoded(s, object, &s.netpols)
 	case KindMutatingWebhookConfiguration:
-		return appendDecoded(object, webhooks)
+		return appendDecoded(s, object, webhooks)
 	case KindConfigMap:
-		return appendDecoded(object, &s.configMaps)
+		return appendDecoded(s, object, &s.configMaps)
 	case KindHorizontalPodAutoscaler:
 		return s.addAutoscaler(object)
 	case KindLimitRange:
-		return appendDecoded(object, &s.limitRanges)
+		return appendDecoded(s, object, &s.limitRanges)
 	case KindResourceQuota:
-		return appendDecoded(object, &s.quotas)
+		return appendDecoded(s, object, &s.quotas)
 	case kindCustomResourceDef:
 		return s.addDefinition(object)
 	case KindGateway:
-		return appendDecoded(object, &s.gateways)
+		return appendDecoded(s, object, &s.gateways)
 	case KindAuthorizationPolicy:
-		return appendPointer(object, &s.authorizationPolicies)
+		return appendPointer(s, object, &s.authorizationPolicies)
 	case KindPeerAuthentication:
-		return appendPointer(object, &s.peerAuthentications)
+		return appendPointer(s, object, &s.peerAuthentications)
 	case KindVirtualService:
-		return appendPointer(object, &s.virtualServices)
+		return appendPointer(s, object, &s.virtualServices)
 	case KindDestinationRule:
-		return appendPointer(object, &s.destinationRules)
+		return appendPointer(s, object, &s.destinationRules)
 	case KindServiceEntry:
-		return appendPointer(object, &s.serviceEntries)
+		return appendPointer(s, object, &s.serviceEntries)
 	case KindSidecar:
-		return appendPointer(object, &s.sidecars)
+		return appendPointer(s, object, &s.sidecars)
 	case KindWorkloadEntry:
-		return appendPointer(object, &s.workloadEntries)
+		return appendPointer(s, object, &s.workloadEntries)
 	case KindWorkloadGroup:
-		return appendPointer(object, &s.workloadGroups)
+		return appendPointer(s, object, &s.workloadGroups)
 	case KindHTTPRoute, KindGRPCRoute, KindTCPRoute, KindTLSRoute:
 		return s.addRoute(object)
 	case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindProxyConfig, KindRequestAuthentication:
@@ -479,7 +496,7 @@ func (s *Snapshot) asRead(object *unstructured.Unstructured) Object {
 
 // addAutoscaler reads version 1, too, which knows one metric only.
 func (s *Snapshot) addAutoscaler(object *unstructured.Unstructured) error {
-	if err := appendDecoded(object, &s.autoscalers); err != nil {
+	if err := appendDecoded(s, object, &s.autoscalers); err != nil {
 		return err
 	}
 	var first autoscalingv1.HorizontalPodAutoscaler
@@ -517,45 +534,45 @@ func (s *Snapshot) addWorkload(object *unstructured.Unstructured) error {
 	var workload Workload
 	switch object.GetKind() {
 	case KindDeployment:
-		var d appsv1.Deployment
-		if err := decode(object, &d); err != nil {
+		d, err := decodeOnce[appsv1.Deployment](s, object)
+		if err != nil {
 			return err
 		}
 		if d.Labels["app"] == "istiod" {
-			s.istiods = append(s.istiods, d)
+			s.istiods = append(s.istiods, *d)
 		}
-		workload = deploymentWorkload(&d)
+		workload = deploymentWorkload(d)
 	case KindStatefulSet:
-		var set appsv1.StatefulSet
-		if err := decode(object, &set); err != nil {
+		set, err := decodeOnce[appsv1.StatefulSet](s, object)
+		if err != nil {
 			return err
 		}
-		workload = statefulSetWorkload(&set)
+		workload = statefulSetWorkload(set)
 	case KindDaemonSet:
-		var d appsv1.DaemonSet
-		if err := decode(object, &d); err != nil {
+		d, err := decodeOnce[appsv1.DaemonSet](s, object)
+		if err != nil {
 			return err
 		}
-		s.daemonSets = append(s.daemonSets, d)
-		workload = daemonSetWorkload(&d)
+		s.daemonSets = append(s.daemonSets, *d)
+		workload = daemonSetWorkload(d)
 	case KindReplicaSet:
-		var r appsv1.ReplicaSet
-		if err := decode(object, &r); err != nil {
+		r, err := decodeOnce[appsv1.ReplicaSet](s, object)
+		if err != nil {
 			return err
 		}
-		workload = replicaSetWorkload(&r)
+		workload = replicaSetWorkload(r)
 	case KindCronJob:
-		var c batchv1.CronJob
-		if err := decode(object, &c); err != nil {
+		c, err := decodeOnce[batchv1.CronJob](s, object)
+		if err != nil {
 			return err
 		}
-		workload = cronJobWorkload(&c)
+		workload = cronJobWorkload(c)
 	case KindJob:
-		var j batchv1.Job
-		if err := decode(object, &j); err != nil {
+		j, err := decodeOnce[batchv1.Job](s, object)
+		if err != nil {
 			return err
 		}
-		workload = jobWorkload(&j)
+		workload = jobWorkload(j)
 	}
 	s.takeWorkload(object, workload)
 	return nil
@@ -692,24 +709,57 @@ func referenceOf(object *unstructured.Unstructured) v1alpha1.ObjectReference {
 	}
 }
 
-func appendDecoded[T any](object *unstructured.Unstructured, to *[]T) error {
-	var typed T
-	if err := decode(object, &typed); err != nil {
+func appendDecoded[T any](s *Snapshot, object *unstructured.Unstructured, to *[]T) error {
+	typed, err := decodeOnce[T](s, object)
+	if err != nil {
+		return err
+	}
+	*to = append(*to, *typed)
+	return nil
+}
+
+// appendPointer is for Istio's kinds: their specs are protobuf messages, which
+// must not be copied and are read by their own JSON rules.
+func appendPointer[T any](s *Snapshot, object *unstructured.Unstructured, to *[]*T) error {
+	typed, err := once(s, object, func(into *T) error { return decodeJSON(object, into) })
+	if err != nil {
 		return err
 	}
 	*to = append(*to, typed)
 	return nil
 }
 
-// appendPointer is for Istio's kinds: their specs are protobuf messages, which
-// must not be copied and are read by their own JSON rules.
-func appendPointer[T any](object *unstructured.Unstructured, to *[]*T) error {
-	typed := new(T)
-	if err := decodeJSON(object, typed); err != nil {
-		return err
+// decoded is an object as a typed one. It keeps the object, so that no other comes to
+// have its address.
+type decoded struct {
+	object map[string]any
+	typed  any
+}
+
+// addressOf tells objects apart that may look alike: watches bring a new one with each
+// change.
+func addressOf(object *unstructured.Unstructured) uintptr {
+	return reflect.ValueOf(object.Object).Pointer()
+}
+
+func decodeOnce[T any](s *Snapshot, object *unstructured.Unstructured) (*T, error) {
+	return once(s, object, func(into *T) error { return decode(object, into) })
+}
+
+// once decodes an object unless the snapshot before this one holds the same. Nobody
+// changes what a snapshot was made of, or holds.
+func once[T any](s *Snapshot, object *unstructured.Unstructured, decode func(*T) error) (*T, error) {
+	typed, known := s.before[addressOf(object)].typed.(*T)
+	if !known {
+		typed = new(T)
+		if err := decode(typed); err != nil {
+			return nil, err
+		}
 	}
-	*to = append(*to, typed)
-	return nil
+	if s.decoded != nil {
+		s.decoded[addressOf(object)] = decoded{object.Object, typed}
+	}
+	return typed, nil
 }
 
 func decodeJSON(object *unstructured.Unstructured, into any) error {

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"math/rand/v2"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -141,6 +142,47 @@ func TestInjectorsDoNotDependOnTheOrderOfWebhooks(t *testing.T) {
 			t.Errorf("the order decides for %v", namespace)
 		}
 	}
+}
+
+// TestNewSnapshotAfterDecodesWhatChanged: a snapshot that follows another one shows what
+// has changed, and what a plan makes of a mesh stays out of those that follow.
+func TestNewSnapshotAfterDecodesWhatChanged(t *testing.T) {
+	content := func(app string) mesh.Content {
+		return fixture.Content(&corev1.Service{
+			TypeMeta:   metav1.TypeMeta{APIVersion: "v1", Kind: "Service"},
+			ObjectMeta: metav1.ObjectMeta{Namespace: "shop", Name: "web", UID: "web", ResourceVersion: "1"},
+			Spec:       corev1.ServiceSpec{Selector: map[string]string{"app": app}},
+		})
+	}
+	one, two := content("one"), content("two")
+	after := func(content mesh.Content, former *mesh.Snapshot, want string) *mesh.Snapshot {
+		t.Helper()
+		snapshot, err := mesh.NewSnapshotAfter(content, former)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if services := snapshot.Services("shop"); len(services) != 1 || services[0].Spec.Selector["app"] != want {
+			t.Errorf("the Services are %v, want one that selects %q", services, want)
+		}
+		return snapshot
+	}
+	first := after(one, nil, "one")
+	planned, err := first.With(two.Objects, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if services := planned.Services("shop"); services[0].Spec.Selector["app"] != "two" {
+		t.Errorf("as planned, the Services are %v", services)
+	}
+	again := after(one, first, "one")
+	if !sameMap(again.Services("shop")[0].Spec.Selector, first.Services("shop")[0].Spec.Selector) {
+		t.Error("the same object was decoded twice")
+	}
+	after(two, again, "two")
+}
+
+func sameMap(one, other map[string]string) bool {
+	return reflect.ValueOf(one).Pointer() == reflect.ValueOf(other).Pointer()
 }
 
 // What the ConfigMaps of an installation say is read again where they have changed, by

@@ -20,6 +20,7 @@ import (
 // are: what becomes of them is for controllers to decide.
 func (s *Snapshot) With(changed []unstructured.Unstructured, deleted []v1alpha1.ObjectReference) (*Snapshot, error) {
 	next := *s
+	next.decoded = nil
 	kinds := map[string]bool{}
 	for _, reference := range deleted {
 		next.drop(reference, kinds)
