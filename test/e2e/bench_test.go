@@ -21,12 +21,14 @@ const workloads = 8
 
 // BenchmarkEnroll times an enrolment against what the documentation of Istio has
 // people type (istio.io, Migrate from sidecar to ambient: labels, then kubectl rollout
-// restart and status for each workload), in the same run and with the same waits. It
-// prints the ratio of the two, what each takes of the processor, and how many requests a
-// workload takes.
+// restart and status for each workload), in the same run and with the same waits: each
+// workload rolled out, its pod captured, and known to ztunnel by what istiod tells it,
+// which is what istioctl ztunnel-config is for. It prints the ratio of the two, the same
+// where nobody asks ztunnel while typing, what each takes of the processor, and how many
+// requests a workload takes.
 func BenchmarkEnroll(b *testing.B) {
 	c := shared
-	var enrolling, typing cost
+	var enrolling, typing, asking cost
 	var requests [2]int64
 	for i := range b.N {
 		namespace := fmt.Sprintf("bench-%d-%d", b.N, i)
@@ -34,7 +36,9 @@ func BenchmarkEnroll(b *testing.B) {
 		enrolling.add(c.timed(b, nil, "ambient", "enroll", "-n", namespace, "--yes"))
 		hand := namespace + "-by-hand"
 		c.benchNamespace(b, hand, workloads)
-		typing.add(c.byHand(b, hand))
+		typed, asked := c.byHand(b, hand)
+		typing.add(typed)
+		asking.add(asked)
 	}
 	for i, size := range []int{workloads / 2, workloads} {
 		namespace := fmt.Sprintf("bench-%d-requests-%d", b.N, size)
@@ -51,6 +55,8 @@ func BenchmarkEnroll(b *testing.B) {
 		c.timed(b, []string{"KUBECONFIG=" + kubeconfig}, "ambient", "enroll", "-n", namespace, "--yes")
 		requests[i] = count.Load()
 	}
+	b.ReportMetric(enrolling.wall.Seconds()/typing.wall.Seconds(), "enroll/by-hand-unasked")
+	typing.add(asking)
 	for name, cost := range map[string]cost{"enroll": enrolling, "by-hand": typing} {
 		b.ReportMetric(float64(cost.wall.Milliseconds())/float64(b.N), "ms/"+name)
 		b.ReportMetric(float64(cost.processor.Milliseconds())/float64(b.N), "cpu-ms/"+name)
@@ -94,22 +100,50 @@ func (c *cluster) manifest(b *testing.B, text string) string {
 }
 
 // byHand moves a namespace by what one types without the plugin, and waits for the
-// same: each workload rolled out, and its pods captured.
-func (c *cluster) byHand(b *testing.B, namespace string) cost {
+// same. It returns what typing takes, and what asking ztunnel does.
+func (c *cluster) byHand(b *testing.B, namespace string) (typed, asked cost) {
 	b.Helper()
-	took := c.timed(b, nil, "label", "namespace", namespace, "istio.io/dataplane-mode=ambient", "istio-injection-")
+	typed = c.timed(b, nil, "label", "namespace", namespace, "istio.io/dataplane-mode=ambient", "istio-injection-")
 	for i := range workloads {
-		took.add(c.timed(b, nil, "rollout", "restart", "-n", namespace, fmt.Sprintf("deployment/app-%d", i)))
-		took.add(c.timed(b, nil, "rollout", "status", "-n", namespace, fmt.Sprintf("deployment/app-%d", i)))
-		captured := false
-		for !captured {
-			output, more := c.run(b, nil, "get", "pods", "-n", namespace, "-l", fmt.Sprintf("app=app-%d", i),
-				"-o", `jsonpath={.items[*].metadata.annotations.ambient\.istio\.io/redirection}`)
-			took.add(more)
-			captured = strings.Contains(output, "enabled")
+		typed.add(c.timed(b, nil, "rollout", "restart", "-n", namespace, fmt.Sprintf("deployment/app-%d", i)))
+		typed.add(c.timed(b, nil, "rollout", "status", "-n", namespace, fmt.Sprintf("deployment/app-%d", i)))
+		pod, more := c.captured(b, namespace, fmt.Sprintf("app=app-%d", i))
+		typed.add(more)
+		asked.add(c.known(b, namespace, pod))
+	}
+	return typed, asked
+}
+
+// captured asks kubectl until a pod with a label is in ambient mode, and returns its name
+// and what that takes.
+func (c *cluster) captured(b *testing.B, namespace, label string) (string, cost) {
+	b.Helper()
+	var took cost
+	for {
+		output, more := c.run(b, nil, "get", "pods", "-n", namespace, "-l", label, "-o",
+			`jsonpath={range .items[*]}{.metadata.annotations.ambient\.istio\.io/redirection} {.metadata.name}{"\n"}{end}`)
+		took.add(more)
+		for line := range strings.Lines(output) {
+			if pod, ok := strings.CutPrefix(line, "enabled "); ok {
+				return strings.TrimSpace(pod), took
+			}
 		}
 	}
-	return took
+}
+
+// known asks istioctl until ztunnel reaches a pod by HBONE, and says what that takes.
+func (c *cluster) known(b *testing.B, namespace, pod string) cost {
+	b.Helper()
+	var took cost
+	for {
+		output, more := c.program(b, nil, "istioctl", "ztunnel-config", "workloads", "--workload-namespace", namespace)
+		took.add(more)
+		for line := range strings.Lines(output) {
+			if strings.Contains(line, " "+pod+" ") && strings.HasSuffix(strings.TrimSpace(line), "HBONE") {
+				return took
+			}
+		}
+	}
 }
 
 // timed runs kubectl, and says what it took.
@@ -121,15 +155,21 @@ func (c *cluster) timed(b *testing.B, environment []string, arguments ...string)
 
 func (c *cluster) run(b *testing.B, environment []string, arguments ...string) (string, cost) {
 	b.Helper()
+	return c.program(b, environment, "kubectl", arguments...)
+}
+
+// program runs one of the programs of the control plane.
+func (c *cluster) program(b *testing.B, environment []string, name string, arguments ...string) (string, cost) {
+	b.Helper()
 	binaries := c.Programs().Directory
-	command := exec.CommandContext(b.Context(), filepath.Join(binaries, "kubectl"), arguments...)
+	command := exec.CommandContext(b.Context(), filepath.Join(binaries, name), arguments...)
 	command.Env = append(os.Environ(), "PATH="+pluginDirectory+":"+binaries+":"+os.Getenv("PATH"), "KUBECONFIG="+c.Kubeconfig())
 	command.Env = append(command.Env, environment...)
 	started := time.Now()
 	output, err := command.CombinedOutput()
 	took := cost{time.Since(started), command.ProcessState.UserTime() + command.ProcessState.SystemTime()}
 	if err != nil {
-		b.Fatalf("kubectl %s: %v\n%s", strings.Join(arguments, " "), err, output)
+		b.Fatalf("%s %s: %v\n%s", name, strings.Join(arguments, " "), err, output)
 	}
 	return string(output), took
 }
