@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/util/wait"
 )
 
 // The mesh of BenchmarkVerify: pods of several workloads on many nodes.
@@ -81,25 +83,22 @@ spec:
 `, i, pods/verifiedWorkloads, strings.Join(names, ", "))
 	}
 	c.timed(b, nil, "apply", "-n", name, "-f", c.manifest(b, manifest.String()))
-	deadline := time.Now().Add(15 * time.Minute)
-	for {
-		list, err := c.kube.CoreV1().Pods(name).List(b.Context(), metav1.ListOptions{})
+	var captured int
+	err := wait.PollUntilContextTimeout(b.Context(), 2*time.Second, 15*time.Minute, false, func(ctx context.Context) (bool, error) {
+		list, err := c.kube.CoreV1().Pods(name).List(ctx, metav1.ListOptions{ResourceVersion: "0"})
 		if err != nil {
-			b.Fatal(err)
+			return false, err
 		}
-		captured := 0
+		captured = 0
 		for i := range list.Items {
 			if ready(&list.Items[i]) && list.Items[i].Annotations["ambient.istio.io/redirection"] == "enabled" {
 				captured++
 			}
 		}
-		if captured == pods {
-			return
-		}
-		if time.Now().After(deadline) {
-			b.Fatalf("%d of %d pods are captured", captured, pods)
-		}
-		c.timed(b, nil, "wait", "-n", name, "pod", "--all", "--for=condition=Ready", "--timeout=10m")
+		return captured == pods, nil
+	})
+	if err != nil {
+		b.Fatalf("%d of %d pods are captured: %v", captured, pods, err)
 	}
 }
 
