@@ -211,12 +211,18 @@ func (c *cluster) namespace(t *testing.T, name string, labels map[string]string)
 	})
 }
 
-// apply applies a sample application to a namespace and waits until its pods
-// are ready.
+// apply applies a sample application to a namespace, as if it had been written for it, and
+// waits until its pods are ready.
 func (c *cluster) apply(t *testing.T, namespace, application string) {
 	t.Helper()
-	path, err := filepath.Abs(filepath.Join("..", "..", "testdata", "apps", application+".yaml"))
+	manifest, err := os.ReadFile(filepath.Join("..", "..", "testdata", "apps", application+".yaml"))
 	if err != nil {
+		t.Fatal(err)
+	}
+	base, _, _ := strings.Cut(application, "-")
+	path := filepath.Join(t.TempDir(), application+".yaml")
+	moved := strings.NewReplacer("cluster.local/ns/"+base+"/", "cluster.local/ns/"+namespace+"/", `namespaces: ["`+base+`"]`, `namespaces: ["`+namespace+`"]`)
+	if err := os.WriteFile(path, []byte(moved.Replace(string(manifest))), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if output, err := c.Kubectl(t.Context(), "apply", "--server-side", "--field-manager=kubectl", "-n", namespace, "-f", path); err != nil {
@@ -311,8 +317,12 @@ func (c *cluster) eventuallyIn(ctx context.Context, t *testing.T, what string, c
 	t.Helper()
 	var last error
 	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
-		last = condition(ctx)
-		return last == nil, nil
+		err := condition(ctx)
+		// An attempt that time cut short says nothing.
+		if last == nil || ctx.Err() == nil {
+			last = err
+		}
+		return err == nil, nil
 	})
 	if err != nil {
 		t.Fatalf("waited in vain: %s: %v", what, last)

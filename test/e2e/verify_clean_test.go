@@ -8,9 +8,11 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
 
-// TestVerifyCleanEnrolments enrols every sample application: verify has nothing to say
-// of any.
+// TestVerifyCleanEnrolments enrols every sample application, none of which anything has
+// to be accepted for. Every check of verify passes, but for the one that says that
+// nobody has called these applications, whose pods run nothing.
 func TestVerifyCleanEnrolments(t *testing.T) {
+	t.Parallel()
 	paths, err := filepath.Glob(filepath.Join("..", "..", "testdata", "apps", "*.yaml"))
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("there are no sample applications: %v", err)
@@ -26,37 +28,18 @@ func TestVerifyCleanEnrolments(t *testing.T) {
 				c.apply(t, namespace, base)
 			}
 			c.apply(t, namespace, application)
-			enroll := append([]string{"enroll", "-n", namespace, "--yes"}, c.acceptance(t, namespace)...)
-			c.ambient(t, enroll...).want(t, 0)
+			c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
 			run := c.ambient(t, "verify", "-n", namespace, "-o", "json").want(t, 0)
 			var report v1alpha1.VerifyReport
 			decode(t, run.stdout, &report)
-			if !report.Verified || len(report.Results) == 0 {
+			if !report.Verified || len(report.Results) < 30 {
 				t.Errorf("it is not verified: %s", run)
 			}
 			for _, result := range report.Results {
-				if result.Status != v1alpha1.StatusPass && result.Status != v1alpha1.StatusSkip && !result.Accepted {
+				if result.Status != v1alpha1.StatusPass && (result.ID != "traffic-seen" || result.Status != v1alpha1.StatusSkip) {
 					t.Errorf("%s %s: %v: %s", result.Status, result.ID, result.Object, result.Message)
 				}
 			}
 		})
 	}
-}
-
-// acceptance is what an enrolment has to be given so that nothing blocks it.
-func (c *cluster) acceptance(t *testing.T, namespace string) []string {
-	t.Helper()
-	var planned v1alpha1.MigrationPlan
-	decode(t, c.ambient(t, "plan", "-n", namespace, "-o", "json").stdout, &planned)
-	var accept []string
-	for _, gate := range planned.Gates {
-		switch {
-		case !gate.Blocks():
-		case gate.Object == nil:
-			accept = append(accept, "--accept", gate.ID)
-		default:
-			accept = append(accept, "--accept", gate.ID+":"+strings.TrimPrefix(gate.Object.Namespace+"/"+gate.Object.Name, "/"))
-		}
-	}
-	return accept
 }
