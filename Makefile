@@ -48,11 +48,12 @@ fuzz: ## Look for input that breaks what reads and judges a mesh
 	done
 
 # One after the other: each starts control planes of its own, on two cores. Most of what
-# the tests of test/e2e do is waiting.
+# the tests of test/e2e do is waiting, and all programs take memory for time.
+e2e: export GOGC = 300
 e2e:
 	cd test/controlplane && go run ./cmd/controlplane build
 	cd test/controlplane && go test -p 1 -timeout 20m ./...
-	cd test/e2e && go test -parallel 8 -timeout 45m ./...
+	cd test/e2e && go test -parallel 12 -timeout 45m ./...
 
 # How often soak runs the end-to-end tests, and how many random meshes it migrates:
 # a hundred make a million and more decisions, and take half an hour on two cores.

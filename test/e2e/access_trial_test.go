@@ -171,7 +171,7 @@ func (r *trial) remove() {
 // endpoints of its Services are those of its pods.
 func (r *trial) quiet(ctx context.Context, condition func(context.Context, string) error) error {
 	var last error
-	err := wait.PollUntilContextTimeout(ctx, 50*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
+	err := wait.PollUntilContextTimeout(ctx, 200*time.Millisecond, patience, true, func(ctx context.Context) (bool, error) {
 		last = r.writeEndpoints(ctx, "")
 		for _, namespace := range r.namespaces() {
 			last = errors.Join(last, condition(ctx, namespace), r.endpointsAreLate(ctx, namespace))

@@ -87,6 +87,7 @@ func (s *shifting) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 // the plugin. What came up meanwhile is told from what was there before, and who holds
 // the lock is told from who has died.
 func TestClocksApart(t *testing.T) {
+	t.Parallel()
 	for namespace, by := range map[string]time.Duration{"clock-ahead": time.Hour, "clock-behind": -time.Hour} {
 		t.Run(namespace, func(t *testing.T) {
 			t.Parallel()

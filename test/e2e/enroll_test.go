@@ -19,6 +19,7 @@ import (
 // TestThereAndBack moves each sample application to ambient mode and back, in
 // namespaces that ask for sidecars in every way there is.
 func TestThereAndBack(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace, application string
 		labels                 map[string]string
@@ -76,6 +77,7 @@ func TestThereAndBack(t *testing.T) {
 // TestDisturbed has pods deleted and workloads scaled up all the time during an
 // enrolment and its rollback, and a workload deployed in between.
 func TestDisturbed(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace string
 		labels    map[string]string
@@ -187,6 +189,7 @@ func (c *cluster) scale(t *testing.T, namespace, deployment string, replicas int
 // stops the run with the reason, within the time given, and the rollback
 // restores everything all the same.
 func TestNeverReady(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace, app, workload string
 		// bounds are the flags, one of which ends the run after this time.
@@ -224,6 +227,7 @@ func TestNeverReady(t *testing.T) {
 // TestCaptureFails: a pod that ztunnel does not capture holds the run, whether
 // istio-cni admits it or not.
 func TestCaptureFails(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace string
 		fail      func(*cluster, func(*corev1.Pod) bool) func()

@@ -117,6 +117,7 @@ func (c *cluster) enrollHeldAt(t *testing.T, namespace string) (run *underWay, r
 // restart stops the run before the next one, which keeps its sidecars; enrolling
 // again repairs it and goes on.
 func TestHandoverIsLost(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace string
 		harm      func(*testing.T, *cluster, string)

@@ -86,6 +86,7 @@ var gateways = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", V
 // name and ztunnel goes through, every copy to be bound there, and at the end what
 // there was.
 func TestHeadlessThereAndBack(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace, waypoints string
 		options              []string

@@ -114,6 +114,7 @@ spec: {action: AUDIT, rules: [{to: [{operation: {methods: [POST]}}]}]}
 // every copy to be bound to its waypoint on the way and the former policies, and
 // nothing else, at the end.
 func TestPoliciesThereAndBack(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace string
 		labels    map[string]string

@@ -93,6 +93,7 @@ func (r reversion) keep(t *testing.T, c *cluster, namespace string) (stop func()
 // the run stops, says what is undone, and a rollback puts everything back once the
 // controller is told.
 func TestReverted(t *testing.T) {
+	t.Parallel()
 	namespaces := schema.GroupVersionResource{Version: "v1", Resource: "namespaces"}
 	deployments := schema.GroupVersionResource{Group: "apps", Version: "v1", Resource: "deployments"}
 	services := schema.GroupVersionResource{Version: "v1", Resource: "services"}

@@ -47,6 +47,7 @@ var (
 // as a command of its own and as the end of an enrolment. Nothing takes what is left
 // for left over, and a rollback has every object as it was.
 func TestSimplify(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace string
 		labels    map[string]string

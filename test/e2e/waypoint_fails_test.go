@@ -19,6 +19,7 @@ const gatewayName = "gateway.networking.k8s.io/gateway-name"
 // endpoints, stops the run before anything goes through it. The run is rolled back, and
 // made again once that is mended.
 func TestWaypointFails(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		namespace string
 		// fail makes waypoints of the namespace fail, and returns what mends them.

@@ -95,7 +95,7 @@ func (w *witness) await(ctx context.Context) error {
 }
 
 const (
-	pollInterval = 50 * time.Millisecond
+	pollInterval = 100 * time.Millisecond
 	patience     = 20 * time.Second
 )
 
