@@ -167,8 +167,7 @@ func stillCaptured(subject Subject) []Finding {
 			continue
 		}
 		node, problem := evidenceOf(subject.Evidence, pod)
-		gone := subject.Evidence != nil && node.Problem != "" && node.Ztunnel == ""
-		if problem != "" && !gone && !unasked[pod.Node] {
+		if problem != "" && !node.Absent && !unasked[pod.Node] {
 			unasked[pod.Node] = true
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusUnknown, Object: reference(pod.Reference()), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",

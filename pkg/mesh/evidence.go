@@ -22,9 +22,12 @@ type Evidence struct {
 // NodeEvidence is what the ztunnel of one node says.
 type NodeEvidence struct {
 	DataPlaneView
-	// Ztunnel is the name of the pod that was asked; empty where the node has
-	// no ready ztunnel.
+	// Ztunnel is the name of the pod that was asked, or that was to be; empty where the
+	// node has none.
 	Ztunnel string
+	// Absent is true for a node on which no ztunnel runs, ready or not: it is known to
+	// capture nothing. It goes with a Problem, since there is nobody to ask.
+	Absent bool
 	// Problem says why the node could not be asked, and is empty where it was.
 	Problem string
 	// XDSAddress is where this ztunnel learns of the mesh, and Cluster what it calls

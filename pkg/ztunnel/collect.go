@@ -74,7 +74,8 @@ func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, e
 	return evidence, ctx.Err()
 }
 
-// pods are the ready pods of ztunnel, by their nodes.
+// pods are the pods of ztunnel that run, by their nodes: the ready one where there is
+// one. One that is being deleted runs until it is gone.
 func (r *Reader) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
 	pods, err := r.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
@@ -82,27 +83,36 @@ func (r *Reader) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
 	}
 	byNode := map[string]*corev1.Pod{}
 	for i := range pods.Items {
-		pod := mesh.PodFromObject(&pods.Items[i])
-		if pod.Live() && pod.Ready {
-			byNode[pod.Node] = &pods.Items[i]
+		pod := &pods.Items[i]
+		if of := byNode[pod.Spec.NodeName]; !mesh.PodFromObject(pod).Finished() && (of == nil || ready(pod)) {
+			byNode[pod.Spec.NodeName] = pod
 		}
 	}
 	return byNode, nil
 }
 
+func ready(pod *corev1.Pod) bool {
+	of := mesh.PodFromObject(pod)
+	return of.Live() && of.Ready
+}
+
 func (r *Reader) ask(ctx context.Context, node string, pod *corev1.Pod) mesh.NodeEvidence {
 	if pod == nil {
-		return mesh.NodeEvidence{Problem: "no ready ztunnel pod on node " + node}
+		return mesh.NodeEvidence{Absent: true, Problem: "no ready ztunnel pod on node " + node}
+	}
+	name := pod.Namespace + "/" + pod.Name
+	if !ready(pod) {
+		return mesh.NodeEvidence{Ztunnel: name, Problem: "no ready ztunnel pod on node " + node + ": " + name + " is not ready, or is being deleted"}
 	}
 	ctx, cancel := context.WithTimeout(ctx, perNode)
 	defer cancel()
 	data, err := r.get(ctx, pod, adminPort, "/config_dump")
 	if err != nil {
-		return mesh.NodeEvidence{Problem: err.Error()}
+		return mesh.NodeEvidence{Ztunnel: name, Problem: err.Error()}
 	}
-	evidence, err := Parse(pod.Namespace+"/"+pod.Name, data)
+	evidence, err := Parse(name, data)
 	if err != nil {
-		return mesh.NodeEvidence{Problem: err.Error()}
+		return mesh.NodeEvidence{Ztunnel: name, Problem: err.Error()}
 	}
 	evidence.Instance = instanceOf(pod)
 	return evidence

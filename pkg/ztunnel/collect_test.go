@@ -4,10 +4,13 @@ import (
 	"encoding/json"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/ztunnel"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -56,11 +59,14 @@ func TestCollectSaysWhyANodeCouldNotBeAsked(t *testing.T) {
 	}
 	for node, want := range map[string]string{
 		"refused": "port-forward to Pod istio-system/ztunnel-refused: ", "unready": "no ready ztunnel pod on node unready",
-		"leaving": "no ready ztunnel pod on node leaving", "bare": "no ready ztunnel pod on node bare",
+		"leaving": "no ready ztunnel pod on node leaving: istio-system/ztunnel-leaving", "bare": "no ready ztunnel pod on node bare",
 	} {
 		got, asked := evidence.Nodes[node]
 		if !asked || !strings.HasPrefix(got.Problem, want) || got.Captured != nil {
 			t.Errorf("node %s is %+v", node, got)
+		}
+		if absent := node == "bare"; got.Absent != absent || absent != (got.Ztunnel == "") {
+			t.Errorf("node %s: absent %t, ztunnel %q", node, got.Absent, got.Ztunnel)
 		}
 		if strings.Contains(got.Problem, "\n") {
 			t.Errorf("the problem of node %s has several lines: %q", node, got.Problem)
@@ -68,6 +74,44 @@ func TestCollectSaysWhyANodeCouldNotBeAsked(t *testing.T) {
 	}
 	if len(evidence.Nodes) != 4 {
 		t.Errorf("there is evidence of %d nodes", len(evidence.Nodes))
+	}
+}
+
+// Only a node on which no ztunnel runs is known to capture nothing: what a ztunnel that
+// does not answer captures, nobody knows.
+func TestThatACaptureHasEndedIsUnknownWhereAZtunnelRunsAndDoesNotAnswer(t *testing.T) {
+	ended := func(pod *corev1.Pod) { pod.Status.Phase = corev1.PodFailed }
+	for _, test := range []struct {
+		name string
+		// ztunnel is the pod on the node; nil for none.
+		ztunnel *corev1.Pod
+		want    v1alpha1.CheckStatus
+	}{
+		{"none", nil, v1alpha1.StatusPass},
+		{"one that has ended", on("node", ended), v1alpha1.StatusPass},
+		{"one that may not be asked", on("node"), v1alpha1.StatusUnknown},
+		{"one that is not ready", on("node", fixture.NotReady), v1alpha1.StatusUnknown},
+		{"one that is being deleted", on("node", func(pod *corev1.Pod) { pod.DeletionTimestamp = &metav1.Time{Time: fixture.Created} }), v1alpha1.StatusUnknown},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			pods := []*corev1.Pod{on("another")}
+			if test.ztunnel != nil {
+				pods = append(pods, test.ztunnel)
+			}
+			evidence, err := apiServer(t, pods...).Collect(t.Context(), []string{"node"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			back := fixture.Pod("shop", "cart", fixture.Sidecar, func(pod *corev1.Pod) { pod.Spec.NodeName = "node" })
+			snapshot := fixture.Snapshot(fixture.Installation(), fixture.Namespace("shop", map[string]string{"istio-injection": "enabled"}), back)
+			results := checks.Run(checks.ReturnChecks(), checks.Subject{
+				Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence, Returned: &checks.Returned{},
+			})
+			i := slices.IndexFunc(results, func(result v1alpha1.CheckResult) bool { return result.ID == "capture-ended" })
+			if i < 0 || results[i].Status != test.want {
+				t.Errorf("the results are %+v", results)
+			}
+		})
 	}
 }
 
