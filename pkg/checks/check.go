@@ -197,15 +197,22 @@ func VerifyChecks() []Check {
 		routesAccepted(), ztunnelAccepted(), waypointCopies(), labelsConsistent(),
 		policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies(),
 	}
-	return slices.Concat(ArrivalChecks(), standing, pastChecks())
+	return slices.Concat(underlyingChecks(), []Check{waypointShape()}, arrivedChecks(), standing, pastChecks())
 }
 
 // ArrivalChecks are those of them that are made at the end of an enrolment as well.
 // The others are gates of its plan, which has judged them, or about what no run does.
-func ArrivalChecks() []Check {
+func ArrivalChecks() []Check { return slices.Concat(underlyingChecks(), arrivedChecks()) }
+
+// underlyingChecks are about what all else rests upon, arrivedChecks about what an
+// enrolment has made of a namespace.
+func underlyingChecks() []Check {
+	return []Check{istioInstalled(), waypointMissing(), waypointUnready()}
+}
+
+func arrivedChecks() []Check {
 	return []Check{
-		istioInstalled(), waypointMissing(), waypointUnready(), waypointDiverted(),
-		handedOver(), policiesAccepted(), layer7Enforced(), takenOff(),
+		waypointDiverted(), handedOver(), policiesAccepted(), layer7Enforced(), takenOff(),
 		noSidecars(), dataplaneMode(), restartsComplete(),
 		outsideMesh(), redirected(), ztunnelCaptured(), ztunnelHBONE(), ztunnelPolicies(), ztunnelWaypoints(), ztunnelCertificates(), ztunnelInStep(), optedOut(),
 	}

@@ -332,7 +332,7 @@ func TestChecksAreWellFormed(t *testing.T) {
 	}
 	// Those of enroll and verify are shown and accepted by ID alike. These are both.
 	both := []string{
-		"istio-installed", "waypoint-missing", "waypoint-unready", "policy-targets", "policy-waypoints", "route-conflicts", "route-targets", "network-policies",
+		"istio-installed", "waypoint-missing", "waypoint-unready", "waypoint-shape", "policy-targets", "policy-waypoints", "route-conflicts", "route-targets", "network-policies",
 	}
 	for _, gate := range checks.EnrollGates() {
 		if !slices.Contains(both, gate.ID) && slices.ContainsFunc(checks.VerifyChecks(), func(check checks.Check) bool { return check.ID == gate.ID }) {

@@ -89,7 +89,9 @@ func returnCases() []testCase {
 		{name: "a pod is proxied", check: "capture-ended", objects: shop(), returned: returned(), evidence: evidence(), want: []finding{{fail, pod, "", "is proxied by istio-system/ztunnel-x, and nothing asks"}}},
 		{name: "a pod asks for it itself", check: "capture-ended", objects: with(fixture.Ambient, fixture.Labelled("istio.io/dataplane-mode", "ambient")), returned: returned(), evidence: evidence(), want: []finding{{warn, pod, mode, "by a label of its own"}}},
 		{name: "nobody was asked", check: "capture-ended", objects: shop(), returned: returned(), want: []finding{{unknown, pod, "metadata.annotations[ambient.istio.io/redirection]", "is not redirected; ztunnel was not asked"}}},
-		{name: "a node has no ztunnel", check: "capture-ended", objects: shop(), returned: returned(), evidence: asked(func(node *mesh.NodeEvidence) { node.Ztunnel, node.Absent, node.Problem = "", true, "no ready ztunnel pod" })},
+		{name: "a node has no ztunnel", check: "capture-ended", objects: shop(), returned: returned(), evidence: asked(func(node *mesh.NodeEvidence) {
+			node.Ztunnel, node.Absent, node.Problem = "", true, "no ready ztunnel pod"
+		})},
 		{name: "a node's ztunnel is not known by name", check: "capture-ended", objects: shop(), returned: returned(), evidence: asked(func(node *mesh.NodeEvidence) { node.Ztunnel, node.Problem = "", "no answer" }), want: []finding{{unknown, pod, "metadata.annotations[ambient.istio.io/redirection]", "could not be asked: no answer"}}},
 		{name: "a node could not be asked", check: "capture-ended", objects: shop(), returned: returned(), evidence: asked(func(node *mesh.NodeEvidence) { node.Problem = "no route" }), want: []finding{{unknown, pod, "metadata.annotations[ambient.istio.io/redirection]", "could not be asked: no route"}}},
 

@@ -261,7 +261,7 @@ func withoutWaypoint(subject Subject, target mesh.Target) string {
 		}
 	case target.Is(ofGateways):
 		gateway, _ := snapshot.Gateway(namespace.Name, target.Name)
-		if snapshot.IsWaypoint(gateway) && !snapshot.WaypointUsed(gateway.Namespace, gateway.Name) {
+		if snapshot.IsWaypoint(gateway) && !snapshot.WaypointEntered(gateway) {
 			return "no traffic goes through waypoint " + gateway.Name
 		}
 	}

@@ -2,6 +2,7 @@ package checks_test
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	appsv1 "k8s.io/api/apps/v1"
@@ -19,6 +20,11 @@ spec: {gatewayClassName: %s, listeners: [{name: mesh, port: 15008, protocol: HBO
 status:
   addresses: [{type: Hostname, value: %s.%s.svc.cluster.local}]
   conditions: [{type: Programmed, status: "True", reason: Programmed, message: "", lastTransitionTime: "2026-08-01T12:00:00Z"}]`, name, namespace, more, class, name, namespace)
+}
+
+// admitting is a Gateway that may be used from all namespaces.
+func admitting(gateway string) string {
+	return strings.Replace(gateway, "protocol: HBONE}", "protocol: HBONE, allowedRoutes: {namespaces: {from: All}}}", 1)
 }
 
 const waypointClass = `
@@ -146,6 +152,7 @@ func policyWaypointCases() []testCase {
 	const toEntry = "{group: networking.istio.io, kind: ServiceEntry, name: e}"
 	db := "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop, labels: {istio.io/use-waypoint: %s}}\nspec: {selector: {app: db}}"
 	const toDB = `{group: "", kind: Service, name: db}`
+	forPods := gateway("shop", "way", "istio-waypoint", ", labels: {istio.io/waypoint-for: workload}")
 	return []testCase{
 		{name: "none", check: check, objects: shop(way)},
 		{name: "a policy with a selector", check: check, objects: shop(policy("shop", "{selector: {matchLabels: {app: cart}}}"))},
@@ -157,15 +164,17 @@ func policyWaypointCases() []testCase {
 		{name: "a Service behind its own waypoint", check: check, objects: in(ambient, way, fmt.Sprintf(db, "way"), at(toDB))},
 		{name: "a Service that refuses its namespace's waypoint", check: check, objects: in(behind, way, fmt.Sprintf(db, "none"), at(toDB)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service db has no waypoint"}}},
 		{name: "a Service that names a waypoint which is not there, in a namespace with one", check: check, objects: in(behind, way, fmt.Sprintf(db, "gone"), at(toDB)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service db has no waypoint"}}},
-		{name: "a Service behind a waypoint for workloads", check: check, objects: in(behind, gateway("shop", "way", "istio-waypoint", ", labels: {istio.io/waypoint-for: workload}"), at(toService)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service cart has no waypoint"}}},
+		{name: "a Service behind a waypoint for workloads", check: check, objects: in(behind, forPods, at(toService)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service cart has no waypoint"}}},
 		{name: "a Service that is not there", check: check, objects: in(ambient, at(`{group: "", kind: Service, name: gone}`))},
 		{name: "a ServiceEntry without waypoint", check: check, objects: in(ambient, entry(""), at(toEntry)), want: []finding{{fail, object, "spec.targetRefs[0]", "ServiceEntry e has no waypoint"}}},
 		{name: "a ServiceEntry of the name of another, which has a waypoint", check: check, objects: in(ambient, way, entry(""), "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: pay, labels: {istio.io/use-waypoint: way}}\nspec: {hosts: [b.example.com]}", at(toEntry)), want: []finding{{fail, object, "spec.targetRefs[0]", "ServiceEntry e has no waypoint"}}},
 		{name: "a ServiceEntry behind a waypoint", check: check, objects: in(ambient, way, entry(", labels: {istio.io/use-waypoint: way}"), at(toEntry))},
 		{name: "a waypoint that nothing goes through", check: check, objects: in(sidecars, way, at(toGateway)), want: []finding{{warn, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
 		{name: "a waypoint that nothing goes through, in ambient mode", check: check, objects: in(ambient, way, at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
-		{name: "a waypoint that another namespace uses", check: check, objects: in(ambient, way, fixture.Namespace("pay", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "shop"}), at(toGateway))},
-		{name: "a waypoint that a pod elsewhere uses", check: check, objects: in(ambient, way, fixture.Pod("pay", "x", fixture.Labelled("istio.io/use-waypoint", "way"), fixture.Labelled("istio.io/use-waypoint-namespace", "shop")), at(toGateway))},
+		{name: "a waypoint for workloads that a Service names", check: check, objects: in(ambient, forPods, fmt.Sprintf(db, "way"), at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
+		{name: "a waypoint that another namespace names and that does not admit it", check: check, objects: in(ambient, way, fixture.Namespace("pay", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "shop"}), at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
+		{name: "a waypoint that another namespace uses", check: check, objects: in(ambient, admitting(way), fixture.Namespace("pay", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "shop"}), at(toGateway))},
+		{name: "a waypoint that a pod elsewhere uses", check: check, objects: in(ambient, admitting(forPods), fixture.Pod("pay", "x", fixture.Labelled("istio.io/use-waypoint", "way"), fixture.Labelled("istio.io/use-waypoint-namespace", "shop")), at(toGateway))},
 		{name: "an ingress gateway", check: check, objects: in(ambient, gateway("shop", "way", "istio", ""), at(toGateway))},
 	}
 }

@@ -16,12 +16,13 @@ import (
 func ztunnelWaypoints() Check {
 	return Check{
 		ID: "ztunnel-waypoints", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
-		About: "Whether ztunnel sends calls to every Service, and to the own address of every pod, through the waypoint that is named for it, and no others through one.",
+		About: "Whether ztunnel sends calls to every Service, and to the own address of every pod, through the waypoint that is named for it, and no others through one. " +
+			"What waypoint-unready and waypoint-shape say of a waypoint, this does not say again.",
 		Why: "istiod tells ztunnel of a waypoint once that is ready, admits the namespace and takes such calls (istio " +
 			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForService and fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it.",
 		Needs:     []string{"Pod", mesh.KindService, mesh.ZtunnelPods, mesh.IstioConfigMaps, mesh.KindGateway},
-		DependsOn: []string{"ztunnel-captured"},
-		Passed:    "ztunnel goes through every waypoint that is named",
+		DependsOn: []string{"waypoint-shape", "ztunnel-captured"},
+		Passed:    "ztunnel goes through every waypoint that is named, ready and made for such calls",
 		Run: func(subject Subject) []Finding {
 			findings := perPod(subject, waypointFinding(subject.Snapshot, subject.Namespace))
 			if subject.Evidence == nil {
@@ -47,7 +48,7 @@ func aroundWaypoints(subject Subject) []Finding {
 		}
 		gateway, meant := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace)
 		if meant && len(gateway.Status.Addresses) == 0 {
-			// waypointUnready says so.
+			// waypointUnready says so; of one that passes over the Service waypointShape does.
 			continue
 		}
 		for _, name := range nodes {

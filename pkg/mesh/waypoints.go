@@ -132,24 +132,43 @@ func (s *Snapshot) WaypointUsed(namespace, name string) bool {
 	return s.waypointUsed(namespace, name, nil)
 }
 
+// WaypointEntered says whether anything in the mesh that names a waypoint goes through it:
+// istiod passes over one that does not take such traffic, or does not admit the namespace
+// (istio ambient/waypoints.go, fetchWaypointForTarget). Pod templates count as for
+// WaypointUsed.
+func (s *Snapshot) WaypointEntered(gateway gatewayv1.Gateway) bool {
+	traffic := s.Traffic(gateway)
+	return s.waypointUsed(gateway.Namespace, gateway.Name, func(user WaypointUser) bool {
+		from := cmp.Or(user.Object.Namespace, user.Object.Name)
+		namespace, found := s.Namespace(from)
+		if !found {
+			namespace = Namespace{Name: from}
+		}
+		return Takes(traffic, user.Traffic) && AdmitsFrom(gateway, namespace)
+	})
+}
+
 // WaypointUsedBy returns the objects of the mesh whose labels name a waypoint, as
 // far as WaypointUsed knows them.
 func (s *Snapshot) WaypointUsedBy(namespace, name string) []v1alpha1.ObjectReference {
 	var users []v1alpha1.ObjectReference
-	s.waypointUsed(namespace, name, func(object v1alpha1.ObjectReference) bool {
-		users = append(users, object)
+	s.waypointUsed(namespace, name, func(user WaypointUser) bool {
+		// An object may name it as its canary, too.
+		if len(users) == 0 || users[len(users)-1] != user.Object {
+			users = append(users, user.Object)
+		}
 		return false
 	})
 	return users
 }
 
-// waypointUsed looks for an object that names a waypoint and of which enough is
-// true, or any where enough is nil.
-func (s *Snapshot) waypointUsed(namespace, name string, enough func(v1alpha1.ObjectReference) bool) bool {
+// waypointUsed looks for a label that names a waypoint and of which enough is true, or
+// any where enough is nil.
+func (s *Snapshot) waypointUsed(namespace, name string, enough func(WaypointUser) bool) bool {
 	names := func(object v1alpha1.ObjectReference, traffic, fallback string, labels map[string]string) bool {
 		return slices.ContainsFunc(usersOf(object, "", traffic, fallback, labels), func(user WaypointUser) bool {
-			return user.Namespace == namespace && user.Name == name
-		}) && (enough == nil || enough(object))
+			return user.Namespace == namespace && user.Name == name && (enough == nil || enough(user))
+		})
 	}
 	for _, of := range s.Namespaces() {
 		if names(of.Reference(), "", of.Name, of.Labels) {

@@ -79,6 +79,45 @@ func TestWaypointUsers(t *testing.T) {
 	}
 }
 
+func TestWaypointEntered(t *testing.T) {
+	service := func(namespace string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: s, namespace: " + namespace + ", labels: {istio.io/use-waypoint: a, istio.io/use-waypoint-namespace: shop}}"
+	}
+	naming := fixture.Namespace("pay", labels{"istio.io/use-waypoint": "a", "istio.io/use-waypoint-namespace": "shop"})
+	admitting := func(from string) string {
+		return strings.Replace(waypointFor("shop", "a", ""), "protocol: HBONE}", "protocol: HBONE, allowedRoutes: {namespaces: {"+from+"}}}", 1)
+	}
+	const selecting = "from: Selector, selector: {matchLabels: {team: a}}"
+	shop := fixture.Namespace("shop", nil)
+	for _, test := range []struct {
+		name    string
+		gateway string
+		users   []any
+		want    bool
+	}{
+		{"nobody names it", waypointFor("shop", "a", ""), nil, false},
+		{"a Service", waypointFor("shop", "a", ""), []any{service("shop")}, true},
+		{"a Service, and it is for pods", waypointFor("shop", "a", "istio.io/waypoint-for: workload"), []any{service("shop")}, false},
+		{"a pod, and it is for pods", waypointFor("shop", "a", "istio.io/waypoint-for: workload"), []any{fixture.Pod("shop", "bare", fixture.Labelled("istio.io/use-waypoint", "a"))}, true},
+		{"a pod, and it is for Services", waypointFor("shop", "a", ""), []any{fixture.Pod("shop", "bare", fixture.Labelled("istio.io/use-waypoint", "a"))}, false},
+		{"a Service, and it is for nothing", waypointFor("shop", "a", "istio.io/waypoint-for: none"), []any{service("shop")}, false},
+		{"a Service elsewhere that it does not admit", waypointFor("shop", "a", ""), []any{service("pay"), fixture.Namespace("pay", nil)}, false},
+		{"a Service elsewhere that it admits", admitting("from: All"), []any{service("pay"), fixture.Namespace("pay", nil)}, true},
+		{"a namespace that it does not admit", waypointFor("shop", "a", ""), []any{naming}, false},
+		{"a namespace that it does not select", admitting(selecting), []any{naming}, false},
+		{"a namespace that it selects", admitting(selecting), []any{service("pay"), fixture.Namespace("pay", labels{"team": "a"})}, true},
+		{"one that it passes over, and one that it does not", waypointFor("shop", "a", ""), []any{naming, service("shop")}, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(append(test.users, shop, test.gateway)...)
+			gateway, _ := snapshot.Gateway("shop", "a")
+			if got := snapshot.WaypointEntered(gateway); got != test.want {
+				t.Errorf("it is entered: %t", got)
+			}
+		})
+	}
+}
+
 func TestPodsNameWaypoint(t *testing.T) {
 	naming := func(name, waypoint string) any {
 		return fixture.Deployment("shop", name, fixture.TemplateLabel("team", "a"), fixture.TemplateLabel("istio.io/use-waypoint", waypoint))
