@@ -64,8 +64,9 @@ type Check struct {
 	// cannot be made.
 	Needs []string
 	// DependsOn are the IDs of checks without whose passing this one means
-	// nothing: it is skipped where one of them fails or is unknown, so that one
-	// cause is reported once.
+	// nothing: it is skipped where one of them fails or is unknown, or is skipped for
+	// that itself, so that one cause is reported once. One that is skipped because it
+	// means nothing here keeps nothing from being made.
 	DependsOn []string
 	// Passed is what is true when nothing was found.
 	Passed string
@@ -93,9 +94,14 @@ const (
 // it is not run, since what it did not see would look like what is not there.
 func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 	var results []v1alpha1.CheckResult
-	blocked := map[string]bool{}
+	// blockers are the checks that what depends on a check waits for, by its ID.
+	blockers := map[string]string{}
 	for _, check := range checks {
-		for _, finding := range check.findings(subject, blocked) {
+		blocker := check.blocker(blockers)
+		if blocker != "" {
+			blockers[check.ID] = blocker
+		}
+		for _, finding := range check.findings(subject, blocker) {
 			result := v1alpha1.CheckResult{
 				ID: check.ID, Category: check.Category, Severity: check.Severity, Status: finding.Status,
 				Object: finding.Object, Field: Line(finding.Field), Message: Line(finding.Message), Remedy: Line(finding.Remedy),
@@ -107,7 +113,9 @@ func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 			// What depends on a check is looked at although it does not hold, once
 			// that was accepted: accepting one finding must not hide others.
 			result.Accepted = result.Blocks() && subject.Accepts != nil && subject.Accepts(result)
-			blocked[check.ID] = blocked[check.ID] || result.Blocks()
+			if result.Blocks() {
+				blockers[check.ID] = check.ID
+			}
 			results = append(results, result)
 		}
 	}
@@ -117,11 +125,20 @@ func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 // Docs is where a check is explained.
 func Docs(id string) string { return "docs/checks.md#" + id }
 
-func (c Check) findings(subject Subject, blocked map[string]bool) []Finding {
+// blocker is the check that does not hold and without which this one means nothing:
+// one that it depends on, or that such a one depends on. It is empty where there is none.
+func (c Check) blocker(blockers map[string]string) string {
 	for _, id := range c.DependsOn {
-		if blocked[id] {
-			return []Finding{{Status: v1alpha1.StatusSkip, Message: "it means nothing while " + id + " does not hold"}}
+		if blockers[id] != "" {
+			return blockers[id]
 		}
+	}
+	return ""
+}
+
+func (c Check) findings(subject Subject, blocker string) []Finding {
+	if blocker != "" {
+		return []Finding{{Status: v1alpha1.StatusSkip, Message: "it means nothing while " + blocker + " does not hold"}}
 	}
 	findings := c.unseen(subject.Snapshot, subject.Namespace.Name)
 	if len(findings) == 0 {
