@@ -16,7 +16,7 @@ import (
 
 // waypointCopies is about Services that are another way to pods that policies protect.
 func waypointCopies() Check {
-	return Check{
+	return handing(Check{
 		ID: "waypoint-copies", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
 		About: "Looks for Services that reach ambient pods which policies protect, and that have no copies of these policies at their waypoint.",
 		Why: "To pods behind a waypoint the waypoint is the caller, and it is let through: what a policy for these pods says of callers, only a copy for the Service, " +
@@ -24,21 +24,16 @@ func waypointCopies() Check {
 			"put behind a waypoint by hand. Without a waypoint, ztunnel decides its calls by what it can tell of them.",
 		Needs:  rootNamespaces(append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication)...),
 		Passed: "every Service that reaches protected pods has copies of what protects them",
-		Run: func(subject Subject) []Finding {
-			if subject.Handed == nil {
-				// What was judged is not known, which handed-over says.
-				return nil
+	}, func(subject Subject) []Finding {
+		policies := selectingPods(subject)
+		var findings []Finding
+		for _, service := range subject.Snapshot.Services(subject.Namespace.Name) {
+			if finding := copiesFinding(subject, service, policies); finding != nil {
+				findings = append(findings, *finding)
 			}
-			policies := selectingPods(subject)
-			var findings []Finding
-			for _, service := range subject.Snapshot.Services(subject.Namespace.Name) {
-				if finding := copiesFinding(subject, service, policies); finding != nil {
-					findings = append(findings, *finding)
-				}
-			}
-			return findings
-		},
-	}
+		}
+		return findings
+	})
 }
 
 func copiesFinding(subject Subject, service corev1.Service, policies []selecting) *Finding {

@@ -300,16 +300,20 @@ func optedOut() Check {
 	return Check{
 		ID: "opted-out", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether a pod that refuses ambient mode is captured all the same, by what istio-cni or the ztunnel of its node says.",
-		Why:   "The pod's label comes before its namespace's (istio cni/pkg/util/enablement_selector.go). A gateway that ztunnel captures is a proxy behind a proxy.",
+		Why: "The pod's label comes before its namespace's (istio cni/pkg/util/enablement_selector.go). A gateway that ztunnel captures is a proxy behind a proxy. " +
+			"A node on which no ztunnel runs captures nothing; of one whose ztunnel cannot be asked nobody knows.",
 		Needs: []string{"Pod"}, Passed: "no pod that opted out is captured",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
+			unseen := unseenNodes{evidence: subject.Evidence}
 			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
-				if pod.Labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneNone {
+				if pod.Labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneNone || pod.Node == "" || pod.HostNetwork {
 					continue
 				}
 				if finding := capturedStill(subject.Evidence, pod); finding != nil {
 					finding.Message = "the pod opted out and " + finding.Message + " all the same"
+					findings = append(findings, *finding)
+				} else if finding := unseen.about(pod); finding != nil {
 					findings = append(findings, *finding)
 				}
 			}
@@ -318,8 +322,27 @@ func optedOut() Check {
 	}
 }
 
+// unseenNodes names each node once of which nobody knows whether it captures a pod that
+// is not to be captured.
+type unseenNodes struct {
+	evidence *mesh.Evidence
+	named    []string
+}
+
+func (u *unseenNodes) about(pod mesh.Pod) *Finding {
+	node, problem := evidenceOf(u.evidence, pod)
+	if problem == "" || node.Absent || slices.Contains(u.named, pod.Node) {
+		return nil
+	}
+	u.named = append(u.named, pod.Node)
+	return &Finding{
+		Status: v1alpha1.StatusUnknown, Object: reference(pod.Reference()), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
+		Message: "istio-cni says that the pod is not redirected; " + problem, Remedy: "verify again once ztunnel can be asked",
+	}
+}
+
 // capturedStill says who takes a pod for captured that is not to be. A node that could
-// not be asked says nothing: where that matters, others say so.
+// not be asked says nothing, which unseenNodes names.
 func capturedStill(evidence *mesh.Evidence, pod mesh.Pod) *Finding {
 	finding := &Finding{
 		Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Remedy: "look at the logs of istio-cni on node " + pod.Node,

@@ -1,6 +1,7 @@
 package checks_test
 
 import (
+	"fmt"
 	"strings"
 	"time"
 
@@ -28,6 +29,14 @@ func verifyCases() []testCase {
 	bare := func(edits ...func(*corev1.Pod)) []any {
 		objects := fixture.Without("Pod", enrolled()...)
 		return []any{objects, fixture.PodsOf(cart, edits...)[1]}
+	}
+	// quiet are pods that opted out, one on each of some nodes.
+	quiet := func(nodes ...string) []any {
+		objects := enrolled()
+		for i, node := range nodes {
+			objects = append(objects, fixture.Pod("shop", fmt.Sprintf("quiet-%d", i), fixture.Labelled("istio.io/dataplane-mode", "none"), func(pod *corev1.Pod) { pod.Spec.NodeName = node }))
+		}
+		return objects
 	}
 	const redirection = "metadata.annotations[ambient.istio.io/redirection]"
 	const useWaypoint = "metadata.labels[istio.io/use-waypoint]"
@@ -216,9 +225,17 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 			i.Policies["istio-system/all"], i.Policies["other/one"] = "allow", "allow"
 		}), want: []finding{{fail, ztunnel, "", "it has not heard of policy istio-system/all"}}},
 
-		{name: "none is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none")))},
+		{name: "none is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"))), evidence: evidence()},
 		{name: "one is captured", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Ambient)), want: []finding{{fail, "Pod shop/quiet", redirection, "redirected to ztunnel all the same"}}},
 		{name: "one is proxied, whatever its annotation says", check: "opted-out", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none")), evidence: evidence(), want: []finding{{fail, pod, "", "is proxied by istio-system/ztunnel-x all the same"}}},
-		{name: "one of which nobody was asked", check: "opted-out", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none"))},
+		{name: "one of which nobody was asked", check: "opted-out", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none")), want: []finding{{unknown, pod, redirection, "is not redirected; ztunnel was not asked"}}},
+		{name: "two on a node that was not asked", check: "opted-out", objects: quiet("other", "other"), evidence: evidence(), want: []finding{{unknown, "Pod shop/quiet-0", redirection, "ztunnel on node other was not asked"}}},
+		{name: "two on two nodes that were not asked", check: "opted-out", objects: quiet("other", "third"), evidence: evidence(), want: []finding{
+			{unknown, "Pod shop/quiet-0", redirection, "ztunnel on node other was not asked"}, {unknown, "Pod shop/quiet-1", redirection, "ztunnel on node third was not asked"},
+		}},
+		{name: "one whose ztunnel could not be asked", check: "opted-out", objects: quiet(fixture.Node), evidence: edited(func(n *mesh.NodeEvidence) { n.Problem = "no route" }), want: []finding{{unknown, "Pod shop/quiet-0", redirection, "could not be asked: no route"}}},
+		{name: "one on a node without ztunnel", check: "opted-out", objects: quiet(fixture.Node), evidence: edited(func(n *mesh.NodeEvidence) { n.Absent, n.Problem = true, "no ready ztunnel pod" })},
+		{name: "one that is not on a node yet", check: "opted-out", objects: quiet(""), evidence: evidence()},
+		{name: "one of its node's network", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }))},
 	}
 }

@@ -12,37 +12,36 @@ import (
 
 // waypointDiverted is about Services that do not go any more where a run has sent them.
 func waypointDiverted() Check {
-	return Check{
+	return handing(Check{
 		ID: "waypoint-diverted", Category: CategoryRouting, Severity: v1alpha1.SeverityError,
 		About: "Whether every Service of this namespace that a run has put behind a waypoint still names that waypoint.",
 		Why: "What stands in for sidecars was made for one waypoint: policies that are attached to it, and what lets it through to the pods. Through another " +
 			"one, be it as ready, calls are refused or pass by these policies; through none, ztunnel decides alone.",
 		Needs:  waypointSources(),
 		Passed: "every Service goes through the waypoint that a run has put it behind",
-		Run: func(subject Subject) []Finding {
-			var findings []Finding
-			for _, fronted := range subject.fronts() {
-				in, name, named := subject.namesNow(fronted.Object)
-				_, there := subject.Snapshot.Gateway(in, name)
-				finding := Finding{
-					Status: v1alpha1.StatusFail, Object: reference(fronted.Object), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
-					Remedy: putBack(fronted),
-				}
-				switch {
-				case in+"/"+name == fronted.Waypoint, named && !there:
-					// What is named and is not there, waypointMissing says.
-					continue
-				case !named:
-					finding.Message = fmt.Sprintf("it names no waypoint any more, and a run has put it behind %s: what is enforced there is not", fronted.Waypoint)
-				default:
-					finding.Message = fmt.Sprintf("it names waypoint %s/%s, and a run has put it behind %s, which its policies were made for", in, name, fronted.Waypoint)
-					finding.Remedy += "; if it is meant, kubectl ambient enroll -n " + subject.Namespace.Name + " makes what the other needs"
-				}
-				findings = append(findings, finding)
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, fronted := range subject.fronts() {
+			in, name, named := subject.namesNow(fronted.Object)
+			_, there := subject.Snapshot.Gateway(in, name)
+			finding := Finding{
+				Status: v1alpha1.StatusFail, Object: reference(fronted.Object), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
+				Remedy: putBack(fronted),
 			}
-			return findings
-		},
-	}
+			switch {
+			case in+"/"+name == fronted.Waypoint, named && !there:
+				// What is named and is not there, waypointMissing says.
+				continue
+			case !named:
+				finding.Message = fmt.Sprintf("it names no waypoint any more, and a run has put it behind %s: what is enforced there is not", fronted.Waypoint)
+			default:
+				finding.Message = fmt.Sprintf("it names waypoint %s/%s, and a run has put it behind %s, which its policies were made for", in, name, fronted.Waypoint)
+				finding.Remedy += "; if it is meant, kubectl ambient enroll -n " + subject.Namespace.Name + " makes what the other needs"
+			}
+			findings = append(findings, finding)
+		}
+		return findings
+	})
 }
 
 // putBack is how a Service names again the waypoint that it was put behind.

@@ -29,6 +29,19 @@ type Handed struct {
 	Unseen []v1alpha1.ObjectReference
 }
 
+// handing is a check of what became of what runs have handed over: where the records were
+// not read it is skipped, and says why.
+func handing(check Check, run func(Subject) []Finding) Check {
+	check.Run = func(subject Subject) []Finding {
+		if subject.Handed == nil {
+			// handed-over is unknown for that, and blocks.
+			return []Finding{{Status: v1alpha1.StatusSkip, Message: "it cannot be told: the records of runs were not read"}}
+		}
+		return run(subject)
+	}
+	return check
+}
+
 // Drift is how an object differs from what it is to be.
 type Drift struct {
 	Object v1alpha1.ObjectReference

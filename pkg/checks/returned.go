@@ -7,7 +7,6 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"istio.io/api/annotation"
 	"istio.io/api/label"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
@@ -145,7 +144,7 @@ func stillCaptured(subject Subject) []Finding {
 	}
 	labels := subject.Namespace.Labels
 	var findings []Finding
-	unasked := map[string]bool{}
+	unseen := unseenNodes{evidence: subject.Evidence}
 	for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
 		own := pod.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
 		switch {
@@ -166,13 +165,8 @@ func stillCaptured(subject Subject) []Finding {
 			findings = append(findings, *finding)
 			continue
 		}
-		node, problem := evidenceOf(subject.Evidence, pod)
-		if problem != "" && !node.Absent && !unasked[pod.Node] {
-			unasked[pod.Node] = true
-			findings = append(findings, Finding{
-				Status: v1alpha1.StatusUnknown, Object: reference(pod.Reference()), Field: "metadata.annotations[" + annotation.AmbientRedirection.Name + "]",
-				Message: "istio-cni says that the pod is not redirected; " + problem, Remedy: "verify again once ztunnel can be asked",
-			})
+		if finding := unseen.about(pod); finding != nil {
+			findings = append(findings, *finding)
 		}
 	}
 	return findings

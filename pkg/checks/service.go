@@ -63,33 +63,29 @@ func guardsStay() Check {
 // takenOff is about Services that somebody has taken off their waypoint by a rollback:
 // that is no drift, and yet nothing does there what sidecars did.
 func takenOff() Check {
-	return Check{
+	return handing(Check{
 		ID: IDTakenOff, Category: CategoryPolicies, Severity: v1alpha1.SeverityWarning,
 		About: "Names Services that a rollback has taken off their waypoint, and that need one.",
 		Why: "What waypoints do at layer 7 (policies on requests, tokens, routes) nothing does for such a Service once its pods have no sidecars. Which " +
 			"calls that lets in was judged when it was taken off; enroll --resume leaves it so.",
 		Needs: []string{mesh.KindService, mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication}, Passed: "no rollback has taken a Service off a waypoint that it needs",
-		Run: func(subject Subject) []Finding {
-			if subject.Handed == nil {
-				return nil
+	}, func(subject Subject) []Finding {
+		var findings []Finding
+		for _, need := range subject.Snapshot.WaypointNeeds(subject.Namespace) {
+			if need.Service.Kind != mesh.KindService || need.OnlyHints() || !slices.Contains(subject.Handed.TakenOff, need.Service.Name) {
+				continue
 			}
-			var findings []Finding
-			for _, need := range subject.Snapshot.WaypointNeeds(subject.Namespace) {
-				if need.Service.Kind != mesh.KindService || need.OnlyHints() || !slices.Contains(subject.Handed.TakenOff, need.Service.Name) {
-					continue
-				}
-				if _, uses := subject.Snapshot.WaypointOf(need.Labels, subject.Namespace); uses {
-					continue
-				}
-				findings = append(findings, Finding{
-					Status: v1alpha1.StatusWarn, Object: reference(need.Service), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
-					Message: "a rollback has taken it off its waypoint, and it " + needMessage(need),
-					Remedy:  "kubectl ambient enroll service/" + need.Service.Name + " -n " + need.Service.Namespace + " puts it on again",
-				})
+			if _, uses := subject.Snapshot.WaypointOf(need.Labels, subject.Namespace); uses {
+				continue
 			}
-			return findings
-		},
-	}
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusWarn, Object: reference(need.Service), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
+				Message: "a rollback has taken it off its waypoint, and it " + needMessage(need),
+				Remedy:  "kubectl ambient enroll service/" + need.Service.Name + " -n " + need.Service.Namespace + " puts it on again",
+			})
+		}
+		return findings
+	})
 }
 
 // IDTakenOff is the ID of the check about Services that were taken off their waypoint.
