@@ -396,7 +396,8 @@ func sayResult(result v1alpha1.CheckResult) string {
 // lookRestored makes the checks of verify of a namespace that was rolled back. What
 // ztunnel does not say does not hold a rollback up, which may be made because there is
 // none that answers: by then the sidecars are back, and what istio-cni says is known.
-// For what is left of an enrolment it does not wait: nothing is going to delete it.
+// It does not wait for what is left of an enrolment, which nothing is going to delete,
+// nor for what cannot be read, which is so for as long as the run.
 func (r *Runner) lookRestored(ctx context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
 	namespace, err := r.namespace(snapshot)
 	if err != nil || gate.Restoration == nil {
@@ -416,11 +417,12 @@ func (r *Runner) lookRestored(ctx context.Context, snapshot *mesh.Snapshot, gate
 	}
 	result := verdict{retry: retryEvidence}
 	for _, finding := range checks.Run(checks.ReturnChecks(), subject) {
-		if finding.Status == v1alpha1.StatusFail {
-			result.missing = append(result.missing, sayResult(finding))
-			// The steps that delete have waited until what they delete is gone.
-			result.failed = result.failed || finding.ID == checks.IDNothingLeft
+		if !finding.Blocks() || finding.ID == checks.IDCaptureEnded && finding.Status == v1alpha1.StatusUnknown {
+			continue
 		}
+		result.missing = append(result.missing, sayResult(finding))
+		// The steps that delete have waited until what they delete is gone.
+		result.failed = result.failed || finding.ID == checks.IDNothingLeft || finding.Status == v1alpha1.StatusUnknown
 	}
 	return result, nil
 }

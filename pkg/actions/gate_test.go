@@ -423,6 +423,41 @@ func TestLookRestored(t *testing.T) {
 	}
 }
 
+// Of what it asks only ztunnel may be out of reach at the end of a rollback.
+func TestLookRestoredWantsToSeeAllButZtunnel(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart")
+	for _, test := range []struct {
+		unread string
+		want   []string
+	}{
+		{mesh.ZtunnelPods, nil},
+		{"MutatingWebhookConfiguration", []string{"sidecars-back: it cannot be told without MutatingWebhookConfiguration: forbidden"}},
+		{mesh.KindAuthorizationPolicy, []string{"nothing-left: it cannot be told without AuthorizationPolicy: forbidden"}},
+		{mesh.IstiodDeployments, []string{"istio-installed: it cannot be told without "}},
+	} {
+		t.Run(test.unread, func(t *testing.T) {
+			content := fixture.Content(append(fixture.Installation(), injectedShop, cart, fixture.PodsOf(cart, fixture.Sidecar))...)
+			content.Coverage[test.unread] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "forbidden"}
+			snapshot, err := mesh.NewSnapshot(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			runner, _ := looker(snapshot)
+			runner.Evidence = func(context.Context, []string) (*mesh.Evidence, error) { return nil, errors.New("no route") }
+			gate := gateOf(v1alpha1.GateRestored)
+			gate.Restoration = &v1alpha1.Restoration{Workloads: []v1alpha1.ObjectReference{reference("Deployment", "cart")}, Unlabelled: true}
+			got, err := runner.lookRestored(t.Context(), snapshot, gate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			missing(t, got, test.want...)
+			if got.failed != (len(test.want) > 0) {
+				t.Errorf("waiting longer is said to help: %t", !got.failed)
+			}
+		})
+	}
+}
+
 func TestLookRestoredEndsWithTheRun(t *testing.T) {
 	snapshot := fixture.Snapshot(injectedShop)
 	runner, _ := looker(snapshot)

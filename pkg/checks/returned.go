@@ -115,9 +115,12 @@ func wroteRefusal(subject Subject, workload v1alpha1.ObjectReference, labels map
 	return !evicted && labels[label.SidecarInject.Name] == "false"
 }
 
+// IDCaptureEnded is the check for which ztunnel is asked after a rollback.
+const IDCaptureEnded = "capture-ended"
+
 func captureEnded() Check {
 	return returning(Check{
-		ID: "capture-ended", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		ID: IDCaptureEnded, Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether nothing of a namespace that was rolled back is captured any more: by its labels, by what istio-cni says of its pods, and by ztunnel's own word.",
 		Why: "A pod with a sidecar that ztunnel captures as well is a proxy behind a proxy, and one without is still in ambient mode, past the policies that only sidecars " +
 			"enforce. Pods that ask for ambient mode by a label of their own are not meant.",
