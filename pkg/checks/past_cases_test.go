@@ -85,6 +85,13 @@ func strictCases() []testCase {
 	peers := func(mode string) string { return fmt.Sprintf(peerAuthentication, mode) }
 	const perPort = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: cart, namespace: shop}\n" +
 		"spec: {selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}, portLevelMtls: {8080: {mode: PERMISSIVE}}}"
+	// Together these are STRICT to sidecars, but for a port, and not to ztunnel: istiod takes
+	// the empty selector for one there.
+	const ports = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: cart, namespace: shop}\n" +
+		"spec: {selector: {matchLabels: {app: cart}}, portLevelMtls: {8080: {mode: PERMISSIVE}}}"
+	const empty = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: shop}\nspec: {selector: {}, mtls: {mode: STRICT}}"
+	injected := fixture.Namespace("shop", labels{"istio-injection": "enabled"})
+	once := v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: "Job", Namespace: "shop", Name: "once"}
 	return []testCase{
 		{name: "never was", check: "strict-kept", past: was(), objects: enrolled()},
 		{name: "is", check: "strict-kept", past: was(strict(true, nil, nil)), objects: enrolled(peers("STRICT"))},
@@ -94,6 +101,12 @@ func strictCases() []testCase {
 		{name: "a port was open", check: "strict-kept", past: was(strict(true, []uint32{8080}, nil)), objects: enrolled(peers("STRICT"), perPort)},
 		{name: "on a port", check: "strict-kept", past: was(strict(false, nil, []uint32{8080}), before(peers("STRICT"))), objects: enrolled(perPort), want: []finding{{fail, cart, "", "on port 8080"}}},
 		{name: "never meant for ztunnel", check: "strict-kept", past: was(strict(true, nil, nil)), objects: enrolled(), want: []finding{{warn, cart, "", "which the plan has named"}}},
+		{name: "without pods, is", check: "strict-kept", past: was(strict(true, nil, nil)), objects: append(fixtureWithout("Pod"), peers("STRICT"))},
+		{name: "without pods, gone", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: fixtureWithout("Pod"), want: []finding{{fail, cart, "", "on all ports, and refused them before it was enrolled by PeerAuthentication shop/default, which is gone"}}},
+		{name: "without pods, a port opened by the labels of its template", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: append(fixtureWithout("Pod"), peers("STRICT"), perPort), want: []finding{{fail, cart, "", "on port 8080"}}},
+		{name: "without pods, and they would have sidecars", check: "strict-kept", past: was(strict(true, []uint32{8080}, nil), before(peers("STRICT"))), objects: append(fixture.Installation(), injected, fixture.Deployment("shop", "cart"), empty, ports)},
+		{name: "without pods, and they would have none", check: "strict-kept", past: was(strict(true, []uint32{8080}, nil), before(peers("STRICT"))), objects: append(fixtureWithout("Pod"), empty, ports), want: []finding{{fail, cart, "", "on all ports"}}},
+		{name: "a Job that has run", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT")), func(p *checks.Past) { p.Baseline.Strict[0].Workload = once }), objects: append(enrolled(), fixture.Job("shop", "once"))},
 		{name: "a workload that is gone", check: "strict-kept", past: was(strict(true, nil, nil)), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet")},
 		{name: "no baseline", check: "strict-kept", noPast: "the record is older", objects: enrolled(), want: []finding{{skip, "", "", "cannot be compared: the record is older"}}},
 		{name: "no records", check: "strict-kept", noPast: "-", objects: enrolled(), want: []finding{{skip, "", "", "were not read"}}},

@@ -12,10 +12,10 @@ import (
 func strictKept() Check {
 	return past(Check{
 		ID: IDStrictKept, Severity: v1alpha1.SeverityError,
-		About: "Whether each workload that refused callers without mTLS before the enrolment, on all ports or on some, refuses them still.",
+		About: "Whether each workload that refused callers without mTLS before the enrolment, on all ports or on some, refuses them still; where it has no pods, whether they would.",
 		Why: "ztunnel accepts plaintext for a pod unless a PeerAuthentication asks for mTLS, and what istiod makes of one for ztunnel is not in every case what sidecars make of it " +
 			"(istio pilot/pkg/serviceregistry/ambient/authorization.go, convertPeerAuthentication). Nobody notices a PeerAuthentication that is gone: all calls succeed.",
-		Needs:  append(workloadKinds(), mesh.KindPeerAuthentication, mesh.KindPod),
+		Needs:  append(workloadKinds(), mesh.KindPeerAuthentication, "MutatingWebhookConfiguration"),
 		Passed: "whatever refused callers without mTLS does so still",
 	}, func(subject Subject, past *Past) []Finding {
 		var findings []Finding
@@ -28,12 +28,33 @@ func strictKept() Check {
 	})
 }
 
+// carried is what decides which mTLS a workload's pods ask for: their labels, and whether a
+// sidecar carries them.
+type carried struct {
+	labels  map[string]string
+	sidecar bool
+}
+
+// carriedOf are the pods of a workload; where it has none, as its template would have
+// them come up. A Job without pods has run, and starts no other.
+func (s Subject) carriedOf(workload mesh.Workload) []carried {
+	var all []carried
+	for _, pod := range s.Snapshot.PodsOf(workload) {
+		all = append(all, carried{labels: pod.Labels, sidecar: pod.HasSidecar()})
+	}
+	if len(all) == 0 && workload.Reference.Kind != mesh.KindJob {
+		all = append(all, carried{labels: workload.Template.Labels, sidecar: workload.Injected(s.Snapshot.Injectors(), s.Namespace.Labels)})
+	}
+	return all
+}
+
 // unstrict says where a workload accepts callers without mTLS that it refused.
 func (s Subject) unstrict(past *Past, was v1alpha1.StrictBaseline, workload mesh.Workload) []Finding {
-	for _, pod := range s.Snapshot.PodsOf(workload) {
-		mutual := s.Snapshot.AmbientMutualTLS(pod.Namespace, pod.Labels)
-		if pod.HasSidecar() {
-			mutual = s.Snapshot.SidecarMutualTLS(pod.Namespace, pod.Labels)
+	namespace := was.Workload.Namespace
+	for _, pod := range s.carriedOf(workload) {
+		mutual := s.Snapshot.AmbientMutualTLS(namespace, pod.labels)
+		if pod.sidecar {
+			mutual = s.Snapshot.SidecarMutualTLS(namespace, pod.labels)
 		}
 		ports := opened(was, mutual)
 		if ports == "" {
@@ -44,7 +65,7 @@ func (s Subject) unstrict(past *Past, was v1alpha1.StrictBaseline, workload mesh
 			Message: fmt.Sprintf("it accepts callers without mTLS %s, and refused them before it was enrolled%s", ports, s.asked(was.By)),
 			Remedy:  "ask for STRICT again by a PeerAuthentication",
 		}
-		if !pod.HasSidecar() && opened(was, past.Snapshot.AmbientMutualTLS(pod.Namespace, pod.Labels)) != "" {
+		if !pod.sidecar && opened(was, past.Snapshot.AmbientMutualTLS(namespace, pod.labels)) != "" {
 			// The policies are what they were: the plan has named these calls.
 			finding.Status = v1alpha1.StatusWarn
 			finding.Message += "; ztunnel is not told by it what sidecars were, which the plan has named"
