@@ -21,7 +21,7 @@ func waypointCopies() Check {
 		About: "Looks for Services that reach ambient pods which policies protect, and that have no copies of these policies at their waypoint.",
 		Why: "To pods behind a waypoint the waypoint is the caller, and it is let through: what a policy for these pods says of callers, only a copy for the Service, " +
 			"or for its waypoint, enforces (istio pilot/pkg/model/policyattachment.go). A Service that is made after the enrolment has none, nor has one that is " +
-			"put behind a waypoint by hand. Without a waypoint, ztunnel decides its calls by what it can tell of them.",
+			"put behind a waypoint by hand. What somebody has attached there stands for a copy where it has the same rules. Without a waypoint, ztunnel decides its calls by what it can tell of them.",
 		Needs:  rootNamespaces(append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication)...),
 		Passed: "every Service that reaches protected pods has copies of what protects them",
 	}, func(subject Subject) []Finding {
@@ -45,6 +45,7 @@ func copiesFinding(subject Subject, service corev1.Service, policies []selecting
 	gateway, behind := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace)
 	planned := slices.ContainsFunc(subject.Handed.Fronted, func(fronted v1alpha1.FrontedService) bool { return same(fronted.Object, object) })
 	var missing []string
+	status := v1alpha1.StatusWarn
 	for _, one := range policies {
 		switch {
 		case !selectsTogether(subject, service.Spec.Selector, one.selector):
@@ -55,15 +56,26 @@ func copiesFinding(subject Subject, service corev1.Service, policies []selecting
 			}
 		case subject.judged(one.object) && planned, one.field != "" && !copied(subject, one) && !subject.judged(one.object):
 			// What is about requests and was never handed over, layer7Enforced names.
-		case !holdsFor(subject, one, service, gateway) && !namesIdentity(one, gateway):
-			missing = append(missing, one.object.String())
+		case !namesIdentity(one, gateway) && !copiedTo(subject, one, front{object: object, gateway: gateway}):
+			found := standingFor(subject, one, []front{{object: object, gateway: gateway}})
+			if len(found.without) == 0 {
+				continue
+			}
+			name := one.object.String()
+			if len(found.others) > 0 {
+				name += " (" + found.text() + ")"
+			}
+			if found.status(one) == v1alpha1.StatusFail {
+				status = v1alpha1.StatusFail
+			}
+			missing = append(missing, name)
 		}
 	}
 	if len(missing) == 0 {
 		return nil
 	}
 	finding := &Finding{
-		Status: v1alpha1.StatusFail, Object: reference(object), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
+		Status: status, Object: reference(object), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
 		Message: fmt.Sprintf("calls to it go through waypoint %s/%s, where nothing enforces %s: to its pods the waypoint is the caller", gateway.Namespace, gateway.Name, some(missing)),
 		Remedy:  "kubectl ambient enroll -n " + subject.Namespace.Name + " makes the copies; or take the Service off the waypoint",
 	}
@@ -75,14 +87,11 @@ func copiesFinding(subject Subject, service corev1.Service, policies []selecting
 	return finding
 }
 
-// holdsFor says whether a policy holds for calls to a Service at its waypoint: by a
-// copy, or by another that somebody has attached there.
-func holdsFor(subject Subject, one selecting, service corev1.Service, gateway gatewayv1.Gateway) bool {
-	at := func(target mesh.Target) bool {
-		return target.Is(ofServices) && target.Name == service.Name || target.Is(ofTheClass) ||
-			target.Is(ofGateways) && target.Name == gateway.Name && gateway.Namespace == service.Namespace
-	}
-	return madeFrom(subject, one, func(targets []mesh.Target) bool { return slices.ContainsFunc(targets, at) }) || attachedTo(subject, one, at)
+// copiedTo says whether a run has made a copy of a policy that holds for calls on a way.
+func copiedTo(subject Subject, one selecting, way front) bool {
+	return madeFrom(subject, one, func(targets []mesh.Target) bool {
+		return slices.ContainsFunc(targets, func(target mesh.Target) bool { return way.meets(subject, target) })
+	})
 }
 
 // namesIdentity says whether a policy is written with a waypoint in mind: it names the

@@ -2,13 +2,10 @@ package checks
 
 import (
 	"slices"
-	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"istio.io/api/annotation"
 	securityv1beta1 "istio.io/api/security/v1beta1"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // enrollAgain is how what was handed over comes back.
@@ -109,7 +106,9 @@ func layer7Enforced() Check {
 		About: "Looks for policies about requests that select ambient pods, and that nothing at a waypoint enforces.",
 		Why: "ztunnel does not read requests: of an ALLOW it drops the rules that do, a DENY may refuse nothing or too much, and tokens it does not check (istio " +
 			"pilot/pkg/serviceregistry/ambient/authorization.go, convertAuthorizationPolicy). Waypoints pass over policies with selectors. What was there when the namespace was enrolled has been judged then; " +
-			"what was made or changed since holds nowhere until its copy is at the waypoint.",
+			"what was made or changed since holds nowhere until its copy is at the waypoint, or somebody has attached the same rules (ports may differ) on every way to its pods " +
+			"that leads through one. A policy of its action with other rules is named: it does not hold of a DENY and of a CUSTOM, and is a warning of an ALLOW and of tokens, " +
+			"with which a waypoint refuses no less than it is told to.",
 		Needs:  rootNamespaces(append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication)...),
 		Passed: "every policy about requests that selects ambient pods was handed over",
 		Run: func(subject Subject) []Finding {
@@ -122,17 +121,56 @@ func layer7Enforced() Check {
 						Status: v1alpha1.StatusWarn, Object: reference(one.object), Field: one.field,
 						Message: "it was made or changed since the newest run that is recorded: what is at the waypoint may not say the same", Remedy: enrollAgain(subject),
 					})
-				case attachedInstead(subject, one), takenOffFor(subject, one):
 				default:
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: reference(one.object), Field: one.field,
-						Message: "it selects ambient pods, for which ztunnel cannot enforce it, and nothing at a waypoint does", Remedy: enrollAgain(subject),
-					})
+					if finding := neverHanded(subject, one); finding != nil {
+						findings = append(findings, *finding)
+					}
 				}
 			}
 			return findings
 		},
 	}
+}
+
+// neverHanded is about a policy about requests of which no run has made anything: what
+// somebody has attached to the waypoints in front of its pods may stand for it.
+func neverHanded(subject Subject, one selecting) *Finding {
+	var ways []front
+	var bare []string
+	takenOff := true
+	for _, pod := range expected(subject) {
+		if !mesh.SelectsLabels(one.selector, pod.Labels) || subject.behindTakenOff(pod) {
+			continue
+		}
+		takenOff = false
+		to, called := waysTo(subject, pod)
+		if called && len(to) == 0 {
+			bare = append(bare, pod.Reference().String())
+		}
+		for _, way := range to {
+			if !slices.ContainsFunc(ways, func(known front) bool { return known.text() == way.text() }) {
+				ways = append(ways, way)
+			}
+		}
+	}
+	found := standingFor(subject, one, ways)
+	without := slices.Concat(found.without, bare)
+	finding := &Finding{
+		Status: v1alpha1.StatusFail, Object: reference(one.object), Field: one.field,
+		Message: "it selects ambient pods, for which ztunnel cannot enforce it, and nothing at a waypoint does", Remedy: enrollAgain(subject),
+	}
+	switch {
+	case takenOff, found.some && len(without) == 0:
+		// Of the one takenOff tells.
+		return nil
+	case len(found.others) > 0 && len(bare) == 0:
+		finding.Status = found.status(one)
+		finding.Message = "it selects ambient pods, for which ztunnel cannot enforce it, and for calls to " + some(without) + " " + found.text()
+		finding.Remedy = "attach its rules as well, or delete it where what is attached says enough; or " + finding.Remedy
+	case found.some:
+		finding.Message += " for calls to " + some(without)
+	}
+	return finding
 }
 
 // judged says whether the newest run was planned with a policy as it is now.
@@ -147,6 +185,8 @@ type selecting struct {
 	// action and spec are those of an AuthorizationPolicy.
 	action securityv1beta1.AuthorizationPolicy_Action
 	spec   *securityv1beta1.AuthorizationPolicy
+	// tokens are the rules of a RequestAuthentication.
+	tokens any
 	// field is where it is about requests; empty where it is about connections only.
 	field string
 }
@@ -170,9 +210,7 @@ func selectingPods(subject Subject) []selecting {
 	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
 		fields := mesh.Layer7Fields(&policy.Spec)
 		custom := policy.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_CUSTOM
-		dry, err := strconv.ParseBool(policy.Annotations[annotation.IoIstioDryRun.Name])
-		refuses := policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_AUDIT && (custom || err != nil || !dry)
-		if policy.Labels[v1alpha1.OriginLabel] != "" || len(mesh.TargetsOf(&policy.Spec)) > 0 || !refuses {
+		if policy.Labels[v1alpha1.OriginLabel] != "" || len(mesh.TargetsOf(&policy.Spec)) > 0 || onlyLogs(policy) {
 			continue
 		}
 		one := selecting{
@@ -189,7 +227,7 @@ func selectingPods(subject Subject) []selecting {
 	}
 	for _, extension := range subject.Snapshot.Extensions() {
 		if extension.Reference.Kind == mesh.KindRequestAuthentication && !extension.Targeted() && extension.Labels()[v1alpha1.OriginLabel] == "" {
-			add(selecting{object: extension.Reference, field: "spec.jwtRules", selector: extension.Selector})
+			add(selecting{object: extension.Reference, field: "spec.jwtRules", selector: extension.Selector, tokens: tokensOf(extension)})
 		}
 	}
 	return all
@@ -215,34 +253,6 @@ func madeFrom(subject Subject, one selecting, meant func([]mesh.Target) bool) bo
 	return slices.ContainsFunc(subject.Snapshot.Extensions(), func(extension mesh.Extension) bool {
 		return extension.Reference.Namespace == subject.Namespace.Name && from(extension.Labels(), extension.Annotations()) && meant(extension.Targets)
 	})
-}
-
-// attachedInstead says whether somebody has attached a policy of the same kind and
-// action to a waypoint or Service that stands before the pods, in no run of ours.
-func attachedInstead(subject Subject, one selecting) bool {
-	return attachedTo(subject, one, func(target mesh.Target) bool {
-		return subject.throughWaypoint(target) && (!target.Is(ofServices) || slices.ContainsFunc(subject.Snapshot.Services(subject.Namespace.Name), func(service corev1.Service) bool {
-			return service.Name == target.Name && selectsTogether(subject, service.Spec.Selector, one.selector)
-		}))
-	})
-}
-
-// attachedTo says whether somebody has attached a policy of the same kind and action to
-// a target that is meant, in no run of ours.
-func attachedTo(subject Subject, one selecting, before func(mesh.Target) bool) bool {
-	if one.object.Kind == mesh.KindRequestAuthentication {
-		return slices.ContainsFunc(subject.Snapshot.Extensions(), func(extension mesh.Extension) bool {
-			return extension.Reference.Kind == one.object.Kind && extension.Reference.Namespace == subject.Namespace.Name &&
-				extension.Labels()[v1alpha1.OriginLabel] == "" && slices.ContainsFunc(extension.Targets, before)
-		})
-	}
-	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-		if policy.Namespace == subject.Namespace.Name && policy.Labels[v1alpha1.OriginLabel] == "" && policy.Spec.GetAction() == one.action &&
-			slices.ContainsFunc(mesh.TargetsOf(&policy.Spec), before) {
-			return true
-		}
-	}
-	return false
 }
 
 // selectsTogether says whether two selectors select the same ambient pod.

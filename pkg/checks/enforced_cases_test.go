@@ -44,6 +44,18 @@ func enforcedCases() []testCase {
 	const plain = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\nspec: {selector: {app: cart}, ports: [{name: http, port: 80}]}"
 	off := &checks.Handed{TakenOff: []string{"cart"}}
 	uncovered := []finding{{fail, object, "spec.rules[0].to[0].operation.methods", "nothing at a waypoint does"}}
+	const toWay = "{group: gateway.networking.k8s.io, kind: Gateway, name: way}"
+	const toOther = "{group: gateway.networking.k8s.io, kind: Gateway, name: other}"
+	const deleting = "{to: [{operation: {methods: [DELETE]}}]}"
+	const payService = "apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: shop}\nspec: {selector: {app: pay}, ports: [{port: 80}]}"
+	pay := fixture.Deployment("shop", "pay", fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
+	denied := of("AuthorizationPolicy", "p", "", selector+", action: DENY, rules: ["+deleting+"]", "")
+	attached := func(target, spec string) string {
+		return of("AuthorizationPolicy", "q", "", "targetRefs: ["+target+"], "+spec, "")
+	}
+	differs := func(status v1alpha1.CheckStatus) []finding {
+		return []finding{{status, object, "spec.rules[0].to[0].operation.methods", "for calls to Service shop/cart somebody's AuthorizationPolicy shop/q is attached with other rules"}}
+	}
 	return []testCase{
 		{name: "all is there", check: "handed-over", objects: enrolled()},
 		{name: "a copy is gone", check: "handed-over", objects: enrolled(), handed: gone("AuthorizationPolicy", "p"), want: []finding{{fail, object, "", "it is gone: somebody has deleted it"}}},
@@ -80,7 +92,32 @@ func enforcedCases() []testCase {
 			want: []finding{{warn, object, "spec.rules[0].to[0].operation.methods", "made or changed since"}},
 		},
 		{name: "somebody has attached another", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "q", "", "targetRefs: ["+toService+"], "+methods, ""))},
-		{name: "somebody has attached other tokens", check: "layer7-enforced", objects: fronted(jwt, of("RequestAuthentication", "k", "", "targetRefs: ["+toService+"]", ""))},
+		{name: "somebody has attached one that lets in more", check: "layer7-enforced", objects: fronted(byMethod, attached(toService, "rules: [{}, {to: [{operation: {methods: [GET]}}]}]")), want: differs(warn)},
+		{name: "somebody has attached the same for other ports", check: "layer7-enforced", objects: fronted(
+			of("AuthorizationPolicy", "p", "", selector+`, rules: [{to: [{operation: {methods: [GET], ports: ["8080"]}}]}]`, ""), attached(toService, `rules: [{to: [{operation: {methods: [GET], ports: ["80", "81"]}}]}]`))},
+		{
+			name: "somebody has attached the same without ports", check: "layer7-enforced", objects: fronted(
+				of("AuthorizationPolicy", "p", "", selector+`, rules: [{to: [{operation: {methods: [GET], ports: ["8080"]}}]}]`, ""), attached(toService, methods)), want: differs(warn),
+		},
+		{name: "somebody's DENY is about something else", check: "layer7-enforced", objects: fronted(denied, attached(toWay, "action: DENY, rules: [{to: [{operation: {methods: [TRACE]}}]}]")), want: differs(fail)},
+		{name: "somebody's DENY refuses that, too", check: "layer7-enforced", objects: fronted(denied, attached(toWay, "action: DENY, rules: [{to: [{operation: {methods: [TRACE]}}]}, "+deleting+"]"))},
+		{name: "somebody only tries it", check: "layer7-enforced", objects: fronted(denied, of("AuthorizationPolicy", "q", `, annotations: {istio.io/dry-run: "true"}`, "action: DENY, targetRefs: ["+toWay+"], rules: ["+deleting+"]", "")), want: uncovered},
+		{name: "somebody's DENY is at a waypoint that these pods are not behind", check: "layer7-enforced", objects: fronted(gateway("shop", "other", "istio-waypoint", ""), denied, attached(toOther, "action: DENY, rules: ["+deleting+"]")), want: uncovered},
+		{
+			name: "another Service leads to the same pods", check: "layer7-enforced", objects: fronted(behind("alias", "way"), denied, attached(toService, "action: DENY, rules: ["+deleting+"]")),
+			want: []finding{{fail, object, "spec.rules[0].to[0].operation.methods", "nothing at a waypoint does for calls to Service shop/alias"}},
+		},
+		{
+			name: "pods whose Service has no waypoint", check: "layer7-enforced", objects: fronted(pay, fixture.PodsOf(pay, fixture.Ambient), payService, policy("shop", "{action: DENY, rules: ["+deleting+"]}"), attached(toWay, "action: DENY, rules: ["+deleting+"]")),
+			want: []finding{{fail, object, "spec.rules[0].to[0].operation.methods", "nothing at a waypoint does for calls to Pod shop/pay-"}},
+		},
+		{name: "pods that no Service leads to", check: "layer7-enforced", objects: fronted(pay, fixture.PodsOf(pay, fixture.Ambient), policy("shop", "{action: DENY, rules: ["+deleting+"]}"), attached(toWay, "action: DENY, rules: ["+deleting+"]"))},
+		{name: "somebody has attached another authorizer", check: "layer7-enforced", objects: fronted(policy("shop", "{action: CUSTOM, provider: {name: a}, rules: [{}]}"), attached(toService, "action: CUSTOM, provider: {name: b}, rules: [{}]")), want: []finding{{fail, object, "spec.action", "somebody's AuthorizationPolicy shop/q is attached with other rules"}}},
+		{name: "somebody has attached the same tokens", check: "layer7-enforced", objects: fronted(jwt, of("RequestAuthentication", "k", "", "targetRefs: ["+toService+"], jwtRules: [{issuer: a}]", ""))},
+		{
+			name: "somebody has attached other tokens", check: "layer7-enforced", objects: fronted(jwt, of("RequestAuthentication", "k", "", "targetRefs: ["+toService+"]", "")),
+			want: []finding{{warn, "RequestAuthentication shop/j", "spec.jwtRules", "for calls to Service shop/cart somebody's RequestAuthentication shop/k is attached with other rules"}},
+		},
 		{name: "somebody has attached another that denies", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "q", "", "action: DENY, targetRefs: ["+toService+"], "+methods, "")), want: uncovered},
 		{name: "another is attached where no traffic passes", check: "layer7-enforced", objects: enrolled(service, byMethod, of("AuthorizationPolicy", "q", "", "targetRefs: ["+toService+"], "+methods, "")), want: uncovered},
 		{name: "its Service was taken off its waypoint, which taken-off says", check: "layer7-enforced", objects: enrolled(plain, byMethod), handed: off},

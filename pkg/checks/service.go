@@ -100,15 +100,10 @@ func TakenOff(snapshot *mesh.Snapshot, namespace mesh.Namespace, services []stri
 	return Run([]Check{takenOff()}, Subject{Snapshot: snapshot, Namespace: namespace, Handed: &Handed{TakenOff: services}})
 }
 
-// takenOffFor says whether all ambient pods that a policy selects are behind Services
-// that were taken off their waypoint: a check of its own names these.
-func takenOffFor(subject Subject, one selecting) bool {
-	if subject.Handed == nil || len(subject.Handed.TakenOff) == 0 {
-		return false
-	}
-	return !slices.ContainsFunc(expected(subject), func(pod mesh.Pod) bool {
-		return mesh.SelectsLabels(one.selector, pod.Labels) && !slices.ContainsFunc(subject.Snapshot.Services(subject.Namespace.Name), func(service corev1.Service) bool {
-			return slices.Contains(subject.Handed.TakenOff, service.Name) && len(service.Spec.Selector) > 0 && mesh.SelectsLabels(service.Spec.Selector, pod.Labels)
-		})
+// behindTakenOff says whether a pod is behind a Service that was taken off its waypoint: a
+// check of its own names that.
+func (s Subject) behindTakenOff(pod mesh.Pod) bool {
+	return s.Handed != nil && len(s.Handed.TakenOff) > 0 && slices.ContainsFunc(s.Snapshot.Services(s.Namespace.Name), func(service corev1.Service) bool {
+		return slices.Contains(s.Handed.TakenOff, service.Name) && len(service.Spec.Selector) > 0 && mesh.SelectsLabels(service.Spec.Selector, pod.Labels)
 	})
 }

@@ -87,14 +87,25 @@ func copiesCases() []testCase {
 	withAlias := func(waypoint string, more ...any) []any {
 		return twoWaypoints(append([]any{behind("cart", "way"), behind("alias", waypoint)}, more...)...)
 	}
-	other := strings.Replace(policy("shop", `{targetRefs: [{group: "", kind: Service, name: alias}], rules: [{}]}`), "name: p", "name: q", 1)
+	others := func(spec string) string {
+		return strings.Replace(policy("shop", `{targetRefs: [{group: "", kind: Service, name: alias}], `+spec+"}"), "name: p", "name: q", 1)
+	}
 	fails := []finding{{fail, alias, field, missing}}
 	return []testCase{
 		{name: "no policy", check: check, objects: withAlias("way")},
 		{name: "a Service that the run was planned with", check: check, objects: twoWaypoints(behind("cart", "way"), policy("shop", layer7), toCart), handed: judged},
 		{name: "one made since", check: check, objects: withAlias("way", policy("shop", layer7), toCart), handed: judged, want: fails},
 		{name: "one made since, with a copy for its waypoint", check: check, objects: withAlias("way", policy("shop", layer7), copyTo("{group: gateway.networking.k8s.io, kind: Gateway, name: way}")), handed: judged},
-		{name: "one made since, with a policy of somebody else's", check: check, objects: withAlias("way", policy("shop", layer7), toCart, other), handed: judged},
+		{name: "one made since, with a policy of somebody else's that says the same", check: check, objects: withAlias("way", policy("shop", layer7), toCart, others("rules: [{to: [{operation: {methods: [GET]}}]}]")), handed: judged},
+		{
+			name: "one made since, with a policy of somebody else's that says something else", check: check, objects: withAlias("way", policy("shop", layer7), toCart, others("rules: [{}]")), handed: judged,
+			want: []finding{{warn, alias, field, missing + " (somebody's AuthorizationPolicy shop/q is attached with other rules)"}},
+		},
+		{
+			name: "one made since, with a DENY of somebody else's that says something else", check: check, handed: judged,
+			objects: withAlias("way", policy("shop", "{action: DENY, "+strings.TrimPrefix(layer7, "{")), toCart, others("action: DENY, rules: [{to: [{operation: {methods: [PUT]}}]}]")),
+			want:    []finding{{fail, alias, field, missing + " (somebody's AuthorizationPolicy shop/q is attached with other rules)"}},
+		},
 		{name: "a policy about connections that was made since", check: check, objects: withAlias("", policy("shop", layer4)), handed: frontedCart(), want: []finding{{fail, "Service shop/cart", field, missing}}},
 		{name: "a policy about requests that was made since, which layer7-enforced says", check: check, objects: withAlias("way", policy("shop", layer7)), handed: frontedCart()},
 		{
