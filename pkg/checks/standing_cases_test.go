@@ -91,6 +91,9 @@ func copiesCases() []testCase {
 		return strings.Replace(policy("shop", `{targetRefs: [{group: "", kind: Service, name: alias}], `+spec+"}"), "name: p", "name: q", 1)
 	}
 	fails := []finding{{fail, alias, field, missing}}
+	const ports = `rules: [{to: [{operation: {ports: ["8080"]}}]}]`
+	const admitting = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: from-waypoint-1, namespace: shop, labels: {ambient.kubectl-ambient.dev/origin: p}, " +
+		"annotations: {ambient.kubectl-ambient.dev/origin: AuthorizationPolicy shop/p}}\nspec: {rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/way]}}]}]}"
 	return []testCase{
 		{name: "no policy", check: check, objects: withAlias("way")},
 		{name: "a Service that the run was planned with", check: check, objects: twoWaypoints(behind("cart", "way"), policy("shop", layer7), toCart), handed: judged},
@@ -107,6 +110,17 @@ func copiesCases() []testCase {
 			want:    []finding{{fail, alias, field, missing + " (somebody's AuthorizationPolicy shop/q is attached with other rules)"}},
 		},
 		{name: "a policy about connections that was made since", check: check, objects: withAlias("", policy("shop", layer4)), handed: frontedCart(), want: []finding{{fail, "Service shop/cart", field, missing}}},
+		{name: "an ALLOW that names ports only", check: check, objects: withAlias("way", policy("shop", "{"+selector+ports+"}")), handed: &checks.Handed{}},
+		{name: "an ALLOW of nothing", check: check, objects: withAlias("way", policy("shop", "{}")), handed: &checks.Handed{}},
+		{name: "a DENY that names ports only", check: check, objects: withAlias("way", policy("shop", "{action: DENY, "+selector+ports+"}"), admitting), handed: &checks.Handed{}},
+		{
+			name: "an ALLOW that names ports only where the waypoint is let through to all", check: check, handed: &checks.Handed{},
+			objects: twoWaypoints(behind("alias", "way"), policy("shop", "{"+selector+ports+"}"), admitting), want: fails,
+		},
+		{
+			name: "a port beside a caller's namespace", check: check, handed: &checks.Handed{}, want: fails,
+			objects: twoWaypoints(behind("alias", "way"), policy("shop", "{action: DENY, "+selector+`rules: [{to: [{operation: {ports: ["8080"]}}], when: [{key: source.namespace, values: [pay]}]}]}`)),
+		},
 		{name: "a policy about requests that was made since, which layer7-enforced says", check: check, objects: withAlias("way", policy("shop", layer7)), handed: frontedCart()},
 		{
 			name: "a policy that is written for the waypoint", check: check, handed: &checks.Handed{},
