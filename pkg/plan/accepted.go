@@ -28,6 +28,44 @@ func Outdated(snapshot *mesh.Snapshot, namespace mesh.Namespace, planned v1alpha
 	return accepted, because, nil
 }
 
+// AcceptedThen says which findings were there when runs were planned, and were accepted
+// for them. What --accept names is a whole check, or all of it about one object: what has
+// come since nobody had seen, and it is not accepted by that.
+func AcceptedThen(records []v1alpha1.MigrationRecord) func(v1alpha1.CheckResult) bool {
+	return func(now v1alpha1.CheckResult) bool {
+		return slices.ContainsFunc(records, func(record v1alpha1.MigrationRecord) bool {
+			return slices.ContainsFunc(record.Plan.Gates, func(then v1alpha1.CheckResult) bool {
+				return found(then) && sameFinding(then, now) && Options{Accept: record.Plan.Accepted}.accepts(then)
+			})
+		})
+	}
+}
+
+// found says whether a result is something that can be accepted. A warning is: of the same
+// finding a check may say more once the namespace is ambient.
+func found(result v1alpha1.CheckResult) bool {
+	return result.Status != v1alpha1.StatusPass && result.Status != v1alpha1.StatusSkip
+}
+
+// sameFinding compares what two results are about. Messages count pods and name examples,
+// which come and go. That something could not be seen says nothing of what is found there,
+// nor of what else cannot be seen.
+func sameFinding(then, now v1alpha1.CheckResult) bool {
+	about := func(result v1alpha1.CheckResult) v1alpha1.ObjectReference {
+		if result.Object == nil {
+			return v1alpha1.ObjectReference{}
+		}
+		return result.Object.Unversioned()
+	}
+	if then.ID != now.ID || then.Field != now.Field || about(then) != about(now) ||
+		(then.Status == v1alpha1.StatusUnknown) != (now.Status == v1alpha1.StatusUnknown) {
+		return false
+	}
+	return !slices.ContainsFunc(now.Unseen, func(unseen v1alpha1.KindCoverage) bool {
+		return !slices.ContainsFunc(then.Unseen, func(known v1alpha1.KindCoverage) bool { return known.Key == unseen.Key })
+	})
+}
+
 // changedPolicy is the first policy of others that decides calls here and is not what a
 // plan was made with, but for those that the plan itself deletes.
 func changedPolicy(snapshot *mesh.Snapshot, namespace mesh.Namespace, planned v1alpha1.MigrationPlan) (v1alpha1.ObjectReference, bool, error) {

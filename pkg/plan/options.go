@@ -139,7 +139,7 @@ func unmatched(planned v1alpha1.MigrationPlan) []string {
 	for _, accepted := range planned.Accepted {
 		names := Options{Accept: []string{accepted}}.accepts
 		if !slices.ContainsFunc(planned.Gates, func(result v1alpha1.CheckResult) bool {
-			return result.Status != v1alpha1.StatusPass && result.Status != v1alpha1.StatusSkip && names(result)
+			return found(result) && names(result)
 		}) {
 			without = append(without, accepted)
 		}

@@ -291,11 +291,7 @@ func (o *verifyOptions) recorded(ctx context.Context, subject *checks.Subject) e
 	if subject.Returned, err = plan.Returned(subject.Namespace.Name, records); err != nil || subject.Returned != nil {
 		return err
 	}
-	var accepted []string
-	for _, run := range record.Open(records) {
-		accepted = append(accepted, run.Plan.Accepted...)
-	}
-	subject.Accepts = plan.Accepts(accepted)
+	subject.Accepts = plan.AcceptedThen(record.Open(records))
 	subject.Handed, err = plan.Handed(subject.Snapshot, record.Open(records))
 	if subject.Handed != nil {
 		subject.Handed.TakenOff = record.TakenOff(records)
