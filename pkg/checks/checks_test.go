@@ -170,7 +170,7 @@ func TestAHealthyNamespacePassesEveryGate(t *testing.T) {
 			t.Errorf("%s: %s", result.ID, describe([]v1alpha1.CheckResult{result}))
 		}
 	}
-	snapshot = fixture.Snapshot(enrolled()...)
+	snapshot = fixture.Snapshot(enrolled(service)...)
 	results = checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: carried("z/0", map[string]mesh.Traffic{"shop/cart": {Inbound: 6}}), Handed: &checks.Handed{}, Past: was()})
 	for _, result := range results {
 		if result.Status != pass {

@@ -194,6 +194,7 @@ func workloadsKeptCases() []testCase {
 	ended := corev1.ContainerState{Terminated: &corev1.ContainerStateTerminated{Reason: "OOMKilled", ExitCode: 137}}
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
+	withoutService := of(1)[:len(of(1))-1]
 	older := container(corev1.ContainerStatus{Ready: true, RestartCount: 4, State: running, LastTerminationState: ended})
 	return []testCase{
 		{name: "as before", check: "workloads-kept", past: was(), objects: of(1)},
@@ -208,7 +209,17 @@ func workloadsKeptCases() []testCase {
 			{fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
 		}},
 		{name: "scaled to none", check: "workloads-kept", past: was(), objects: of(0), want: []finding{{pass, cart, "spec.replicas", "scaled from 1 to 0"}}},
-		{name: "gone", check: "workloads-kept", past: was(), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet"), want: []finding{{warn, cart, "", "it is gone, and had 1 pod ready before"}}},
+		{name: "gone", check: "workloads-kept", past: was(), objects: append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), service), want: []finding{
+			{warn, cart, "", "it is gone, and had 1 pod ready before"}, {fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
+		}},
+		{name: "gone, and its Service with it", check: "workloads-kept", past: was(), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet"), want: []finding{
+			{warn, cart, "", "it is gone, and had 1 pod ready before"}, {warn, "Service shop/cart", "", "it is gone, and had 1 ready endpoint before"},
+		}},
+		{name: "a Service that is gone", check: "workloads-kept", past: was(), objects: withoutService, want: []finding{{warn, "Service shop/cart", "", "it is gone, and had 1 ready endpoint before"}}},
+		{name: "a Service that is gone, and had no endpoint", check: "workloads-kept", past: was(func(p *checks.Past) { p.Baseline.Services[0].Ready = 0 }), objects: withoutService},
+		{name: "a Service that a run has deleted", check: "workloads-kept", past: was(func(p *checks.Past) {
+			p.Deleted = []v1alpha1.ObjectReference{{APIVersion: "v1", Kind: "Service", Namespace: "shop", Name: "cart"}}
+		}), objects: withoutService},
 		{name: "restarted", check: "workloads-kept", past: was(), objects: of(1, older), want: []finding{{warn, cart, "status", "after 4 restarts; it ended last with OOMKilled, exit code 137"}}},
 		{name: "restarted before", check: "workloads-kept", past: was(), objects: of(1, older, fixture.CreatedAt(fixture.Created))},
 		{name: "in a crash loop", check: "workloads-kept", past: was(), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 4, State: waiting, LastTerminationState: ended})), want: []finding{{fail, cart, "status", "does not come up (CrashLoopBackOff), after 4 restarts"}}},

@@ -13,9 +13,10 @@ import (
 func workloadsKept() Check {
 	return past(Check{
 		ID: IDWorkloadsKept, Severity: v1alpha1.SeverityError,
-		About: "Whether as many pods of each workload are ready as before the enrolment, each Service that had ready endpoints has some, and no container restarts or is not ready since.",
+		About: "Whether as many pods of each workload are ready as before the enrolment, each Service that had ready endpoints is there and has some, and no container restarts or is not ready since.",
 		Why: "An application that cannot be reached, or cannot reach what it needs, fails its probes and is restarted, which nothing in the mesh says. What was scaled on purpose is told by its " +
-			"replicas; a container that has restarted since and runs now is a warning.",
+			"replicas; a container that has restarted since and runs now is a warning, and so is a workload or a Service that is gone: " +
+			"somebody may have deleted it on purpose.",
 		Needs:  append(workloadKinds(), mesh.KindPod, mesh.KindService),
 		Passed: "as many pods are ready as before the enrolment, and no container has restarted since",
 	}, func(subject Subject, past *Past) []Finding {
@@ -121,20 +122,21 @@ func conditionOf(container mesh.ContainerState) string {
 	return text
 }
 
-// servicesSince names the Services that had ready endpoints and have none, where what
-// was said of workloads does not tell why.
+// servicesSince names the Services that are gone, or had ready endpoints and have none,
+// where what was said of workloads does not tell why.
 func (s Subject) servicesSince(past *Past, said []Finding) []Finding {
 	var findings []Finding
+	services := s.Snapshot.Services(s.Namespace.Name)
 	for _, was := range past.Baseline.Services {
-		for _, service := range s.Snapshot.Services(s.Namespace.Name) {
-			if service.Name != was.Name || was.Ready == 0 {
-				continue
-			}
-			pods := s.Snapshot.SelectedBy(service)
-			if readyOf(pods) > 0 || len(pods) == 0 && s.scaledDown(past, service) || len(pods) > 0 && len(said) > 0 && s.explained(pods, said) {
-				continue
-			}
-			object := mesh.ServiceReference(service.Namespace, service.Name)
+		object := mesh.ServiceReference(s.Namespace.Name, was.Name)
+		i := slices.IndexFunc(services, func(service corev1.Service) bool { return service.Name == was.Name })
+		switch {
+		case was.Ready == 0, i < 0 && lists(past.Deleted, object):
+		case i < 0:
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusWarn, Object: reference(object), Message: fmt.Sprintf("it is gone, and had %s before the enrolment", count(was.Ready, "ready endpoint")),
+			})
+		case s.unreached(past, services[i], said):
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusFail, Object: reference(object), Field: "spec.selector",
 				Message: fmt.Sprintf("it has no ready endpoint, and had %d before the enrolment", was.Ready), Remedy: describing(object),
@@ -142,6 +144,16 @@ func (s Subject) servicesSince(past *Past, said []Finding) []Finding {
 		}
 	}
 	return findings
+}
+
+// unreached says whether a Service has no ready endpoint, and what was said of workloads
+// does not tell why.
+func (s Subject) unreached(past *Past, service corev1.Service, said []Finding) bool {
+	pods := s.Snapshot.SelectedBy(service)
+	if len(pods) == 0 {
+		return !s.scaledDown(past, service)
+	}
+	return readyOf(pods) == 0 && (len(said) == 0 || !s.explained(pods, said))
 }
 
 // scaledDown says whether a Service has no pods since all workloads that it selects want
