@@ -11,6 +11,8 @@ import (
 	"istio.io/api/label"
 	corev1 "k8s.io/api/core/v1"
 	networkingv1 "k8s.io/api/networking/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -18,7 +20,7 @@ import (
 func networkPolicies() Check {
 	return Check{
 		ID: "network-policies", Category: CategoryNetwork, Severity: v1alpha1.SeverityError,
-		About: "Whether everybody in the mesh whom NetworkPolicies let through to a workload that is moved or was, or from it, on its own ports is let through on port 15008 too.",
+		About: "Whether everybody in the mesh whom NetworkPolicies let through to a workload that is moved or was, or a pod of none that is captured, or from it, on its own ports is let through on port 15008 too.",
 		Why: "Ambient pods receive all traffic of the mesh on port 15008, and NetworkPolicy is enforced outside the pod, where only that port is seen (istio documentation, Ambient " +
 			"and Kubernetes NetworkPolicy). A peer that may reach the application's port but not that one is cut off by the move. All policies on a pod add up. " +
 			"Peers are the pods of the mesh at present, those that moved templates of this namespace would make, and blocks of addresses; callers outside the mesh keep using the application's own port. " +
@@ -31,7 +33,7 @@ func networkPolicies() Check {
 				return nil
 			}
 			evaluation := newReachability(subject)
-			for _, workload := range ambientWorkloads(subject) {
+			for _, workload := range slices.Concat(ambientWorkloads(subject), barePods(subject)) {
 				evaluation.ingress(workload)
 				evaluation.egress(workload, len(evaluation.peers))
 				evaluation.toWaypoints(workload)
@@ -57,6 +59,35 @@ func ambientWorkloads(subject Subject) []mesh.Workload {
 		return subject.Snapshot.RoleOf(workload, subject.Namespace) != mesh.RoleMove &&
 			!slices.ContainsFunc(subject.Snapshot.PodsOf(workload), mesh.Pod.Redirected)
 	})
+}
+
+// barePods are the pods of the namespace at hand that are captured, or are as soon as it is
+// labelled, and that no workload makes, each as the workload of its own.
+func barePods(subject Subject) []mesh.Workload {
+	made := map[types.UID]bool{}
+	for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+		markMoved(made, subject.Snapshot.PodsOf(workload))
+	}
+	captured := map[types.UID]bool{}
+	markMoved(captured, LiveCaptures(subject.Snapshot, subject.Namespace))
+	var bare []mesh.Workload
+	for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
+		if !made[pod.UID] && (captured[pod.UID] || pod.Redirected()) {
+			bare = append(bare, mesh.Workload{
+				Reference: pod.Reference(), UID: pod.UID, Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: pod.Labels}, Spec: specOf(pod)},
+			})
+		}
+	}
+	return bare
+}
+
+// specOf is what a pod was made to be; nothing where that cannot be read.
+func specOf(pod mesh.Pod) corev1.PodSpec {
+	var read corev1.Pod
+	if pod.Object == nil || runtime.DefaultUnstructuredConverter.FromUnstructured(map[string]any{"spec": pod.Object["spec"]}, &read) != nil {
+		return corev1.PodSpec{}
+	}
+	return read.Spec
 }
 
 // ownPorts are those of sidecars and istiod, by which no application is reached
@@ -303,7 +334,9 @@ func (c comparison) everybody(rule mesh.NetworkRule, field string) {
 		return func(i int) bool { return c.serves(rule, c.peers[i]) >= least }
 	}
 	example := func(lost []string) string {
-		if i := slices.IndexFunc(lost, func(name string) bool { return name != shortReference(c.workload) }); i >= 0 {
+		if i := slices.IndexFunc(lost, func(name string) bool {
+			return name != shortReference(c.workload) && name != c.workload.Reference.String()
+		}); i >= 0 {
 			return "everybody (such as " + lost[i] + ")"
 		}
 		return "everybody"

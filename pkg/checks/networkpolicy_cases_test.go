@@ -56,6 +56,9 @@ func networkPolicyCases() []testCase {
 	addressed := func(address string) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) { pod.Status.PodIP, pod.Status.PodIPs = address, []corev1.PodIP{{IP: address}} }
 	}
+	named := func(pod *corev1.Pod) {
+		pod.Spec.Containers[0].Ports = []corev1.ContainerPort{{Name: "http", ContainerPort: 8080}}
+	}
 	front, db := inMesh("front", "web"), inMesh("data", "db")
 	dbService := "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: data}\nspec: {selector: {app: db}, ports: [{port: 5432}]}"
 	gateway := fixture.Deployment("shop", "ingress", fixture.InjectedGateway)
@@ -96,6 +99,11 @@ func networkPolicyCases() []testCase {
 		{name: "a peer that is not there", check: check, objects: shop(netpol("a", "{podSelector: {}, ingress: [{from: ["+fromFront+"], ports: [{port: 8080}]}]}")), want: warned("spec.ingress[0].from[0]", "what it selects, of which there is nothing at present, reach Deployment cart")},
 		{name: "a peer of this namespace that has no pod yet", check: check, objects: shop(web, netpol("a", "{podSelector: {matchLabels: {app: cart}}, ingress: [{from: [{podSelector: {matchLabels: {app: web}}}], ports: [{port: 8080}]}]}")), want: closed("spec.ingress[0].from[0]", "it lets Deployment web reach Deployment cart")},
 		{name: "a peer of this namespace that runs without sidecar", check: check, objects: shop(fixture.Pod("shop", "bare"), netpol("a", "{podSelector: {matchLabels: {app: cart}}, ingress: [{from: [{podSelector: {matchLabels: {app: bare}}}], ports: [{port: 8080}]}]}")), want: closed("spec.ingress[0].from[0]", "it lets Pod shop/bare reach")},
+		{name: "a pod without a controller", check: check, objects: shop(fixture.Pod("shop", "bare"), netpol("a", "{podSelector: {matchLabels: {app: bare}}, ingress: [{ports: [{port: 8080}]}]}")), want: closed("spec.ingress[0].ports", "it lets everybody (such as Deployment cart) reach Pod bare")},
+		{name: "a pod without a controller, by the name of a port", check: check, objects: enrolled(fixture.Pod("shop", "bare", fixture.Ambient, named), netpol("a", "{podSelector: {matchLabels: {app: bare}}, ingress: [{ports: [{port: http}]}]}")), want: closed("spec.ingress[0].ports", "reach Pod bare")},
+		{name: "a pod without a controller that stays out", check: check, objects: shop(fixture.Pod("shop", "bare", fixture.Labelled("istio.io/dataplane-mode", "none")), netpol("a", "{podSelector: {matchLabels: {app: bare}}, ingress: [{ports: [{port: 8080}]}]}"))},
+		{name: "a pod without a controller, which calls others by the same port", check: check, objects: append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), fixture.Pod("shop", "bare", fixture.Ambient, named), netpol("a", "{podSelector: {}, policyTypes: [Egress], egress: [{ports: [{port: 8080}]}]}"), "apiVersion: v1\nkind: Service\nmetadata: {name: bare, namespace: shop}\nspec: {selector: {app: bare}, ports: [{port: 8080}]}"), want: closed("spec.egress[0].ports", "it lets Pod bare reach everybody, but")},
+		{name: "egress of a pod without a controller", check: check, objects: enrolled(fixture.Pod("shop", "bare", fixture.Ambient), netpol("a", "{podSelector: {matchLabels: {app: bare}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: cart}}}], ports: [{port: 8080}]}]}")), want: closed("spec.egress[0].to[0]", "it lets Pod bare reach Deployment cart")},
 		{name: "several workloads", check: check, objects: shop(web, front, netpol("a", "{podSelector: {}, ingress: [{from: ["+fromFront+"], ports: [{port: 8080}]}]}")), want: closed("spec.ingress[0].from[0]", "reach Deployment cart, Deployment web")},
 		{name: "several policies", check: check, objects: shop(front, netpol("b", "{podSelector: {}, ingress: [{from: ["+fromFront+"], ports: [{port: 8081}]}]}"), netpol("a", "{podSelector: {}, ingress: [{from: ["+fromFront+"], ports: [{port: 8080}]}]}")), want: []finding{
 			{fail, "NetworkPolicy shop/a", "spec.ingress[0].from[0]", "Pod front/web"}, {fail, "NetworkPolicy shop/b", "spec.ingress[0].from[0]", "Pod front/web"},
