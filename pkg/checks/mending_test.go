@@ -75,3 +75,36 @@ func TestCallsThatPoliciesAdmitAreAnnounced(t *testing.T) {
 		}
 	}
 }
+
+// What a NetworkPolicy does to a waypoint is said before the plan makes it, as it is said
+// of it afterwards: what was accepted of the plan is then known to verify.
+func TestNetworkPoliciesOfAWaypointThatIsPlanned(t *testing.T) {
+	making := &checks.Migration{Deployed: []v1alpha1.ObjectReference{
+		{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: "way"},
+		{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "pay", Name: "theirs"},
+	}}
+	const egress = "{podSelector: {matchLabels: {app: cart}}, policyTypes: [Egress], egress: [{to: [{podSelector: {matchLabels: {app: cart}}}]}]}"
+	for _, test := range []struct {
+		name, policy   string
+		status         v1alpha1.CheckStatus
+		field, message string
+	}{
+		{"nobody may call it", "{podSelector: {}, policyTypes: [Ingress]}", fail, "spec.ingress", "nobody in the mesh may reach waypoint Deployment way"},
+		{"nobody may call what istiod runs", "{podSelector: {matchLabels: {gateway.istio.io/managed: istio.io-mesh-controller}}, policyTypes: [Ingress]}", fail, "spec.ingress", "waypoint Deployment way"},
+		{"it may not be called from here", egress, fail, "spec.egress", "reach others, waypoint Deployment way among them"},
+		{"it may be called", "{podSelector: {}, ingress: [{from: [{podSelector: {}}]}]}", pass, "", "keeps port 15008 closed"},
+		{"another pod may not be called", "{podSelector: {matchLabels: {app: batch}}, policyTypes: [Ingress]}", pass, "", "keeps port 15008 closed"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			before := planned(t, "network-policies", making, shop(netpol("a", test.policy))...)
+			if before.Status != test.status || before.Field != test.field || !strings.Contains(before.Message, test.message) {
+				t.Errorf("%s at %q: %s; want %s at %q: %s", before.Status, before.Field, before.Message, test.status, test.field, test.message)
+			}
+			after := planned(t, "network-policies", making, enrolled(waypoint(), netpol("a", test.policy))...)
+			if after.Status != before.Status || after.Field != before.Field {
+				t.Errorf("afterwards it is %s at %q: %s", after.Status, after.Field, after.Message)
+			}
+		})
+	}
+}

@@ -23,7 +23,7 @@ func networkPolicies() Check {
 		About: "Whether everybody in the mesh whom NetworkPolicies let through to a workload that is moved or was, or a pod of none that is captured, or from it, on its own ports is let through on port 15008 too.",
 		Why: "Ambient pods receive all traffic of the mesh on port 15008, and NetworkPolicy is enforced outside the pod, where only that port is seen (istio documentation, Ambient " +
 			"and Kubernetes NetworkPolicy). A peer that may reach the application's port but not that one is cut off by the move. All policies on a pod add up. " +
-			"Peers are the pods of the mesh at present, those that moved templates of this namespace would make, and blocks of addresses; callers outside the mesh keep using the application's own port. " +
+			"Peers are the pods of the mesh at present, those that moved templates of this namespace would make, those of waypoints that the plan makes here, and blocks of addresses; callers outside the mesh keep using the application's own port. " +
 			"NetworkPolicies of other namespaces, and policies of a network plugin's own kinds, are not evaluated: callers elsewhere need port 15008 in their egress as well.",
 		Needs: moveNeeds(mesh.KindNetworkPolicy, mesh.PodsMeshWide, mesh.KindNamespace, mesh.KindService, mesh.KindNode, mesh.KindGateway,
 			mesh.WaypointEndpoints, mesh.CiliumConfigMap, mesh.IstioConfigMaps),
@@ -38,7 +38,7 @@ func networkPolicies() Check {
 				evaluation.egress(workload, len(evaluation.peers))
 				evaluation.toWaypoints(workload)
 			}
-			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+			for _, workload := range slices.Concat(subject.Snapshot.Workloads(subject.Namespace.Name), plannedWaypoints(subject)) {
 				switch {
 				case isWaypoint(workload.Template.Labels):
 					evaluation.atWaypoint(workload)
@@ -79,6 +79,35 @@ func barePods(subject Subject) []mesh.Workload {
 		}
 	}
 	return bare
+}
+
+// plannedWaypoints are the Deployments that istiod will make for the waypoints which a plan
+// makes in the namespace at hand, by what a policy can select them by (istio
+// manifests/charts/istio-control/istio-discovery/files/waypoint.yaml).
+func plannedWaypoints(subject Subject) []mesh.Workload {
+	if subject.Migration == nil {
+		return nil
+	}
+	var planned []mesh.Workload
+	for _, gateway := range subject.Migration.Deployed {
+		there := slices.ContainsFunc(subject.Snapshot.Workloads(subject.Namespace.Name), func(workload mesh.Workload) bool {
+			return isWaypoint(workload.Template.Labels) && workload.Template.Labels[label.IoK8sNetworkingGatewayGatewayName.Name] == gateway.Name
+		})
+		if gateway.Namespace != subject.Namespace.Name || there {
+			continue
+		}
+		planned = append(planned, mesh.Workload{
+			Reference: v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: gateway.Namespace, Name: gateway.Name},
+			Template: corev1.PodTemplateSpec{ObjectMeta: metav1.ObjectMeta{Labels: map[string]string{
+				label.IoK8sNetworkingGatewayGatewayName.Name:      gateway.Name,
+				label.IoK8sNetworkingGatewayGatewayClassName.Name: mesh.WaypointClass,
+				label.GatewayManaged.Name:                         "istio.io-mesh-controller",
+				label.SidecarInject.Name:                          "false",
+				label.IoIstioDataplaneMode.Name:                   mesh.DataplaneNone,
+			}}},
+		})
+	}
+	return planned
 }
 
 // specOf is what a pod was made to be; nothing where that cannot be read.
@@ -206,6 +235,10 @@ func newReachability(subject Subject) *reachability {
 		if isWaypoint(pod.Labels) && waypoints[pod.Namespace+"/"+pod.Labels[label.IoK8sNetworkingGatewayGatewayName.Name]] {
 			r.waypoints = append(r.waypoints, len(r.peers)-1)
 		}
+	}
+	for _, waypoint := range plannedWaypoints(subject) {
+		r.peers = append(r.peers, mesh.NetworkPeer{Name: shortReference(waypoint), Namespace: subject.Namespace, Labels: waypoint.Template.Labels})
+		r.waypoints = append(r.waypoints, len(r.peers)-1)
 	}
 	return r
 }
