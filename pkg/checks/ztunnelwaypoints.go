@@ -16,7 +16,8 @@ import (
 func ztunnelWaypoints() Check {
 	return Check{
 		ID: "ztunnel-waypoints", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
-		About: "Whether ztunnel sends calls to every Service, and to the own address of every pod, through the waypoint that is named for it, and no others through one. " +
+		About: "Whether ztunnel sends calls to every Service through the waypoint that is named for it, and to one without through none; and calls to the own address of a pod whose label names a waypoint, through that. " +
+			"Pods that only their namespace's label names one for are not looked at. " +
 			"What waypoint-unready and waypoint-shape say of a waypoint, this does not say again.",
 		Why: "istiod tells ztunnel of a waypoint once that is ready, admits the namespace and takes such calls (istio " +
 			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForService and fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it.",
