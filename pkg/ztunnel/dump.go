@@ -14,17 +14,36 @@ import (
 )
 
 // dump is the part of ztunnel's /config_dump that evidence is made from.
-type dump struct {
-	Workloads     list[dumpWorkload]     `json:"workloads"`
-	Services      list[dumpService]      `json:"services"`
-	Policies      list[policy]           `json:"policies"`
-	Certificates  list[dumpCertificates] `json:"certificates"`
-	WorkloadState map[string]dumpState   `json:"workloadState"`
-	Config        struct {
-		ClusterID   string `json:"clusterId"`
-		XDSAddress  string `json:"xdsAddress"`
-		XDSOnDemand bool   `json:"xdsOnDemand"`
-	} `json:"config"`
+type dump = dumpOf[[]dumpWorkload, []dumpService, []policy, []dumpCertificates]
+
+// olderDump is one that has maps where newer versions of ztunnel have arrays. It reads
+// both, and takes longer for it.
+type olderDump = dumpOf[list[dumpWorkload], list[dumpService], list[policy], list[dumpCertificates]]
+
+type dumpOf[W ~[]dumpWorkload, S ~[]dumpService, P ~[]policy, C ~[]dumpCertificates] struct {
+	Workloads     W                    `json:"workloads"`
+	Services      S                    `json:"services"`
+	Policies      P                    `json:"policies"`
+	Certificates  C                    `json:"certificates"`
+	WorkloadState map[string]dumpState `json:"workloadState"`
+	Config        dumpConfig           `json:"config"`
+}
+
+type dumpConfig struct {
+	ClusterID   string `json:"clusterId"`
+	XDSAddress  string `json:"xdsAddress"`
+	XDSOnDemand bool   `json:"xdsOnDemand"`
+}
+
+func readDump(data []byte) (dump, error) {
+	var parsed dump
+	err := json.Unmarshal(data, &parsed)
+	if err == nil || !errors.As(err, new(*json.UnmarshalTypeError)) {
+		return parsed, err
+	}
+	var older olderDump
+	err = json.Unmarshal(data, &older)
+	return dump{older.Workloads, older.Services, older.Policies, older.Certificates, older.WorkloadState, older.Config}, err
 }
 
 type dumpWorkload struct {
@@ -131,15 +150,15 @@ func (l *list[T]) UnmarshalJSON(data []byte) error {
 // workloadState is an error: a ztunnel that does not say what it captures is
 // no evidence.
 func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
-	var parsed dump
-	if err := json.Unmarshal(data, &parsed); err != nil {
+	parsed, err := readDump(data)
+	if err != nil {
 		return mesh.NodeEvidence{}, fmt.Errorf("read the config dump of %s: %w", ztunnel, err)
 	}
 	if parsed.WorkloadState == nil {
 		return mesh.NodeEvidence{}, fmt.Errorf("the config dump of %s has no workloadState: is it older than Istio 1.25, or not ztunnel?", ztunnel)
 	}
 	evidence := mesh.NodeEvidence{
-		Ztunnel: ztunnel, XDSAddress: parsed.Config.XDSAddress, Cluster: parsed.Config.ClusterID, OnDemand: parsed.Config.XDSOnDemand, DataPlaneView: parsed.view(),
+		Ztunnel: ztunnel, XDSAddress: parsed.Config.XDSAddress, Cluster: parsed.Config.ClusterID, OnDemand: parsed.Config.XDSOnDemand, DataPlaneView: viewOf(parsed),
 		Captured: map[types.UID]mesh.CaptureState{}, Certificates: map[string]mesh.ZtunnelCertificate{},
 	}
 	for uid, state := range parsed.WorkloadState {
@@ -158,7 +177,7 @@ func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
 	return evidence, nil
 }
 
-func (d dump) view() mesh.DataPlaneView {
+func viewOf(d dump) mesh.DataPlaneView {
 	view := newView()
 	for _, policy := range d.Policies {
 		view.Policies[policy.Namespace+"/"+policy.Name] = policy.canonical()
