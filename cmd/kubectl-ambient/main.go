@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime/debug"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -26,7 +27,18 @@ func main() {
 	os.Exit(run())
 }
 
+// It takes memory for time: what it reads of a mesh is there until it ends. Beyond
+// memoryInPlenty it is careful.
+const (
+	garbagePercent = 300
+	memoryInPlenty = 1 << 30
+)
+
 func run() int {
+	if os.Getenv("GOGC") == "" && os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetGCPercent(garbagePercent)
+		debug.SetMemoryLimit(memoryInPlenty)
+	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	var changing atomic.Bool

@@ -106,13 +106,17 @@ func restartsComplete() Check {
 // that is not on a node yet has no traffic; restarts-complete names what it
 // keeps waiting.
 func expected(subject Subject) []mesh.Pod {
+	meant := capturing(subject)
+	return slices.DeleteFunc(subject.Snapshot.Pods(subject.Namespace.Name), func(pod mesh.Pod) bool { return !meant(pod) })
+}
+
+// capturing says of pods of the namespace whether ztunnel should capture them.
+func capturing(subject Subject) func(mesh.Pod) bool {
 	rule, err := subject.Snapshot.EnrolmentRule()
 	if err != nil {
 		rule = mesh.DefaultEnrolmentRule()
 	}
-	return slices.DeleteFunc(subject.Snapshot.Pods(subject.Namespace.Name), func(pod mesh.Pod) bool {
-		return pod.Node == "" || !rule.Captures(pod, subject.Namespace.Labels)
-	})
+	return func(pod mesh.Pod) bool { return pod.Node != "" && rule.Captures(pod, subject.Namespace.Labels) }
 }
 
 // outsideMesh names pods that nothing is to capture, although nothing says that

@@ -9,7 +9,6 @@ import (
 	admissionv1 "k8s.io/api/admissionregistration/v1"
 	corev1 "k8s.io/api/core/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/labels"
 	"sigs.k8s.io/yaml"
 )
 
@@ -149,10 +148,36 @@ func matchesAny(selectors []metav1.LabelSelector, set map[string]string) bool {
 
 // selects evaluates a selector as the API server does: nil selects all. One
 // that the API server would have refused cannot be stored; it selects nothing.
+// It is asked for each pod, so that it compiles nothing.
 func selects(selector *metav1.LabelSelector, set map[string]string) bool {
 	if selector == nil {
 		return true
 	}
-	compiled, err := metav1.LabelSelectorAsSelector(selector)
-	return err == nil && compiled.Matches(labels.Set(set))
+	for key, want := range selector.MatchLabels {
+		if value, has := set[key]; !has || value != want {
+			return false
+		}
+	}
+	return !slices.ContainsFunc(selector.MatchExpressions, func(requirement metav1.LabelSelectorRequirement) bool {
+		return !meets(requirement, set)
+	})
+}
+
+// meets says whether labels meet one requirement. What is forbidden by NotIn is so for
+// those that have the label (k8s.io/apimachinery/pkg/labels, Requirement.Matches).
+func meets(requirement metav1.LabelSelectorRequirement, set map[string]string) bool {
+	value, has := set[requirement.Key]
+	listed := slices.Contains(requirement.Values, value)
+	switch requirement.Operator {
+	case metav1.LabelSelectorOpIn:
+		return has && listed
+	case metav1.LabelSelectorOpNotIn:
+		return len(requirement.Values) > 0 && (!has || !listed)
+	case metav1.LabelSelectorOpExists:
+		return has && len(requirement.Values) == 0
+	case metav1.LabelSelectorOpDoesNotExist:
+		return !has && len(requirement.Values) == 0
+	default:
+		return false
+	}
 }
