@@ -38,9 +38,8 @@ func BenchmarkVerify(b *testing.B) {
 	c.enrolledNamespace(b, "few", verifiedPods/10, verifiedNodes)
 	c.enrolledNamespace(b, "many", verifiedPods, verifiedNodes)
 	half, few, many := c.verifying(b, "half"), c.verifying(b, "few"), c.verifying(b, "many")
-	b.ResetTimer()
 	var took cost
-	for range b.N {
+	for b.Loop() {
 		took.add(c.timed(b, nil, "ambient", "verify", "-n", "many"))
 	}
 	b.ReportMetric(took.wall.Seconds()/float64(b.N), "s/verify")
@@ -109,7 +108,7 @@ spec:
 	}
 	c.timed(b, nil, "apply", "-n", name, "-f", c.manifest(b, manifest.String()))
 	c.timed(b, nil, "rollout", "status", "-n", name, "deployment", "--watch=true")
-	c.timed(b, nil, "ambient", "enroll", "-n", name, "--yes")
+	c.timed(b, nil, "ambient", "enroll", "-n", name, "--yes", "--mixed-callers=deny")
 	c.timed(b, nil, "scale", "-n", name, "deployment", "-l", "!gateway.networking.k8s.io/gateway-name", fmt.Sprintf("--replicas=%d", pods/verifiedWorkloads))
 	var captured int
 	err := wait.PollUntilContextTimeout(b.Context(), 2*time.Second, 15*time.Minute, false, func(ctx context.Context) (bool, error) {
