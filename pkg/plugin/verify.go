@@ -174,6 +174,8 @@ func (o *verifyOptions) verified(ctx context.Context) ([]v1alpha1.VerifyReport, 
 		case err != nil && waiting.Err() != nil && ctx.Err() == nil && last != nil:
 			// The time is up in the middle of a look: the one before it counts.
 			return last, nil
+		case err != nil && waiting.Err() != nil && ctx.Err() == nil:
+			return nil, fmt.Errorf("no look was finished within --timeout=%s, which says nothing of the mesh: give it more time: %w", o.timeout, err)
 		case err != nil:
 			return nil, err
 		}

@@ -75,7 +75,8 @@ func (c *cluster) verifyUntilItHolds(t *testing.T, namespace string) {
 	t.Helper()
 	release := c.HoldReadiness(func(pod *corev1.Pod) bool { return pod.Namespace == namespace && pod.Labels["app"] == "ratings" })
 	c.kubectlIn(namespace)(t, "scale", "deployment/ratings-v1", "--replicas=2")
-	says(t, c.ambient(t, "verify", "-n", namespace, "--wait", "--timeout=5s").want(t, 3).stdout, "fail", "restarts-complete")
+	says(t, c.ambient(t, "verify", "-n", namespace, "--wait", "--timeout=20s").want(t, 3).stdout, "fail", "restarts-complete")
+	says(t, c.ambient(t, "verify", "-n", namespace, "--wait", "--timeout=1ms").want(t, 124).stderr, "no look was finished within --timeout=1ms")
 	run := c.startAmbient(t.Context(), t, nil, "verify", "-n", namespace, "--wait")
 	c.eventually(t, "verify waits", func(context.Context) error { return run.stderr.contains("waiting: ") })
 	if err := release(t.Context()); err != nil {
