@@ -51,7 +51,7 @@ fuzz: ## Look for input that breaks what reads and judges a mesh
 # the tests of test/e2e do is waiting, and all programs take memory for time.
 e2e: export GOGC = 300
 e2e:
-	cd test/controlplane && go run ./cmd/controlplane build
+	cd test/controlplane && go run ./cmd/controlplane build --all
 	cd test/controlplane && go test -p 1 -timeout 20m ./...
 	cd test/e2e && go test -parallel 12 -timeout 45m ./...
 

@@ -14,7 +14,7 @@ const (
 	nodeNetwork       = "172.18.0.0/24"
 )
 
-// stages are what kwok does with nodes and pods.
+// stages are what kwok does with nodes and pods, and what it says that pods use.
 //
 //go:embed stages/*.yaml
 var stages embed.FS
@@ -53,6 +53,13 @@ func apiserverArguments(certificates *identities, etcd, port int, egress string)
 		"--kubelet-client-certificate=" + certificates.kubeletClient.CertificateFile,
 		"--kubelet-client-key=" + certificates.kubeletClient.KeyFile,
 		"--kubelet-preferred-address-types=InternalIP",
+		"--proxy-client-cert-file=" + certificates.frontProxy.CertificateFile,
+		"--proxy-client-key-file=" + certificates.frontProxy.KeyFile,
+		"--requestheader-client-ca-file=" + certificates.authority.CertificateFile,
+		"--requestheader-allowed-names=" + frontProxy,
+		"--requestheader-username-headers=X-Remote-User",
+		"--requestheader-group-headers=X-Remote-Group",
+		"--requestheader-extra-headers-prefix=X-Remote-Extra-",
 		"--egress-selector-config-file=" + egress,
 		// Without fairness a fixed number of requests is served at once.
 		"--enable-priority-and-fairness=false",
@@ -115,7 +122,7 @@ options:
 // kwokConfiguration joins kwok's options and stages, since it reads one file.
 func kwokConfiguration() ([]byte, error) {
 	documents := [][]byte{[]byte(kwokOptions)}
-	for _, name := range []string{"stages/node.yaml", "stages/pod.yaml"} {
+	for _, name := range []string{"stages/node.yaml", "stages/pod.yaml", "stages/usage.yaml"} {
 		stage, err := stages.ReadFile(name)
 		if err != nil {
 			return nil, fmt.Errorf("configuring kwok: %w", err)
@@ -137,6 +144,23 @@ func kwokArguments(certificates *identities, kubeconfig, configuration string, p
 		"--tls-private-key-file=" + certificates.kubelet.KeyFile,
 		"--node-lease-duration-seconds=40",
 		"--enable-crds=PortForward",
+	}
+}
+
+// metricsServerArguments have metrics-server ask kwok as often as it can.
+func metricsServerArguments(certificates *identities, kubeconfig string, port int) []string {
+	return []string{
+		"--kubeconfig=" + kubeconfig,
+		"--authentication-kubeconfig=" + kubeconfig,
+		"--authorization-kubeconfig=" + kubeconfig,
+		"--bind-address=127.0.0.1",
+		"--secure-port=" + strconv.Itoa(port),
+		"--tls-cert-file=" + certificates.webhook.CertificateFile,
+		"--tls-private-key-file=" + certificates.webhook.KeyFile,
+		"--kubelet-preferred-address-types=InternalIP",
+		"--kubelet-insecure-tls",
+		"--metric-resolution=10s",
+		"--kubelet-request-timeout=5s",
 	}
 }
 

@@ -17,31 +17,41 @@ import (
 // Several processes may build at once: one does the work, the others wait.
 // Progress is reported in short sentences; it may be nil.
 func Build(ctx context.Context, progress func(string)) (Programs, error) {
+	return build(ctx, controlPlane, progress)
+}
+
+// BuildMetricsServer provides metrics-server, which ServeMetrics runs, as Build does the
+// programs of the control plane.
+func BuildMetricsServer(ctx context.Context, progress func(string)) (Programs, error) {
+	return build(ctx, measuring, progress)
+}
+
+func build(ctx context.Context, wanted set, progress func(string)) (Programs, error) {
 	if progress == nil {
 		progress = func(string) {}
 	}
 	launcher := process.NewLauncher()
 	defer launcher.Close()
 
-	module, err := programsModule(ctx, launcher)
+	module, err := moduleOf(ctx, launcher, wanted.directory)
 	if err != nil {
 		return Programs{}, err
 	}
-	built, err := newPrograms(module)
+	built, err := newPrograms(module, wanted)
 	if err != nil {
 		return Programs{}, err
 	}
-	if built.complete() {
+	if built.complete(wanted) {
 		return built, nil
 	}
-	builder := builder{launcher: launcher, module: module, programs: built, progress: progress}
+	builder := builder{launcher: launcher, module: module, wanted: wanted, programs: built, progress: progress}
 	return built, builder.build(ctx)
 }
 
 // complete tells whether nothing is left to build. The manifests are copied
 // last, all in one step.
-func (p Programs) complete() bool {
-	for _, program := range programs {
+func (p Programs) complete(wanted set) bool {
+	for _, program := range wanted.programs {
 		if _, err := os.Stat(p.Path(program.name)); err != nil {
 			return false
 		}
@@ -53,6 +63,7 @@ func (p Programs) complete() bool {
 type builder struct {
 	launcher *process.Launcher
 	module   string
+	wanted   set
 	programs Programs
 	progress func(string)
 }
@@ -67,8 +78,8 @@ func (b builder) build(ctx context.Context) error {
 	}
 	defer unlock()
 
-	for i, program := range programs {
-		if err := b.buildProgram(ctx, program, fmt.Sprintf("%d/%d %s", i+1, len(programs), program.name)); err != nil {
+	for i, program := range b.wanted.programs {
+		if err := b.buildProgram(ctx, program, fmt.Sprintf("%d/%d %s", i+1, len(b.wanted.programs), program.name)); err != nil {
 			return err
 		}
 	}
@@ -135,7 +146,7 @@ func (b builder) copyManifests(ctx context.Context) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(scratch) }()
-	for _, manifest := range manifests {
+	for _, manifest := range b.wanted.manifests {
 		source, err := b.moduleDirectory(ctx, manifest.module)
 		if err != nil {
 			return err

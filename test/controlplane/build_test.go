@@ -33,11 +33,11 @@ func TestProgramsBelongToTheirVersions(t *testing.T) {
 	isolateCache(t)
 	directories := map[string]string{}
 	for name, module := range map[string]string{"one": writeModule(t, "1"), "again": writeModule(t, "1"), "two": writeModule(t, "2")} {
-		programs, err := newPrograms(module)
+		programs, err := newPrograms(module, controlPlane)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if programs.complete() {
+		if programs.complete(controlPlane) {
 			t.Errorf("the programs of %s are complete", name)
 		}
 		directories[name] = programs.Directory
@@ -45,7 +45,7 @@ func TestProgramsBelongToTheirVersions(t *testing.T) {
 	if directories["one"] != directories["again"] || directories["one"] == directories["two"] {
 		t.Errorf("the directories are %v", directories)
 	}
-	if _, err := newPrograms(t.TempDir()); err == nil {
+	if _, err := newPrograms(t.TempDir(), controlPlane); err == nil {
 		t.Error("a directory without a module is accepted")
 	}
 }

@@ -7,6 +7,9 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/test/controlplane/internal/authority"
 )
 
+// frontProxy is whom servers of aggregated APIs believe who asks.
+const frontProxy = "front-proxy-client"
+
 // identities are the certificates of a control plane.
 type identities struct {
 	authority         *authority.Authority
@@ -14,6 +17,7 @@ type identities struct {
 	kubelet           authority.Pair
 	kubeletClient     authority.Pair
 	egressClient      authority.Pair
+	frontProxy        authority.Pair
 	webhook           authority.Pair
 	serviceAccounts   authority.Pair
 	admin             authority.Pair
@@ -46,6 +50,7 @@ func newIdentities(directory string) (*identities, error) {
 		{&result.webhook, server("webhook", "127.0.0.1")},
 		{&result.kubeletClient, client("kube-apiserver-kubelet-client", "system:masters")},
 		{&result.egressClient, client("kube-apiserver-egress-client")},
+		{&result.frontProxy, client(frontProxy)},
 		{&result.admin, client("kubernetes-admin", "system:masters")},
 		{&result.controllerManager, client("system:kube-controller-manager")},
 		{&result.scheduler, client("system:kube-scheduler")},

@@ -2,30 +2,20 @@ package controlplane
 
 import (
 	"context"
-	"crypto/tls"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"net"
-	"net/http"
-	"os"
-	"path/filepath"
 	"sync/atomic"
 	"time"
 
 	corev1 "k8s.io/api/core/v1"
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/util/wait"
 )
 
-// Usage says what a container of a pod uses: thousandths of a CPU, and bytes.
-type Usage func(pod *corev1.Pod, container string) (milliCPU, memory int64)
-
-// metricsServer labels the pod that the double of metrics-server runs as.
+// metricsServer names the program, and labels the pod that it runs as.
 const metricsServer = "metrics-server"
 
-// metricsManifest registers the double with the API server's aggregation layer, as
-// metrics-server is by its own manifests.
+// metricsManifest registers metrics-server with the API server's aggregation layer, as
+// its own manifests do.
 const metricsManifest = `
 apiVersion: v1
 kind: Pod
@@ -44,30 +34,40 @@ spec:
   {group: metrics.k8s.io, version: v1beta1, groupPriorityMinimum: 100, versionPriority: 100, insecureSkipTLSVerify: true, service: {name: metrics-server, namespace: kube-system}}
 `
 
-// ServeMetrics serves metrics.k8s.io through the API server's aggregation layer, as
-// metrics-server does for what kubelets measure: here a function says it. It ends with
-// the control plane.
-func (c *ControlPlane) ServeMetrics(ctx context.Context, usage Usage) error {
-	certificate, key, err := c.identities.webhook.Read()
+// ServeMetrics runs metrics-server behind the API server's aggregation layer. What it
+// serves is what kwok says in place of kubelets, by stages/usage.yaml: that of the
+// containers of a pod, and not of its init containers, to which native sidecars belong.
+// It ends with the control plane.
+func (c *ControlPlane) ServeMetrics(ctx context.Context) error {
+	programs, err := BuildMetricsServer(ctx, c.options.Progress)
 	if err != nil {
-		return fmt.Errorf("serving metrics: %w", err)
+		return err
 	}
-	pair, err := tls.X509KeyPair(certificate, key)
+	proxy, err := c.network.proxy.StartPlain()
 	if err != nil {
-		return fmt.Errorf("serving metrics: %w", err)
+		return err
 	}
-	listener, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{pair}, MinVersion: tls.VersionTLS12})
+	secure, err := c.secureClient()
 	if err != nil {
-		return fmt.Errorf("serving metrics: %w", err)
+		return err
 	}
-	server := &http.Server{Handler: c.metricsHandler(usage), ReadHeaderTimeout: time.Minute}
-	go func() { _ = server.Serve(listener) }()
-	c.onStop(func() { _ = server.Close() })
-	c.metrics.Store(listener.Addr().(*net.TCPAddr).String())
-
-	path := filepath.Join(c.directory, "metrics.yaml")
-	if err := os.WriteFile(path, []byte(metricsManifest), 0o600); err != nil {
-		return fmt.Errorf("serving metrics: %w", err)
+	ports, err := c.startServer(ctx, server{
+		name:        metricsServer,
+		path:        programs.Path(metricsServer),
+		ports:       1,
+		arguments:   func(ports []int) []string { return metricsServerArguments(c.identities, c.kubeconfig, ports[0]) },
+		environment: []string{"HTTPS_PROXY=" + proxy},
+		ready: func(ctx context.Context, ports []int) error {
+			return answers(ctx, secure, "https://"+loopback(ports[0])+"/livez")
+		},
+	})
+	if err != nil {
+		return err
+	}
+	c.metrics.Store(loopback(ports[0]))
+	path, err := c.writeState("metrics.yaml", []byte(metricsManifest))
+	if err != nil {
+		return err
 	}
 	if output, err := c.Kubectl(ctx, "apply", "-f", path); err != nil {
 		return fmt.Errorf("registering the metrics API: %w: %s", err, output)
@@ -88,60 +88,10 @@ func (c *ControlPlane) awaitMetrics(ctx context.Context) error {
 	return nil
 }
 
-// metricsAddress is where the double of metrics-server listens.
+// metricsAddress is where metrics-server listens.
 type metricsAddress struct{ atomic.Value }
 
 func (a *metricsAddress) behind(pod *corev1.Pod) (string, bool) {
 	address, _ := a.Load().(string)
 	return address, address != "" && pod.Labels["k8s-app"] == metricsServer
-}
-
-func (c *ControlPlane) metricsHandler(usage Usage) http.Handler {
-	const version = "metrics.k8s.io/v1beta1"
-	mux := http.NewServeMux()
-	mux.HandleFunc("GET /apis/"+version, func(response http.ResponseWriter, _ *http.Request) {
-		answer(response, metav1.APIResourceList{
-			TypeMeta: metav1.TypeMeta{Kind: "APIResourceList", APIVersion: "v1"}, GroupVersion: version,
-			APIResources: []metav1.APIResource{{Name: "pods", Namespaced: true, Kind: "PodMetrics", Verbs: metav1.Verbs{"get", "list"}}},
-		})
-	})
-	list := func(response http.ResponseWriter, request *http.Request) {
-		pods, err := c.client.CoreV1().Pods(request.PathValue("namespace")).List(request.Context(), metav1.ListOptions{LabelSelector: request.URL.Query().Get("labelSelector")})
-		if err != nil {
-			http.Error(response, err.Error(), http.StatusInternalServerError)
-			return
-		}
-		items := []any{}
-		for i := range pods.Items {
-			items = append(items, podMetrics(&pods.Items[i], usage))
-		}
-		answer(response, map[string]any{"apiVersion": version, "kind": "PodMetricsList", "metadata": map[string]any{}, "items": items})
-	}
-	mux.HandleFunc("GET /apis/"+version+"/pods", list)
-	mux.HandleFunc("GET /apis/"+version+"/namespaces/{namespace}/pods", list)
-	return mux
-}
-
-// podMetrics is what metrics-server says of a pod: native sidecars are among its
-// containers.
-func podMetrics(pod *corev1.Pod, usage Usage) map[string]any {
-	containers := []any{}
-	for _, list := range [][]corev1.Container{pod.Spec.Containers, pod.Spec.InitContainers} {
-		for _, container := range list {
-			cpu, memory := usage(pod, container.Name)
-			containers = append(containers, map[string]any{
-				"name": container.Name, "usage": map[string]string{"cpu": fmt.Sprintf("%dm", cpu), "memory": fmt.Sprintf("%d", memory)},
-			})
-		}
-	}
-	return map[string]any{
-		"metadata":  map[string]any{"name": pod.Name, "namespace": pod.Namespace, "labels": pod.Labels},
-		"timestamp": metav1.Now(), "window": "30s", "containers": containers,
-	}
-}
-
-func answer(response http.ResponseWriter, content any) {
-	response.Header().Set("Content-Type", "application/json")
-	// Who does not listen any more is told nothing.
-	_ = json.NewEncoder(response).Encode(content)
 }

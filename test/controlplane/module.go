@@ -14,13 +14,13 @@ import (
 
 const modulePath = "github.com/kubectl-ambient/kubectl-ambient/test/controlplane"
 
-// programsModule finds the directory of the module that pins the programs. It
-// is a module of its own, and nested in this one, so it can neither be imported
-// nor embedded: it is found next to this source file, or where the go command
-// says that this module is.
-func programsModule(ctx context.Context, launcher *process.Launcher) (string, error) {
+// moduleOf finds the directory of a module that pins programs. It is a module of
+// its own, and nested in this one, so it can neither be imported nor embedded: it
+// is found next to this source file, or where the go command says that this module
+// is.
+func moduleOf(ctx context.Context, launcher *process.Launcher, name string) (string, error) {
 	if _, file, _, ok := runtime.Caller(0); ok {
-		if directory := filepath.Join(filepath.Dir(file), "programs"); isModule(directory) {
+		if directory := filepath.Join(filepath.Dir(file), name); isModule(directory) {
 			return directory, nil
 		}
 	}
@@ -32,7 +32,7 @@ func programsModule(ctx context.Context, launcher *process.Launcher) (string, er
 	if err != nil {
 		return "", fmt.Errorf("finding the module of the programs: %w", err)
 	}
-	directory = filepath.Join(strings.TrimSpace(directory), "programs")
+	directory = filepath.Join(strings.TrimSpace(directory), name)
 	if !isModule(directory) {
 		return "", errors.New("finding the module of the programs: there is no " + directory)
 	}

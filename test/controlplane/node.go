@@ -44,9 +44,10 @@ func newNode(node Node, address string) *corev1.Node {
 	}
 	return &corev1.Node{
 		ObjectMeta: metav1.ObjectMeta{
-			Name:        node.Name,
-			Labels:      labels,
-			Annotations: map[string]string{"kwok.x-k8s.io/node": "fake"},
+			Name:   node.Name,
+			Labels: labels,
+			// kwok serves all nodes at one address.
+			Annotations: map[string]string{"kwok.x-k8s.io/node": "fake", "metrics.k8s.io/resource-metrics-path": "/metrics/nodes/" + node.Name + "/metrics/resource"},
 		},
 		Spec: corev1.NodeSpec{Taints: node.Taints},
 		Status: corev1.NodeStatus{

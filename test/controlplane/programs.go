@@ -33,7 +33,15 @@ type program struct {
 	importPath string
 }
 
-var programs = []program{
+// set is what is built from one module, whose directory lies beside this file.
+type set struct {
+	directory string
+	programs  []program
+	manifests []manifest
+}
+
+// controlPlane is what every control plane runs and applies.
+var controlPlane = set{"programs", []program{
 	{"etcd", "go.etcd.io/etcd/server/v3"},
 	{"kube-apiserver", "k8s.io/kubernetes/cmd/kube-apiserver"},
 	{"kube-controller-manager", "k8s.io/kubernetes/cmd/kube-controller-manager"},
@@ -42,14 +50,17 @@ var programs = []program{
 	{"kwok", "sigs.k8s.io/kwok/cmd/kwok"},
 	{"istiod", "istio.io/istio/pilot/cmd/pilot-discovery"},
 	{"istioctl", "istio.io/istio/istioctl/cmd/istioctl"},
-}
-
-// manifests are the directories of modules whose files a control plane applies
-// when it starts, by the name of the directory that holds their copies.
-var manifests = []struct{ name, module, glob string }{
+}, []manifest{
 	{"gateway-api", "sigs.k8s.io/gateway-api", "config/crd/standard/*.yaml"},
 	{"kwok", "sigs.k8s.io/kwok", "kustomize/crd/bases/kwok.x-k8s.io_portforwards.yaml"},
-}
+}}
+
+// measuring is what a control plane runs besides that serves the metrics API.
+var measuring = set{"metricsserver", []program{{metricsServer, "sigs.k8s.io/metrics-server/cmd/metrics-server"}}, nil}
+
+// manifest is a directory of a module whose files a control plane applies when it
+// starts, by the name of the directory that holds their copies.
+type manifest struct{ name, module, glob string }
 
 // Programs are the built programs of a control plane.
 type Programs struct {
@@ -71,9 +82,9 @@ func (p Programs) manifestFiles(name string) ([]string, error) {
 	return files, err
 }
 
-// newPrograms returns where the programs of a module directory belong, which
-// depends on everything that the binaries depend on.
-func newPrograms(module string) (Programs, error) {
+// newPrograms returns where the programs of a set belong, whose module is in a directory:
+// it depends on everything that the binaries depend on.
+func newPrograms(module string, built set) (Programs, error) {
 	hash := sha256.New()
 	for _, name := range []string{"go.mod", "go.sum"} {
 		content, err := os.ReadFile(filepath.Join(module, name))
@@ -83,10 +94,10 @@ func newPrograms(module string) (Programs, error) {
 		hash.Write(content)
 	}
 	fmt.Fprintln(hash, linkFlags, runtime.GOOS, runtime.GOARCH, runtime.Version())
-	for _, program := range programs {
+	for _, program := range built.programs {
 		fmt.Fprintln(hash, program)
 	}
-	for _, manifest := range manifests {
+	for _, manifest := range built.manifests {
 		fmt.Fprintln(hash, manifest)
 	}
 	directory, err := cacheDirectory(hex.EncodeToString(hash.Sum(nil))[:16])

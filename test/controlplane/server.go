@@ -22,6 +22,8 @@ type server struct {
 	// name is that of the program, and of its log unless log is set.
 	name string
 	log  string
+	// path is where the program is, if it is none of the control plane's own.
+	path string
 	// ports is how many it needs.
 	ports       int
 	arguments   func(ports []int) []string
@@ -82,9 +84,13 @@ func (c *ControlPlane) launchOnce(ctx context.Context, server server) (running, 
 	if log == "" {
 		log = server.name
 	}
+	path := server.path
+	if path == "" {
+		path = c.options.Programs.Path(server.name)
+	}
 	started, err := c.launcher.Start(process.Spec{
 		Name:        server.name,
-		Path:        c.options.Programs.Path(server.name),
+		Path:        path,
 		Arguments:   server.arguments(reserved.Ports),
 		Environment: server.environment,
 		Directory:   server.directory,

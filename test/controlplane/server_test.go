@@ -15,7 +15,7 @@ import (
 func withProgram(t *testing.T, name, script string) Programs {
 	t.Helper()
 	directory := t.TempDir()
-	for _, program := range programs {
+	for _, program := range controlPlane.programs {
 		if err := os.Symlink(plane.Programs().Path(program.name), filepath.Join(directory, program.name)); err != nil {
 			t.Fatal(err)
 		}

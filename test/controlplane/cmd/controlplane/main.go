@@ -28,6 +28,9 @@ flags of up and run:
   --istio ambient|sidecar|none  what to install (default ambient)
   --nodes N                     how many nodes (default 3)
 
+flags of build:
+  --all                         metrics-server, too, which only some tests run
+
 flags of up, down and run:
   --name NAME                   which control plane (default "default")
 `

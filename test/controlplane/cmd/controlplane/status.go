@@ -65,8 +65,15 @@ func describe(name string) (running bool, err error) {
 
 // build builds the programs and prints where they are.
 func build(ctx context.Context, arguments []string) error {
-	if err := newFlags("build").Parse(arguments); err != nil {
+	flags := newFlags("build")
+	all := flags.Bool("all", false, "")
+	if err := flags.Parse(arguments); err != nil {
 		return err
+	}
+	if *all {
+		if _, err := controlplane.BuildMetricsServer(ctx, say); err != nil {
+			return err
+		}
 	}
 	programs, err := controlplane.Build(ctx, say)
 	if err != nil {

@@ -65,6 +65,17 @@ func Start(ctx context.Context, pair authority.Pair, clients []byte, resolve Res
 	return proxy, nil
 }
 
+// StartPlain lets programs of this machine use the proxy that speak no TLS to one, and
+// returns the address at which they do.
+func (p *Proxy) StartPlain() (string, error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", fmt.Errorf("starting the egress proxy: %w", err)
+	}
+	go func() { _ = p.server.Serve(listener) }()
+	return "http://" + listener.Addr().String(), nil
+}
+
 // URL is the address of the proxy.
 func (p *Proxy) URL() string { return "https://" + p.listener.Addr().String() }
 
