@@ -241,6 +241,7 @@ func TestCaptureFails(t *testing.T) {
 			c := shared
 			c.namespace(t, test.namespace, map[string]string{"istio-injection": "enabled"})
 			c.apply(t, test.namespace, "bookinfo")
+			c.observer.excuse(test.namespace, takesCapture)
 			release := test.fail(c, func(pod *corev1.Pod) bool {
 				return pod.Namespace == test.namespace && pod.Labels["app"] == "ratings"
 			})
