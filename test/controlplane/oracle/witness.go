@@ -42,9 +42,20 @@ type witness struct {
 	objects    dynamic.Interface
 	connection *grpc.ClientConn
 
+	// asked is the round that is to begin when the one under way is over; nil where
+	// nobody has asked for one.
 	mutex sync.Mutex
-	round int
-	start string
+	asked *round
+	// running is held by the round under way.
+	running sync.Mutex
+	number  int
+	start   string
+}
+
+// round is a look at istiod that all share who asked before it began.
+type round struct {
+	done chan struct{}
+	err  error
 }
 
 func newWitness(objects dynamic.Interface, connection *grpc.ClientConn) *witness {
@@ -61,18 +72,47 @@ type mark struct {
 }
 
 func (w *witness) next() mark {
-	w.round++
+	w.number++
 	return mark{
-		text:    fmt.Sprintf("oracle-%s-%d", w.start, w.round),
-		port:    uint32(20000 + w.round%40000), //nolint:gosec // It is small.
-		address: fmt.Sprintf("198.18.%d.%d", w.round/250%250, 1+w.round%250),
+		text:    fmt.Sprintf("oracle-%s-%d", w.start, w.number),
+		port:    uint32(20000 + w.number%40000), //nolint:gosec // It is small.
+		address: fmt.Sprintf("198.18.%d.%d", w.number/250%250, 1+w.number%250),
 	}
 }
 
 // await returns when istiod knows all that is in the cluster now.
 func (w *witness) await(ctx context.Context) error {
 	w.mutex.Lock()
-	defer w.mutex.Unlock()
+	mine := w.asked
+	if mine == nil {
+		mine = &round{done: make(chan struct{})}
+		w.asked = mine
+		// One who gives up does not take the round from the others.
+		go w.begin(context.WithoutCancel(ctx), mine)
+	}
+	w.mutex.Unlock()
+	select {
+	case <-mine.done:
+		return mine.err
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// begin makes a round when the one under way is over. Who asks from then on asks for
+// the next.
+func (w *witness) begin(ctx context.Context, mine *round) {
+	w.running.Lock()
+	defer w.running.Unlock()
+	w.mutex.Lock()
+	w.asked = nil
+	w.mutex.Unlock()
+	mine.err = w.mark(ctx)
+	close(mine.done)
+}
+
+// mark writes a mark of each kind, and returns when istiod shows them.
+func (w *witness) mark(ctx context.Context) error {
 	m := w.next()
 	for _, object := range witnessObjects(m) {
 		if err := w.write(ctx, object); err != nil {
