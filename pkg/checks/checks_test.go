@@ -248,7 +248,9 @@ func hidden(content mesh.Content, key, namespace string) mesh.Content {
 		case mesh.CustomResourceDefinitions:
 			return kind == "CustomResourceDefinition"
 		case mesh.WaypointEndpoints:
-			return kind == "EndpointSlice"
+			return kind == "EndpointSlice" && of["gateway.networking.k8s.io/gateway-name"] != ""
+		case mesh.HandWrittenEndpoints:
+			return kind == "EndpointSlice" && of["gateway.networking.k8s.io/gateway-name"] == ""
 		case mesh.IstiodDeployments:
 			return kind == "Deployment" && of["app"] == "istiod"
 		case mesh.ZtunnelPods:

@@ -49,6 +49,43 @@ func TestRollbackGates(t *testing.T) {
 	}
 }
 
+// What a rollback does not replace leaves ambient mode while it runs.
+func TestARollbackNamesStaleEndpoints(t *testing.T) {
+	const written = `
+apiVersion: v1
+kind: Service
+metadata: {name: hand, namespace: shop}
+spec: {clusterIP: 10.0.0.9, ports: [{name: http, port: 80}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: hand-1, namespace: shop, labels: {kubernetes.io/service-name: hand}}
+addressType: IPv4
+ports: [{name: http, port: 8080, protocol: TCP}]
+endpoints:
+- {addresses: [10.9.0.1], targetRef: {kind: Pod, namespace: shop, name: cart-5d8f7-0}}
+- {addresses: [10.9.0.2], targetRef: {kind: Pod, namespace: shop, name: plain}}
+`
+	objects := enrolled(fixture.Pod("shop", "plain", fixture.Ambient), written)
+	cart, _ := fixture.Snapshot(objects...).Workload(v1alpha1.ObjectReference{Kind: mesh.KindDeployment, Namespace: "shop", Name: "cart"})
+	both, one := "calling Pod cart-5d8f7-0, Pod plain by it by HBONE", "calling Pod plain by it by HBONE"
+	for _, test := range []struct {
+		name      string
+		namespace mesh.Namespace
+		replaced  []mesh.Workload
+		want      []finding
+	}{
+		{"one pod stays", mesh.Namespace{Name: "shop"}, []mesh.Workload{cart}, []finding{{warn, "Service shop/hand", "", one}}},
+		{"two do", mesh.Namespace{Name: "shop"}, nil, []finding{{warn, "Service shop/hand", "", both}}},
+		{"the namespace stays ambient", mesh.Namespace{Name: "shop", Labels: labels{"istio.io/dataplane-mode": "ambient"}}, nil, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			results := slices.DeleteFunc(rollbackResults(test.replaced, test.namespace, objects...), func(result v1alpha1.CheckResult) bool { return result.ID != "stale-endpoints-back" })
+			testCase{check: "stale-endpoints-back", want: test.want}.compare(t, results)
+		})
+	}
+}
+
 func TestARollbackOfNothingNeedsNoInjector(t *testing.T) {
 	for _, result := range rollbackResults(nil, mesh.Namespace{Name: "shop"}, fixture.Istiod("")) {
 		if result.Status != pass {

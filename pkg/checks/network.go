@@ -12,7 +12,7 @@ import (
 // networkChecks are about the network beneath the mesh.
 func networkChecks() []Check {
 	return []Check{
-		networkPolicies(), pluginPolicies(), networkPolicyProbes(), headlessStrict(), podSecurity(), resourceQuota(),
+		networkPolicies(), pluginPolicies(), networkPolicyProbes(), headlessStrict(), staleEndpoints(), podSecurity(), resourceQuota(),
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	corev1 "k8s.io/api/core/v1"
 )
 
 func networkCases() []testCase {
@@ -25,7 +26,35 @@ func networkCases() []testCase {
 	definition := func(name string) string {
 		return "apiVersion: apiextensions.k8s.io/v1\nkind: CustomResourceDefinition\nmetadata: {name: " + name + "}"
 	}
+	// written is a Service, and an EndpointSlice that somebody has written for it.
+	written := func(service, slice, endpoints string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: hand, namespace: shop}\nspec: " + service +
+			"\n---\napiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: hand-1, namespace: shop, labels: {kubernetes.io/service-name: hand" + slice + "}}\n" +
+			"addressType: IPv4\nports: [{name: http, port: 8080, protocol: TCP}]\nendpoints: [" + endpoints + "]"
+	}
+	const ownAddress, bound = "{clusterIP: 10.0.0.9, ports: [{name: http, port: 80}]}", "{addresses: [10.9.0.1], targetRef: {kind: Pod, namespace: shop, name: plain}}"
+	plain := fixture.Pod("shop", "plain", func(pod *corev1.Pod) { pod.Status.PodIP, pod.Status.PodIPs = "10.9.0.1", []corev1.PodIP{{IP: "10.9.0.1"}} })
+	stale := []finding{{warn, "Service shop/hand", "", "go on calling Pod plain by it in plaintext"}}
+	entry := func(namespace, spec string) string {
+		return istio("networking.istio.io/v1", "ServiceEntry", namespace, "entry", "{hosts: [plain.example], ports: [{name: http, number: 80, protocol: HTTP}], "+spec+"}")
+	}
+	staleEntry := []finding{{warn, "ServiceEntry shop/entry", "", "go on calling Pod plain by it in plaintext"}}
 	return append([]testCase{
+		{name: "none", check: "stale-endpoints", objects: shop(plain)},
+		{name: "to a pod by name", check: "stale-endpoints", objects: shop(plain, written(ownAddress, "", bound)), want: stale},
+		{name: "to a pod by address", check: "stale-endpoints", objects: shop(plain, written(ownAddress, "", "{addresses: [10.9.0.1]}")), want: stale},
+		{name: "twice to a pod", check: "stale-endpoints", objects: shop(plain, written(ownAddress, "", bound+", "+bound)), want: stale},
+		{name: "to somewhere else", check: "stale-endpoints", objects: shop(plain, written(ownAddress, "", "{addresses: [192.0.2.1]}"))},
+		{name: "to a pod that is restarted", check: "stale-endpoints", objects: shop(written(ownAddress, "", "{addresses: [10.9.0.1], targetRef: {kind: Pod, namespace: shop, name: cart-5d8f7-0}}"))},
+		{name: "that Kubernetes keeps", check: "stale-endpoints", objects: shop(plain, written(ownAddress, ", endpointslice.kubernetes.io/managed-by: endpointslice-controller.k8s.io", bound))},
+		{name: "of a headless Service", check: "stale-endpoints", objects: shop(plain, written("{clusterIP: None}", "", bound))},
+		{name: "of no Service", check: "stale-endpoints", objects: []any{fixture.Without("Service", shop(plain, written(ownAddress, "", bound))...)}},
+		{name: "by a ServiceEntry", check: "stale-endpoints", objects: shop(plain, entry("shop", "resolution: STATIC, workloadSelector: {labels: {app: plain}}")), want: staleEntry},
+		{name: "by a ServiceEntry for other pods", check: "stale-endpoints", objects: shop(plain, entry("shop", "resolution: STATIC, workloadSelector: {labels: {app: other}}"))},
+		{name: "by a ServiceEntry elsewhere", check: "stale-endpoints", objects: shop(plain, entry("default", "resolution: STATIC, workloadSelector: {labels: {app: plain}}"))},
+		{name: "by a ServiceEntry that is looked up", check: "stale-endpoints", objects: shop(plain, entry("shop", "resolution: DNS, endpoints: [{address: plain.example}]"))},
+		{name: "to a pod that is captured already", check: "stale-endpoints", objects: append(enrolled(), fixture.Pod("shop", "plain", fixture.Ambient), written(ownAddress, "", bound))},
+
 		{name: "none", check: "plugin-policies", objects: shop(definition("ciliumnodes.cilium.io"))},
 		{name: "Cilium's", check: "plugin-policies", objects: shop(definition("ciliumnetworkpolicies.cilium.io")), want: []finding{{warn, "CustomResourceDefinition ciliumnetworkpolicies.cilium.io", "", "must admit port 15008"}}},
 		{name: "Calico's", check: "plugin-policies", objects: shop(definition("globalnetworkpolicies.crd.projectcalico.org")), want: []finding{{warn, "CustomResourceDefinition globalnetworkpolicies.crd.projectcalico.org", "", "not evaluated"}}},

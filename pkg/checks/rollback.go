@@ -14,6 +14,7 @@ import (
 func RollbackGates(workloads []mesh.Workload) []Check {
 	return []Check{
 		namespaceTerminating(), istioInstalled(), injectorPresent(workloads), callsCompared(), callsNewlyAllowed(), callsNewlyProven(), callsNewlyDenied(),
+		staleEndpointsBack(workloads),
 	}
 }
 

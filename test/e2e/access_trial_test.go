@@ -240,11 +240,12 @@ func (r *trial) selector(service *corev1.Service) labels.Selector {
 // refreshEndpoints writes the EndpointSlices that nobody else does once more after
 // istiod knows their pods.
 //
-// What istiod tells callers of an endpoint, above all whether HBONE reaches it, is made
-// of the pod that it knows by that name when the slice changes. Of pods that change
-// later it looks only at the Services that select them, which one with slices of
-// somebody's own does not (pilot/pkg/serviceregistry/kube/controller:
-// Controller.getPod and recomputeServiceForPod).
+// What istiod tells callers of an endpoint is made of the pod that it knows by that name
+// when the slice changes. Of pods that change later it looks only at the Services that
+// select them, which one with slices of somebody's own does not
+// (pilot/pkg/serviceregistry/kube/controller: Controller.getPod and
+// recomputeServiceForPod). What sidecars that stay connected are pushed of it is another
+// matter (stale-endpoints): each look here connects anew.
 func (r *trial) refreshEndpoints(ctx context.Context, at stage) error {
 	if len(r.mesh.Endpoints) == 0 {
 		return nil
