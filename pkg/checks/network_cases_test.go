@@ -33,7 +33,9 @@ func networkCases() []testCase {
 			"addressType: IPv4\nports: [{name: http, port: 8080, protocol: TCP}]\nendpoints: [" + endpoints + "]"
 	}
 	const ownAddress, bound = "{clusterIP: 10.0.0.9, ports: [{name: http, port: 80}]}", "{addresses: [10.9.0.1], targetRef: {kind: Pod, namespace: shop, name: plain}}"
-	plain := fixture.Pod("shop", "plain", func(pod *corev1.Pod) { pod.Status.PodIP, pod.Status.PodIPs = "10.9.0.1", []corev1.PodIP{{IP: "10.9.0.1"}} })
+	plain := fixture.Pod("shop", "plain", func(pod *corev1.Pod) {
+		pod.Status.PodIP, pod.Status.PodIPs = "10.9.0.1", []corev1.PodIP{{IP: "10.9.0.1"}}
+	})
 	stale := []finding{{warn, "Service shop/hand", "", "go on calling Pod plain by it in plaintext"}}
 	entry := func(namespace, spec string) string {
 		return istio("networking.istio.io/v1", "ServiceEntry", namespace, "entry", "{hosts: [plain.example], ports: [{name: http, number: 80, protocol: HTTP}], "+spec+"}")

@@ -17,10 +17,19 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plugin"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/util/flowcontrol"
 )
 
 func TestExitStatus(t *testing.T) {
 	incomplete := &plugin.ExitError{Status: plugin.StatusIncomplete, Err: context.Canceled}
+	// A limiter that has nothing left says at once that the wait would be too long.
+	limiter := flowcontrol.NewTokenBucketRateLimiter(0.001, 1)
+	short, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	late := errors.Join(limiter.Wait(short), limiter.Wait(short))
+	if late == nil || short.Err() != nil {
+		t.Fatalf("the limiter says %v", late)
+	}
 	tests := []struct {
 		name string
 		err  error
@@ -34,6 +43,7 @@ func TestExitStatus(t *testing.T) {
 		{"something was changed, and the record could not be written", errors.Join(errors.New("broken"), incomplete), 4},
 		{"timed out", context.DeadlineExceeded, 124},
 		{"timed out on the way", fmt.Errorf("list Pod: %w", context.DeadlineExceeded), 124},
+		{"about to time out", fmt.Errorf("list Pod: %w", late), 124},
 		{"interrupted", fmt.Errorf("list Pod: %w", context.Canceled), 130},
 	}
 	for _, test := range tests {

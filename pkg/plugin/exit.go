@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 )
 
 // The exit statuses. They never depend on -o.
@@ -49,11 +50,18 @@ func ExitStatus(err error) int {
 		return StatusDone
 	case errors.As(err, &exit):
 		return exit.Status
-	case errors.Is(err, context.DeadlineExceeded):
+	case outOfTime(err):
 		return StatusTimeout
 	case errors.Is(err, context.Canceled):
 		return StatusInterrupted
 	default:
 		return StatusError
 	}
+}
+
+// outOfTime says whether an error is that --timeout was over, or would have been: the
+// limiter of requests does not wait for what it knows to come too late, and has no error
+// of its own for that (golang.org/x/time/rate, Limiter.WaitN).
+func outOfTime(err error) bool {
+	return errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "would exceed context deadline")
 }

@@ -165,7 +165,7 @@ func (s *session) explain(err error) error {
 	var network *net.OpError
 	var address *url.Error
 	switch {
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+	case errors.Is(err, context.Canceled), outOfTime(err):
 		return err
 	case errors.As(err, &network), errors.As(err, &address):
 		var cause error = network

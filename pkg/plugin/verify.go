@@ -344,7 +344,7 @@ func (o *verifyOptions) collect(ctx context.Context, snapshot *mesh.Snapshot, na
 	if err == nil {
 		err = o.reader.AskTraffic(ctx, evidence)
 	}
-	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+	if errors.Is(err, context.Canceled) || outOfTime(err) {
 		return nil, err
 	}
 	return evidence, o.explain(err)
