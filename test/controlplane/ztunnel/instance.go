@@ -1,6 +1,7 @@
 package ztunnel
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -52,6 +53,18 @@ type Instance struct {
 
 	mutex    sync.Mutex
 	captured map[types.UID]WorkloadState
+
+	encodedMutex sync.Mutex
+	encoded      encodedDump
+}
+
+// encodedDump is a dump as it was served last. In a cluster each ztunnel has a node of
+// its own to encode it on; here they share one with what asks them.
+type encodedDump struct {
+	// generation and own are what it was made of: what istiod has told, and the rest.
+	generation uint64
+	own        []byte
+	content    []byte
 }
 
 // Start starts a ztunnel, which subscribes to istiod at once and serves its
@@ -177,6 +190,27 @@ func (i *Instance) Dump() Dump {
 	}
 }
 
+// encode encodes the dump, unless it would be the one before.
+func (i *Instance) encode() ([]byte, error) {
+	i.encodedMutex.Lock()
+	defer i.encodedMutex.Unlock()
+	// What changes from here on is another generation.
+	generation := i.store.generation()
+	own, err := json.Marshal(map[string]any{"certificates": i.certificates.dump(), "workloadState": i.Captured()})
+	if err != nil {
+		return nil, err
+	}
+	if i.encoded.content != nil && generation == i.encoded.generation && bytes.Equal(own, i.encoded.own) {
+		return i.encoded.content, nil
+	}
+	content, err := json.MarshalIndent(i.Dump(), "", "  ")
+	if err != nil {
+		return nil, err
+	}
+	i.encoded = encodedDump{generation, own, content}
+	return content, nil
+}
+
 func (i *Instance) handler() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("/config_dump", i.serveDump)
@@ -187,7 +221,7 @@ func (i *Instance) handler() http.Handler {
 
 // serveDump answers in one piece with a known length, as ztunnel does.
 func (i *Instance) serveDump(response http.ResponseWriter, _ *http.Request) {
-	content, err := json.MarshalIndent(i.Dump(), "", "  ")
+	content, err := i.encode()
 	if err != nil {
 		i.logf("encoding the dump: %v", err)
 		http.Error(response, err.Error(), http.StatusInternalServerError)

@@ -16,6 +16,8 @@ type store struct {
 	workloads map[string]storedWorkload
 	services  map[string]Service
 	policies  map[string]Policy
+	// changes counts what istiod has told.
+	changes uint64
 }
 
 // storedWorkload keeps the ports that a workload offers to each service, which
@@ -42,6 +44,7 @@ func (s *store) setAddress(address *workloadapi.Address) error {
 		}
 		s.mutex.Lock()
 		defer s.mutex.Unlock()
+		s.changes++
 		s.workloads[workload.Uid] = storedWorkload{encoded, ports}
 		return nil
 	}
@@ -51,6 +54,7 @@ func (s *store) setAddress(address *workloadapi.Address) error {
 	}
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	s.changes++
 	s.services[service.Namespace+"/"+service.Hostname] = service
 	return nil
 }
@@ -59,6 +63,7 @@ func (s *store) setAddress(address *workloadapi.Address) error {
 func (s *store) removeAddress(name string) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	s.changes++
 	delete(s.workloads, name)
 	delete(s.services, name)
 }
@@ -66,13 +71,22 @@ func (s *store) removeAddress(name string) {
 func (s *store) setPolicy(name string, policy *security.Authorization) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	s.changes++
 	s.policies[name] = encodePolicy(policy)
 }
 
 func (s *store) removePolicy(name string) {
 	s.mutex.Lock()
 	defer s.mutex.Unlock()
+	s.changes++
 	delete(s.policies, name)
+}
+
+// generation is another number after each change.
+func (s *store) generation() uint64 {
+	s.mutex.Lock()
+	defer s.mutex.Unlock()
+	return s.changes
 }
 
 // sortedWorkloads returns the workloads in the order of their uids.
