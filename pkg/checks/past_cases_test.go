@@ -223,6 +223,13 @@ func workloadsKeptCases() []testCase {
 		{name: "restarted", check: "workloads-kept", past: was(), objects: of(1, older), want: []finding{{warn, cart, "status", "after 4 restarts; it ended last with OOMKilled, exit code 137"}}},
 		{name: "restarted before", check: "workloads-kept", past: was(), objects: of(1, older, fixture.CreatedAt(fixture.Created))},
 		{name: "in a crash loop", check: "workloads-kept", past: was(), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 4, State: waiting, LastTerminationState: ended})), want: []finding{{fail, cart, "status", "does not come up (CrashLoopBackOff), after 4 restarts"}}},
+		{name: "in a crash loop as before", check: "workloads-kept", past: was(func(p *checks.Past) {
+			p.Baseline.Workloads[0].Ready, p.Baseline.Workloads[0].Troubled, p.Baseline.Services[0].Ready = 0, []string{"main"}, 0
+		}), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 4, State: waiting, LastTerminationState: ended})), want: []finding{{warn, cart, "status", "it was not ready before the enrolment either"}}},
+		{name: "in a crash loop as before, and fewer are ready", check: "workloads-kept", past: was(func(p *checks.Past) { p.Baseline.Workloads[0].Troubled = []string{"main"} }), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 4, State: waiting, LastTerminationState: ended})), want: []finding{
+			{warn, cart, "status", "it was not ready before the enrolment either"}, {fail, cart, "status", "0 pods are ready, and 1 were before"},
+		}},
+		{name: "another container is in a crash loop", check: "workloads-kept", past: was(func(p *checks.Past) { p.Baseline.Workloads[0].Troubled = []string{"other"} }), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 4, State: waiting, LastTerminationState: ended})), want: []finding{{fail, cart, "status", "does not come up (CrashLoopBackOff), after 4 restarts"}}},
 		{name: "a probe that fails", check: "workloads-kept", past: was(), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 1, State: running})), want: []finding{{fail, cart, "status", "its probe fails, after 1 restart"}}},
 	}
 }

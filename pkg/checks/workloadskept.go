@@ -15,7 +15,7 @@ func workloadsKept() Check {
 		ID: IDWorkloadsKept, Severity: v1alpha1.SeverityError,
 		About: "Whether as many pods of each workload are ready as before the enrolment, each Service that had ready endpoints is there and has some, and no container restarts or is not ready since.",
 		Why: "An application that cannot be reached, or cannot reach what it needs, fails its probes and is restarted, which nothing in the mesh says. What was scaled on purpose is told by its " +
-			"replicas; a container that has restarted since and runs now is a warning, and so is a workload or a Service that is gone: " +
+			"replicas; a container that has restarted since and runs now is a warning, and so is one that was not ready before the enrolment either, and a workload or a Service that is gone: " +
 			"somebody may have deleted it on purpose.",
 		Needs:  append(workloadKinds(), mesh.KindPod, mesh.KindService),
 		Passed: "as many pods are ready as before the enrolment, and no container has restarted since",
@@ -40,8 +40,12 @@ func (s Subject) workloadSince(past *Past, was v1alpha1.WorkloadBaseline) []Find
 		}}
 	}
 	pods := s.Snapshot.PodsOf(workload)
-	if finding, is := troubled(past, workload, pods); is {
-		return []Finding{finding}
+	var warned []Finding
+	if finding, is := troubled(past, was, workload, pods); is {
+		warned = append(warned, finding)
+		if finding.Status == v1alpha1.StatusFail {
+			return warned
+		}
 	}
 	ready, want := readyOf(pods), was.Ready
 	scaled := workload.Replicas != was.Replicas
@@ -51,19 +55,19 @@ func (s Subject) workloadSince(past *Past, was v1alpha1.WorkloadBaseline) []Find
 	switch {
 	case ready < want && !mesh.RolloutOf(workload).Complete:
 		// restarts-complete says so.
-		return nil
+		return warned
 	case ready < want:
-		return []Finding{{
+		return append(warned, Finding{
 			Status: v1alpha1.StatusFail, Object: reference(was.Object), Field: "status",
 			Message: fmt.Sprintf("%s ready, and %d were before the enrolment", areReady(ready), was.Ready), Remedy: describing(was.Object),
-		}}
-	case scaled:
+		})
+	case scaled && len(warned) == 0:
 		return []Finding{{
 			Status: v1alpha1.StatusPass, Object: reference(was.Object), Field: "spec.replicas",
 			Message: fmt.Sprintf("it was scaled from %d to %d since, and has what it wants", was.Replicas, workload.Replicas),
 		}}
 	default:
-		return nil
+		return warned
 	}
 }
 
@@ -83,9 +87,9 @@ func describing(object v1alpha1.ObjectReference) string {
 }
 
 // troubled is about the first container of a workload that does not come up, or else has
-// restarted since.
-func troubled(past *Past, workload mesh.Workload, pods []mesh.Pod) (Finding, bool) {
-	var restarted Finding
+// restarted since, or did not come up before either.
+func troubled(past *Past, was v1alpha1.WorkloadBaseline, workload mesh.Workload, pods []mesh.Pod) (Finding, bool) {
+	var milder Finding
 	for _, pod := range pods {
 		for _, container := range pod.ContainerStates() {
 			again := container.Restarts > 0 && (pod.Created.After(past.Baseline.Taken) || container.Ended.After(past.Baseline.Taken))
@@ -94,16 +98,22 @@ func troubled(past *Past, workload mesh.Workload, pods []mesh.Pod) (Finding, boo
 				Message: fmt.Sprintf("container %s of pod %s %s", container.Name, pod.Name, conditionOf(container)),
 				Remedy:  fmt.Sprintf("kubectl -n %s logs %s -c %s --previous", pod.Namespace, pod.Name, container.Name),
 			}
+			before := slices.Contains(was.Troubled, container.Name)
 			switch {
+			case before && !container.Ready:
+				finding.Message += "; it was not ready before the enrolment either"
+				if milder.Object == nil {
+					milder = finding
+				}
 			case (container.Waiting == "CrashLoopBackOff" || again && !container.Running) && !container.Ready, container.Running && !container.Ready && again:
 				finding.Status = v1alpha1.StatusFail
 				return finding, true
-			case again && restarted.Object == nil:
-				restarted = finding
+			case again && milder.Object == nil:
+				milder = finding
 			}
 		}
 	}
-	return restarted, restarted.Object != nil
+	return milder, milder.Object != nil
 }
 
 // conditionOf says how a container fares, and how it ended last.

@@ -43,8 +43,12 @@ func workloadBaseline(workload mesh.Workload, pods []mesh.Pod) v1alpha1.Workload
 	for _, pod := range pods {
 		for _, container := range pod.ContainerStates() {
 			made.Restarts += container.Restarts
+			if !container.Ready && container.Name != mesh.ProxyContainer && !slices.Contains(made.Troubled, container.Name) {
+				made.Troubled = append(made.Troubled, container.Name)
+			}
 		}
 	}
+	slices.Sort(made.Troubled)
 	return made
 }
 

@@ -5,6 +5,7 @@ import (
 	"compress/gzip"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,21 @@ func TestBaseline(t *testing.T) {
 	}
 	if len(baseline.Strict) != 2 || !baseline.Strict[0].All || baseline.Strict[0].By.Name != "strict" {
 		t.Errorf("strict are %+v", baseline.Strict)
+	}
+}
+
+func TestBaselineOfTroubledContainers(t *testing.T) {
+	looping := fixture.Deployment("shop", "loop")
+	status := func(pod *corev1.Pod) {
+		pod.Status.ContainerStatuses = []corev1.ContainerStatus{
+			{Name: "main", State: corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}, RestartCount: 3},
+			{Name: "helper", Ready: true},
+			{Name: mesh.ProxyContainer},
+		}
+	}
+	baseline := baselineOf(t, append(fixture.Installation(), fixture.Namespace("shop", nil), looping, fixture.PodsOf(looping, status))...)
+	if len(baseline.Workloads) != 1 || baseline.Workloads[0].Restarts != 3 || !slices.Equal(baseline.Workloads[0].Troubled, []string{"main"}) {
+		t.Errorf("the workloads are %+v", baseline.Workloads)
 	}
 }
 

@@ -39,6 +39,9 @@ type WorkloadBaseline struct {
 	Ready    int   `json:"ready"`
 	// Restarts are those of the containers of its pods, added up.
 	Restarts int32 `json:"restarts,omitempty"`
+	// Troubled are the containers that were not ready in some pod, or did not come up
+	// there. Earlier versions leave them out.
+	Troubled []string `json:"troubled,omitempty"`
 }
 
 // ServiceBaseline is what stood behind a Service.
