@@ -32,6 +32,9 @@ type Subject struct {
 	// are empty where the records were not read.
 	Past   *Past
 	NoPast string
+	// NoRecords says why the records of runs could not be understood; empty where they
+	// could, or may not be read.
+	NoRecords string
 	// Probed is what probe pods have found; nil where none were asked for.
 	Probed *Probed
 	// Accepts says which findings that block were accepted; nil for none.

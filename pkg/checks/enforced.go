@@ -22,7 +22,10 @@ func handedOver() Check {
 		Needs:  []string{mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication, mesh.KindGateway},
 		Passed: "every policy of a run is as the run left it",
 		Run: func(subject Subject) []Finding {
-			if subject.Handed == nil {
+			switch {
+			case subject.NoRecords != "":
+				return []Finding{{Status: v1alpha1.StatusUnknown, Message: "what runs have made is not known: " + subject.NoRecords}}
+			case subject.Handed == nil:
 				return []Finding{{
 					Status: v1alpha1.StatusUnknown, Message: "the records of runs were not read, so that it is not known what they have made",
 					Remedy: "grant list on configmaps in namespace " + subject.Namespace.Name,

@@ -23,3 +23,13 @@ func TestNothingIsSaidOfWhatRunsHaveMadeWithoutTheirRecords(t *testing.T) {
 		}
 	}
 }
+
+// Why they cannot be understood is said where they would be needed most.
+func TestWhyRecordsCannotBeUnderstoodIsSaid(t *testing.T) {
+	snapshot := fixture.Snapshot(enrolled()...)
+	results := checks.Run(checks.VerifyChecks(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence(), NoRecords: "ConfigMap shop/one: unexpected EOF"})
+	i := slices.IndexFunc(results, func(result v1alpha1.CheckResult) bool { return result.ID == "handed-over" })
+	if i < 0 || results[i].Status != unknown || results[i].Message != "what runs have made is not known: ConfigMap shop/one: unexpected EOF" {
+		t.Errorf("it says %s", describe(results))
+	}
+}

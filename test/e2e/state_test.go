@@ -47,9 +47,12 @@ func (c *cluster) state(t *testing.T, namespace string) map[string]any {
 		for i := range list.Items {
 			item := &list.Items[i]
 			_, isRecord := item.GetLabels()["ambient.kubectl-ambient.dev/record"]
+			// Istiod gives each namespace its root certificates, in its own time (istio
+			// pilot/pkg/serviceregistry/kube/controller/namespacecontroller.go).
+			_, istiods := item.GetLabels()["istio.io/config"]
 			// Pods of controllers are the controllers' business; the pods' own
 			// conditions are tested apart.
-			if isRecord || (resource.Resource == "pods" || resource.Resource == "replicasets") && metav1.GetControllerOf(item) != nil {
+			if isRecord || istiods || (resource.Resource == "pods" || resource.Resource == "replicasets") && metav1.GetControllerOf(item) != nil {
 				continue
 			}
 			state[resource.Resource+"/"+item.GetName()] = usersPart(item)

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	corev1 "k8s.io/api/core/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -25,7 +26,7 @@ func TestVerifyWays(t *testing.T) {
 	c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	c.apply(t, namespace, "bookinfo")
 	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
-	c.verifyEverywhere(t, namespace)
+	c.verifyEverywhere(t, namespace, c.damaged(t))
 	c.verifyUntilItHolds(t, namespace)
 	c.verifyAgain(t, namespace)
 	blind := c.blind(t, namespace)
@@ -37,9 +38,21 @@ func TestVerifyWays(t *testing.T) {
 	says(t, c.ambient(t, "verify", "-n", namespace).want(t, 0).stdout, "is on sidecars")
 }
 
+// damaged is a namespace with a record that nobody can read.
+func (c *cluster) damaged(t *testing.T) string {
+	t.Helper()
+	const namespace = "ways-damaged"
+	c.namespace(t, namespace, map[string]string{"istio.io/dataplane-mode": "ambient"})
+	garbage := &corev1.ConfigMap{ObjectMeta: metav1.ObjectMeta{Name: "kubectl-ambient-damaged", Labels: map[string]string{record.Label: "enroll"}}}
+	if _, err := c.kube.CoreV1().ConfigMaps(namespace).Create(t.Context(), garbage, metav1.CreateOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	return namespace
+}
+
 // verifyEverywhere wants a namespace among all that were enrolled, whatever tests beside
-// do to others.
-func (c *cluster) verifyEverywhere(t *testing.T, namespace string) {
+// do to others, and one whose record cannot be read.
+func (c *cluster) verifyEverywhere(t *testing.T, namespace, damaged string) {
 	t.Helper()
 	c.eventually(t, "verify -A tells of every namespace", func(context.Context) error {
 		run := c.ambient(t, "verify", "-A", "-o", "json")
@@ -53,6 +66,12 @@ func (c *cluster) verifyEverywhere(t *testing.T, namespace string) {
 		switch {
 		case at < 0 || !list.Items[at].Verified:
 			return fmt.Errorf("namespace %s is not verified: %s", namespace, run)
+		case !slices.ContainsFunc(list.Items, func(report v1alpha1.VerifyReport) bool {
+			return report.Namespace == damaged && slices.ContainsFunc(report.Results, func(result v1alpha1.CheckResult) bool {
+				return result.ID == "handed-over" && result.Status == v1alpha1.StatusUnknown && strings.Contains(result.Message, "ConfigMap "+damaged+"/kubectl-ambient-damaged")
+			})
+		}):
+			return fmt.Errorf("nothing is said of the record of namespace %s that cannot be read: %s", damaged, run)
 		case list.Verified != all || all != (run.status == 0):
 			t.Errorf("%d reports, verified %v, exit status %d", len(list.Items), list.Verified, run.status)
 		}
