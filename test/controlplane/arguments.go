@@ -55,7 +55,7 @@ func apiserverArguments(certificates *identities, etcd, port int, egress string)
 		"--kubelet-preferred-address-types=InternalIP",
 		"--proxy-client-cert-file=" + certificates.frontProxy.CertificateFile,
 		"--proxy-client-key-file=" + certificates.frontProxy.KeyFile,
-		"--requestheader-client-ca-file=" + certificates.authority.CertificateFile,
+		"--requestheader-client-ca-file=" + certificates.frontAuthority.CertificateFile,
 		"--requestheader-allowed-names=" + frontProxy,
 		"--requestheader-username-headers=X-Remote-User",
 		"--requestheader-group-headers=X-Remote-Group",

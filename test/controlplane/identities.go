@@ -12,7 +12,10 @@ const frontProxy = "front-proxy-client"
 
 // identities are the certificates of a control plane.
 type identities struct {
-	authority         *authority.Authority
+	authority *authority.Authority
+	// frontAuthority issues frontProxy, and nothing else, as with kubeadm: what it has not
+	// issued the API server tells apart at once, with each request.
+	frontAuthority    *authority.Authority
 	apiserver         authority.Pair
 	kubelet           authority.Pair
 	kubeletClient     authority.Pair
@@ -29,11 +32,15 @@ func newIdentities(directory string) (*identities, error) {
 	if err := os.MkdirAll(directory, 0o750); err != nil {
 		return nil, fmt.Errorf("creating the certificates: %w", err)
 	}
-	root, err := authority.New(directory)
+	root, err := authority.New(directory, "kubernetes")
 	if err != nil {
 		return nil, err
 	}
-	result := &identities{authority: root}
+	front, err := authority.New(directory, "front-proxy")
+	if err != nil {
+		return nil, err
+	}
+	result := &identities{authority: root, frontAuthority: front}
 	server := func(name string, hosts ...string) func() (authority.Pair, error) {
 		return func() (authority.Pair, error) { return root.Server(name, hosts...) }
 	}
@@ -50,7 +57,7 @@ func newIdentities(directory string) (*identities, error) {
 		{&result.webhook, server("webhook", "127.0.0.1")},
 		{&result.kubeletClient, client("kube-apiserver-kubelet-client", "system:masters")},
 		{&result.egressClient, client("kube-apiserver-egress-client")},
-		{&result.frontProxy, client(frontProxy)},
+		{&result.frontProxy, func() (authority.Pair, error) { return front.Client(frontProxy) }},
 		{&result.admin, client("kubernetes-admin", "system:masters")},
 		{&result.controllerManager, client("system:kube-controller-manager")},
 		{&result.scheduler, client("system:kube-scheduler")},

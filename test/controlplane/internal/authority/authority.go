@@ -41,13 +41,13 @@ type Authority struct {
 // each request, which takes a third of the time that an elliptic curve would.
 const authorityBits = 2048
 
-// New creates an authority and writes its certificate and key.
-func New(directory string) (*Authority, error) {
+// New creates an authority of that name and writes its certificate and key.
+func New(directory, name string) (*Authority, error) {
 	key, err := rsa.GenerateKey(rand.Reader, authorityBits)
 	if err != nil {
 		return nil, fmt.Errorf("creating the certificate authority: %w", err)
 	}
-	template, err := newTemplate("kubernetes")
+	template, err := newTemplate(name)
 	if err != nil {
 		return nil, fmt.Errorf("creating the certificate authority: %w", err)
 	}
@@ -55,7 +55,7 @@ func New(directory string) (*Authority, error) {
 	template.BasicConstraintsValid = true
 	template.KeyUsage = x509.KeyUsageCertSign | x509.KeyUsageDigitalSignature | x509.KeyUsageCRLSign
 	authority := &Authority{directory: directory, certificate: template, key: key}
-	authority.Pair, err = authority.sign("ca", template, key)
+	authority.Pair, err = authority.sign(name+"-ca", template, key)
 	if err != nil {
 		return nil, fmt.Errorf("creating the certificate authority: %w", err)
 	}

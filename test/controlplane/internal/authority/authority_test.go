@@ -16,7 +16,7 @@ func load(t *testing.T, pair Pair) *x509.Certificate {
 }
 
 func TestIssuedCertificatesVerify(t *testing.T) {
-	authority, err := New(t.TempDir())
+	authority, err := New(t.TempDir(), "kubernetes")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -46,11 +46,11 @@ func TestIssuedCertificatesVerify(t *testing.T) {
 }
 
 func TestForeignCertificatesDoNotVerify(t *testing.T) {
-	ours, err := New(t.TempDir())
+	ours, err := New(t.TempDir(), "kubernetes")
 	if err != nil {
 		t.Fatal(err)
 	}
-	theirs, err := New(t.TempDir())
+	theirs, err := New(t.TempDir(), "kubernetes")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -21,7 +21,7 @@ func newClient(t *testing.T, authenticated bool) *http.Client {
 		_, _ = io.WriteString(response, "reached")
 	}))
 	t.Cleanup(target.Close)
-	root, err := authority.New(t.TempDir())
+	root, err := authority.New(t.TempDir(), "kubernetes")
 	if err != nil {
 		t.Fatal(err)
 	}
