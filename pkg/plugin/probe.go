@@ -223,7 +223,7 @@ func within(namespace string, needs []authorizationv1.ResourceAttributes) []auth
 
 // runCanary proves on a namespace made for it that the data plane enforces.
 func (o *verifyOptions) runCanary(ctx context.Context) error {
-	canary := &probe.Canary{Runner: o.runner(), Dynamic: o.dyn}
+	canary := &probe.Canary{Runner: o.runner(), Dynamic: o.dyn, Model: o.model}
 	probed, proof, err := o.tryCanary(ctx, canary)
 	if err != nil {
 		return err
@@ -239,6 +239,15 @@ func (o *verifyOptions) runCanary(ctx context.Context) error {
 		return blockedError("canary: %s", firstBlocking(report.Results))
 	}
 	return nil
+}
+
+// model is how the mesh decides calls in a namespace; nil where what tells may not be read.
+func (o *verifyOptions) model(ctx context.Context, namespace string) (*access.State, error) {
+	_, snapshot, err := o.read(ctx, namespace)
+	if err != nil || unreadFor(snapshot, namespace) != "" {
+		return nil, err
+	}
+	return access.Of(snapshot, []string{namespace}, access.Overlay{}), nil
 }
 
 // tryCanary says besides what was found where it was.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"net"
+	"net/http"
 	"slices"
 	"strconv"
 	"time"
@@ -47,6 +48,10 @@ const lookAgain = 300 * time.Millisecond
 type Canary struct {
 	*Runner
 	Dynamic dynamic.Interface
+	// Model says how the mesh decides calls in a namespace: policies for the whole mesh
+	// are about a canary, too. It returns nil where these may not be read; the canary's
+	// own policies are taken for all there are then, as they are where Model is nil.
+	Model func(ctx context.Context, namespace string) (*access.State, error)
 
 	// claim is the namespace, nil before it is asked for and where it was refused.
 	claim *claim
@@ -78,7 +83,10 @@ func (c *Canary) Run(ctx context.Context) (verdict CanaryVerdict, left []error, 
 		}
 		return unproven("no call was tried", err), nil, nil
 	}
-	draft := c.draft()
+	draft, err := c.expected(settled)
+	if err != nil {
+		return unproven("no call was tried", err), nil, nil
+	}
 	tried, left, err := c.Try(ctx, c.Namespace(), draft)
 	if err != nil {
 		return CanaryVerdict{}, left, err
@@ -323,6 +331,47 @@ func (c *Canary) draft() Draft {
 	add(admitted, portStrict, wire.HTTP, allowed)
 	add(stranger, portStrict, wire.Plaintext, denied("plaintext refused by STRICT", mesh.KindPeerAuthentication, policyStrict))
 	return draft
+}
+
+// expected is the draft with what the policies of the mesh make of it.
+func (c *Canary) expected(ctx context.Context) (Draft, error) {
+	draft := c.draft()
+	if c.Model == nil {
+		return draft, nil
+	}
+	state, err := c.Model(ctx, c.Namespace())
+	if err != nil || state == nil {
+		return draft, err
+	}
+	return decided(draft, state, c.Namespace())
+}
+
+// decided takes what a model says of a canary's calls for what is expected of them. What
+// it cannot tell is not tried.
+func decided(draft Draft, state *access.State, namespace string) (Draft, error) {
+	at := slices.IndexFunc(state.Servers, func(server *access.Server) bool { return server.Workload.Name == canaryServer && server.Workload.Namespace == namespace })
+	if at < 0 || len(state.Servers[at].Services()) != 1 {
+		return Draft{}, fmt.Errorf("pod %s and its Service are not in what was read of namespace %s", canaryServer, namespace)
+	}
+	servers := state.Servers[at : at+1]
+	to := target{service: servers[0].Services()[0], servers: servers}
+	_, addresses := witnesses(servers)
+	drawing := drawing{state: state, namespace: namespace}
+	tried := Draft{Untried: draft.Untried}
+	for _, attempt := range draft.Attempts {
+		to.port = access.ServicePort{Port: attempt.Port}
+		decision, told := drawing.decide(to, attempt.Caller, access.Request{HTTP: true, Method: http.MethodGet, Path: "/"}, addresses)
+		if !told {
+			tried.Untried = append(tried.Untried, Untried{Server: &attempt.Server, Reason: attempt.String() + " was not tried: what policies say of it depends on the caller's address, or on an external authorizer"})
+			continue
+		}
+		attempt.Expected, attempt.Call.Expect = decision, wire.Refused
+		if decision.Outcome == access.Allowed {
+			attempt.Call.Expect = wire.Allowed
+		}
+		tried.Attempts = append(tried.Attempts, attempt)
+	}
+	return tried, nil
 }
 
 // canaryCallTimeout bounds each call.

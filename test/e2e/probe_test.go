@@ -144,6 +144,17 @@ func TestProbe(t *testing.T) {
 		wantProbe(t, c.ambient(t, append(canary, "--as=scout")...).want(t, 0), "pass probe -: 6 calls of probe pods became what policies say")
 		c.wantNoCanaries(t)
 	})
+	t.Run("a canary that a policy for the whole mesh is about", func(t *testing.T) {
+		p.behave(t, honest, namespace)
+		c.applyText(t, "istio-system", canaryBarred)
+		barred := c.ambient(t, "verify", "--canary", probeImage, "-o", "json").want(t, 0)
+		wantProbe(t, barred, "pass probe -: 4 calls of probe pods became what policies say")
+		wantProbe(t, barred, "unknown probe-coverage Pod server: port 8081 from a pod in ambient mode as admitted was refused or reset, which cannot be told apart")
+		c.wantNoCanaries(t)
+		if output, err := c.Kubectl(t.Context(), "delete", "-n", "istio-system", "authorizationpolicy", "canary-barred"); err != nil {
+			t.Fatalf("%v\n%s", err, output)
+		}
+	})
 	t.Run("a canary whose pods never start", func(t *testing.T) {
 		p.behave(t, unstarted, namespace)
 		wantProbe(t, c.ambient(t, "verify", "--canary", probeImage, "-o", "json").want(t, 3), "unknown probe -: does not start: ImagePullBackOff")
@@ -272,3 +283,14 @@ func (c *cluster) wantNoCanaries(t *testing.T) {
 		return nil
 	})
 }
+
+// canaryBarred refuses what the policies of a canary let in.
+const canaryBarred = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: canary-barred}
+spec:
+  selector: {matchLabels: {app: canary-server}}
+  action: DENY
+  rules: [{to: [{operation: {ports: ["8081"]}}]}]
+`
