@@ -349,7 +349,9 @@ func (c *Canary) expected(ctx context.Context) (Draft, error) {
 // decided takes what a model says of a canary's calls for what is expected of them. What
 // it cannot tell is not tried.
 func decided(draft Draft, state *access.State, namespace string) (Draft, error) {
-	at := slices.IndexFunc(state.Servers, func(server *access.Server) bool { return server.Workload.Name == canaryServer && server.Workload.Namespace == namespace })
+	at := slices.IndexFunc(state.Servers, func(server *access.Server) bool {
+		return server.Workload.Name == canaryServer && server.Workload.Namespace == namespace
+	})
 	if at < 0 || len(state.Servers[at].Services()) != 1 {
 		return Draft{}, fmt.Errorf("pod %s and its Service are not in what was read of namespace %s", canaryServer, namespace)
 	}
