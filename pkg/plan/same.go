@@ -19,6 +19,32 @@ func SameSteps(a, b v1alpha1.MigrationPlan) bool {
 	return firstErr == nil && secondErr == nil && bytes.Equal(first, second)
 }
 
+// Settled says whether a plan that was made later does what an earlier one does, but for
+// steps that change nothing: what those were to wait for, or to replace, has come about.
+// It writes nothing that the earlier one does not, in the same order.
+func Settled(earlier, later v1alpha1.MigrationPlan) bool {
+	rest := bones(later)
+	for _, step := range bones(earlier) {
+		if len(rest) > 0 && sameStep(step, rest[0]) {
+			rest = rest[1:]
+			continue
+		}
+		if len(step.Changes) > 0 {
+			return false
+		}
+	}
+	return len(rest) == 0
+}
+
+// sameStep compares what two steps do and wait for. Waves are numbered anew where a step
+// is left out.
+func sameStep(a, b v1alpha1.Step) bool {
+	a.Wave, b.Wave = 0, 0
+	first, firstErr := json.Marshal(a)
+	second, secondErr := json.Marshal(b)
+	return firstErr == nil && secondErr == nil && bytes.Equal(first, second)
+}
+
 // bones are what the steps of a plan do and wait for.
 func bones(planned v1alpha1.MigrationPlan) []v1alpha1.Step {
 	var steps []v1alpha1.Step

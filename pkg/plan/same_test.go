@@ -58,6 +58,39 @@ func TestSameSteps(t *testing.T) {
 	}
 }
 
+func TestSettled(t *testing.T) {
+	change := func(name string) v1alpha1.Step {
+		return v1alpha1.Step{ID: name, Wave: 2, Changes: []v1alpha1.Change{{Object: v1alpha1.ObjectReference{Kind: "Deployment", Name: name}}}}
+	}
+	evict := v1alpha1.Step{ID: "evict", Wave: 1, Gate: v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Evicts: true}}
+	renumbered := change("a")
+	renumbered.Wave = 1
+	gated := change("a")
+	gated.Gate.Kind = v1alpha1.GateReady
+	for _, test := range []struct {
+		name           string
+		earlier, later []v1alpha1.Step
+		want           bool
+	}{
+		{"the same", []v1alpha1.Step{evict, change("a")}, []v1alpha1.Step{evict, change("a")}, true},
+		{"pods that have been replaced", []v1alpha1.Step{evict, change("a")}, []v1alpha1.Step{change("a")}, true},
+		{"at the end", []v1alpha1.Step{change("a"), evict}, []v1alpha1.Step{change("a")}, true},
+		{"waves are numbered anew", []v1alpha1.Step{evict, change("a")}, []v1alpha1.Step{renumbered}, true},
+		{"pods that are to be replaced", []v1alpha1.Step{change("a")}, []v1alpha1.Step{evict, change("a")}, false},
+		{"a change that is left out", []v1alpha1.Step{change("a"), change("b")}, []v1alpha1.Step{change("b")}, false},
+		{"a change that is left out at the end", []v1alpha1.Step{change("a"), change("b")}, []v1alpha1.Step{change("a")}, false},
+		{"a change more", []v1alpha1.Step{evict, change("a")}, []v1alpha1.Step{change("a"), change("b")}, false},
+		{"another order", []v1alpha1.Step{change("a"), change("b")}, []v1alpha1.Step{change("b"), change("a")}, false},
+		{"another gate", []v1alpha1.Step{change("a")}, []v1alpha1.Step{gated}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if got := plan.Settled(v1alpha1.MigrationPlan{Steps: test.earlier}, v1alpha1.MigrationPlan{Steps: test.later}); got != test.want {
+				t.Errorf("it is %t", got)
+			}
+		})
+	}
+}
+
 // A plan that was read back holds floats where one that was just made holds
 // integers.
 func TestSameStepsOfAPlanThatWasReadBack(t *testing.T) {

@@ -231,8 +231,9 @@ func capitalized(operation v1alpha1.Operation) string {
 
 // carryOut takes the lock of the namespace and makes the run, as it is planned
 // once nobody else can be changing the namespace: between the plan that was
-// agreed to and the lock, another run may have ended. The time of timed is the
-// run's; what undoes a run that took too long has its own.
+// agreed to and the lock, another run may have ended, and what one that was killed has
+// begun may have come about. The time of timed is the run's; what undoes a run that took
+// too long has its own.
 func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prepare func(context.Context) (*prepared, error)) error {
 	progress := render.NewProgress(o.Streams.ErrOut, o.ErrTerminal)
 	id := newID(o.Now().UTC())
@@ -259,7 +260,7 @@ func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prep
 			return err
 		}
 		return o.showOnly(bounded, run)
-	case !plan.SameSteps(agreed.plan, run.plan):
+	case !plan.SameSteps(agreed.plan, run.plan) && !plan.Settled(agreed.plan, run.plan):
 		return blockedError("namespace %s has changed since the plan was made, and nothing was done: run the command again to see what there is to do now", o.name)
 	}
 	started := o.Now()
