@@ -143,7 +143,7 @@ func kwokArguments(certificates *identities, kubeconfig, configuration string, p
 		"--tls-cert-file=" + certificates.kubelet.CertificateFile,
 		"--tls-private-key-file=" + certificates.kubelet.KeyFile,
 		"--node-lease-duration-seconds=40",
-		"--enable-crds=PortForward",
+		"--enable-crds=PortForward,Logs",
 	}
 }
 

@@ -163,6 +163,30 @@ func (c *ControlPlane) RemoveZtunnel(ctx context.Context, node string) (restore 
 	}, nil
 }
 
+// RestartZtunnel has ztunnel's process on a node end, and the kubelet start another in the
+// same container: what the old one has counted is gone, and its log is the previous one.
+func (c *ControlPlane) RestartZtunnel(ctx context.Context, node string) error {
+	instance := c.Ztunnel(node)
+	if instance == nil {
+		return fmt.Errorf("restarting ztunnel on node %s: it does not run", node)
+	}
+	if err := instance.Restart(); err != nil {
+		return fmt.Errorf("restarting ztunnel on node %s: %w", node, err)
+	}
+	of := instance.Pod()
+	pod, err := c.client.CoreV1().Pods(of.Namespace).Get(ctx, of.Name, metav1.GetOptions{})
+	if err != nil {
+		return fmt.Errorf("restarting ztunnel on node %s: %w", node, err)
+	}
+	for i := range pod.Status.ContainerStatuses {
+		pod.Status.ContainerStatuses[i].RestartCount++
+	}
+	if _, err := c.client.CoreV1().Pods(pod.Namespace).UpdateStatus(ctx, pod, metav1.UpdateOptions{}); err != nil {
+		return fmt.Errorf("restarting ztunnel on node %s: %w", node, err)
+	}
+	return nil
+}
+
 // deleteZtunnel deletes the ztunnels of a node until none is left: one that the
 // scheduler was about to put there may still come.
 func (c *ControlPlane) deleteZtunnel(ctx context.Context, node string) error {

@@ -178,17 +178,22 @@ func (p *players) startZtunnel(ctx context.Context, pod *corev1.Pod) error {
 	if err != nil {
 		return err
 	}
+	served, err := p.plane.containerLog(pod)
+	if err != nil {
+		return err
+	}
 	instance, err := ztunnel.Start(ctx, ztunnel.Options{
 		Pod:          pod,
 		XDSAddress:   p.plane.plaintextXDS,
 		Issue:        p.plane.issueFor(pod),
 		IstioVersion: istioVersion,
 		Log:          log,
+		ContainerLog: served,
 	})
 	if err != nil {
 		return err
 	}
-	if err := p.plane.forward(ctx, pod, map[int]string{15000: instance.Address(), 15020: instance.Address()}); err != nil {
+	if err := p.connectZtunnel(ctx, pod, instance, served); err != nil {
 		instance.Stop()
 		return err
 	}
@@ -197,6 +202,14 @@ func (p *players) startZtunnel(ctx context.Context, pod *corev1.Pod) error {
 	p.mutex.Unlock()
 	p.plane.agent.Resync(pod.Spec.NodeName)
 	return nil
+}
+
+// connectZtunnel makes kwok lead what is asked of a pod to its double.
+func (p *players) connectZtunnel(ctx context.Context, pod *corev1.Pod, instance *ztunnel.Instance, log string) error {
+	if err := p.plane.forward(ctx, pod, map[int]string{15000: instance.Address(), 15020: instance.Address()}); err != nil {
+		return err
+	}
+	return p.plane.serveLog(ctx, pod, log, ztunnel.PreviousLog(log))
 }
 
 func (p *players) stopZtunnel(pod types.NamespacedName) {

@@ -52,7 +52,7 @@ var controlPlane = set{"programs", []program{
 	{"istioctl", "istio.io/istio/istioctl/cmd/istioctl"},
 }, []manifest{
 	{"gateway-api", "sigs.k8s.io/gateway-api", "config/crd/standard/*.yaml"},
-	{"kwok", "sigs.k8s.io/kwok", "kustomize/crd/bases/kwok.x-k8s.io_portforwards.yaml"},
+	{"kwok", "sigs.k8s.io/kwok", "kustomize/crd/bases/kwok.x-k8s.io_[lp]o*s.yaml"},
 }}
 
 // measuring is what a control plane runs besides that serves the metrics API.

@@ -35,6 +35,13 @@ func (c *connections) open(connection Connection, times int) {
 	c.opened[connection] += times
 }
 
+// forget is for a process that takes the place of the one that has counted.
+func (c *connections) forget() {
+	c.mutex.Lock()
+	defer c.mutex.Unlock()
+	c.opened = nil
+}
+
 // write writes the counts as ztunnel does, in the text of OpenMetrics, whose types
 // are named without the suffix of counters.
 func (c *connections) write(out io.Writer) {
@@ -53,8 +60,13 @@ func (c *connections) write(out io.Writer) {
 	fmt.Fprint(out, "# EOF\n")
 }
 
-// Open counts connections as carried.
-func (i *Instance) Open(connection Connection, times int) { i.connections.open(connection, times) }
+// Open counts connections as carried, and logs that they have ended.
+func (i *Instance) Open(connection Connection, times int) {
+	i.connections.open(connection, times)
+	for range times {
+		i.accessLogged(connection)
+	}
+}
 
 func (i *Instance) serveMetrics(response http.ResponseWriter, _ *http.Request) {
 	response.Header().Set("Content-Type", "application/openmetrics-text;charset=utf-8;version=1.0.0")

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -33,17 +34,21 @@ type Options struct {
 	IstioVersion string
 	// Log takes what happens, line by line.
 	Log io.Writer
+	// ContainerLog is the file that the kubelet serves as the log of ztunnel's container.
+	ContainerLog string
 }
 
 // Instance is one ztunnel.
 type Instance struct {
 	pod          *corev1.Pod
+	environment  map[string]string
 	config       Config
 	version      Version
 	store        *store
 	client       *client
 	certificates *certificates
 	connections  connections
+	containerLog containerLog
 	listener     net.Listener
 	server       *http.Server
 	logMutex     sync.Mutex
@@ -78,14 +83,20 @@ func Start(ctx context.Context, options Options) (*Instance, error) {
 	environment := environmentOf(options.Pod)
 	ctx, cancel := context.WithCancel(ctx)
 	instance := &Instance{
-		pod:      options.Pod,
-		config:   newConfig(options.Pod, environment, options.IstioVersion),
-		version:  Version{Version: options.IstioVersion, BuildStatus: "Clean", BuildProfile: "release", IstioVersion: options.IstioVersion},
-		store:    newStore(),
-		listener: listener,
-		log:      options.Log,
-		cancel:   cancel,
-		captured: map[types.UID]WorkloadState{},
+		pod:          options.Pod,
+		environment:  environment,
+		config:       newConfig(options.Pod, environment, options.IstioVersion),
+		version:      Version{Version: options.IstioVersion, BuildStatus: "Clean", BuildProfile: "release", IstioVersion: options.IstioVersion},
+		store:        newStore(),
+		containerLog: containerLog{path: options.ContainerLog},
+		listener:     listener,
+		log:          options.Log,
+		cancel:       cancel,
+		captured:     map[types.UID]WorkloadState{},
+	}
+	if err := instance.begin(); err != nil {
+		cancel()
+		return nil, errors.Join(fmt.Errorf("starting the double of %s/%s: %w", options.Pod.Namespace, options.Pod.Name, err), listener.Close())
 	}
 	instance.certificates = newCertificates(options.Issue, instance.logf)
 	instance.client = newClient(newNode(options.Pod, instance.config.ProxyMetadata),
@@ -103,6 +114,7 @@ func (i *Instance) Stop() {
 	i.cancel()
 	_ = i.server.Close()
 	i.running.Wait()
+	i.containerLog.close()
 }
 
 // Address is where the admin interface and the metrics are served, which in a cluster
