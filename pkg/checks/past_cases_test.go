@@ -71,6 +71,14 @@ func silent() *mesh.Evidence {
 	return evidence
 }
 
+// logged adds what the ztunnel's access log has of the namespace.
+func logged(evidence *mesh.Evidence, log mesh.AccessLog) *mesh.Evidence {
+	node := evidence.Nodes[fixture.Node]
+	node.AccessLogs = map[string]mesh.AccessLog{"shop": log}
+	evidence.Nodes[fixture.Node] = node
+	return evidence
+}
+
 func change(effect v1alpha1.CallEffect) v1alpha1.CallChange {
 	return v1alpha1.CallChange{
 		Effect: effect, Server: cartWorkload, Port: 80, Caller: v1alpha1.CallCaller{Name: "Deployment shop/web", Mode: "ambient"},
@@ -246,6 +254,10 @@ func trafficCases() []testCase {
 		{name: "as ever", check: "traffic-seen", past: was(), objects: enrolled(), evidence: carried("z/0", counted(5, 0)), want: []finding{{skip, "", "", "none seen"}}},
 		{name: "some since it was started anew", check: "traffic-seen", past: was(), objects: enrolled(), evidence: carried("z/1", counted(1, 0)), want: []finding{{pass, "", "", "1 connection to"}}},
 		{name: "none since it was started anew", check: "traffic-seen", past: was(), objects: enrolled(), evidence: carried("z/1", counted(0, 0)), want: []finding{{unknown, "", "", "was started anew since"}}},
+		{name: "some in the log", check: "traffic-seen", past: was(), objects: enrolled(), evidence: logged(carried("z/1", counted(0, 0)), mesh.AccessLog{Inbound: 2, Outbound: 1}), want: []finding{{pass, "", "", "seen in ztunnel's access log since "}}},
+		{name: "some in the log of one that does not say", check: "traffic-seen", past: was(), objects: enrolled(), evidence: logged(silent(), mesh.AccessLog{Inbound: 2}), want: []finding{{pass, "", "", "2 connections to and 0 from its workloads"}}},
+		{name: "none in the log", check: "traffic-seen", past: was(), objects: enrolled(), evidence: logged(carried("z/1", counted(0, 0)), mesh.AccessLog{}), want: []finding{{skip, "", "", "none seen"}}},
+		{name: "a log that does not tell", check: "traffic-seen", past: was(), objects: enrolled(), evidence: logged(carried("z/1", counted(0, 0)), mesh.AccessLog{Gap: "its log begins later"}), want: []finding{{unknown, "", "", "was started anew since, and with it what it counts; its log begins later"}}},
 		{name: "not asked", check: "traffic-seen", past: was(), objects: enrolled(), evidence: unasked, want: []finding{{unknown, "", "", "was not asked"}}},
 		{name: "never asked", check: "traffic-seen", past: was(func(p *checks.Past) { p.Baseline.ZtunnelProblem = "forbidden" }), objects: enrolled(), evidence: carried("z/0", counted(8, 0)), want: []finding{{unknown, "", "", "it is not known what"}}},
 		{name: "without evidence", check: "traffic-seen", past: was(), objects: enrolled(), want: []finding{{unknown, "", "", "ztunnel was not asked"}}},

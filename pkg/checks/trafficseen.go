@@ -5,6 +5,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -15,7 +16,8 @@ func trafficSeen() Check {
 		ID: IDTrafficSeen, Severity: v1alpha1.SeverityWarning,
 		About: "Whether the ztunnels of the namespace's nodes have carried connections of its workloads since the enrolment.",
 		Why: "All else is what is meant; a connection that ztunnel has counted is one that went its way (ztunnel src/proxy/metrics.rs). That none was seen says nothing where nobody calls, and is no " +
-			"finding. What ztunnel counts ends with its process: where it was started anew and has counted nothing yet, nobody knows.",
+			"finding. What ztunnel counts ends with its process: where it was started anew and has counted nothing yet, and where its counts are not known, those of now or of before, its access " +
+			"log is read instead. That has connections that have ended, and the log of the process before, in the same pod, those of then: what is older, or was rotated away, nobody knows.",
 		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsOn: []string{"ztunnel-captured"},
 		Passed: "ztunnel has carried connections of the namespace since its enrolment",
 	}, func(subject Subject, past *Past) []Finding {
@@ -49,6 +51,10 @@ type counted struct {
 	plaintext map[string]int64
 	// unknown say why something is not known, for one node each.
 	unknown []string
+	// silent are the nodes of which it is not known, unseen say so of those whose access
+	// logs do not tell either, and logged are the connections that these have.
+	silent, unseen []string
+	logged         v1alpha1.Connections
 	// nodes is on how many there are pods, told on how many something is known.
 	nodes, told int
 }
@@ -59,28 +65,67 @@ func (s Subject) counted(past *Past) counted {
 		evidence := s.Evidence.Nodes[node]
 		before, known := past.Baseline.Ztunnels[node]
 		all.nodes++
+		log := accessLog(evidence, s.Namespace.Name)
 		switch {
 		case evidence.Problem != "":
-			all.unknown = append(all.unknown, on(node, evidence.Problem))
+			all.unsaid(node, on(node, evidence.Problem), log)
 			continue
 		case evidence.TrafficProblem != "":
-			all.unknown = append(all.unknown, on(node, evidence.TrafficProblem))
+			all.unsaid(node, on(node, evidence.TrafficProblem), log)
 			continue
 		case evidence.Traffic == nil:
-			all.unknown = append(all.unknown, "the ztunnel of node "+node+" was not asked")
+			all.unsaid(node, "the ztunnel of node "+node+" was not asked", log)
 			continue
 		case past.Baseline.ZtunnelProblem != "" || known && before.Problem != "":
-			all.unknown = append(all.unknown, "it is not known what the ztunnel of node "+node+" had counted before")
+			all.unsaid(node, "it is not known what the ztunnel of node "+node+" had counted before", log)
 			continue
 		case known && before.Instance != evidence.Instance:
 			// What it has counted is since its start, which was after the baseline.
 			before = v1alpha1.ZtunnelBaseline{}
-			all.unknown = append(all.unknown, "the ztunnel of node "+node+" was started anew since, and with it what it counts")
+			all.unsaid(node, "the ztunnel of node "+node+" was started anew since, and with it what it counts", log)
 		}
 		all.told++
 		all.add(s.Namespace.Name, evidence.Traffic, before)
 	}
 	return all
+}
+
+// accessLog is what a ztunnel's access log has of a namespace; nil where it was not read.
+func accessLog(evidence mesh.NodeEvidence, namespace string) *mesh.AccessLog {
+	if log, read := evidence.AccessLogs[namespace]; read {
+		return &log
+	}
+	return nil
+}
+
+// unsaid is about a node whose ztunnel's metrics do not say, or not for all the time, what
+// it has carried.
+func (c *counted) unsaid(node, why string, log *mesh.AccessLog) {
+	c.unknown = append(c.unknown, why)
+	c.silent = append(c.silent, node)
+	switch {
+	case log == nil:
+		c.unseen = append(c.unseen, why)
+	case log.Gap != "":
+		c.unseen = append(c.unseen, why+"; "+log.Gap)
+	default:
+		c.logged.Inbound += log.Inbound
+		c.logged.Outbound += log.Outbound
+	}
+}
+
+// AccessLogsWanted are the nodes whose ztunnels' metrics do not say whether there was
+// traffic since the enrolment, which their access logs may tell, and when that was. There
+// are none where others' say that there was.
+func AccessLogsWanted(subject Subject) (nodes []string, since time.Time) {
+	if subject.Evidence == nil || subject.Past == nil {
+		return nil, time.Time{}
+	}
+	counted := subject.counted(subject.Past)
+	if counted.total.Inbound+counted.total.Outbound > 0 {
+		return nil, time.Time{}
+	}
+	return slices.DeleteFunc(counted.silent, func(node string) bool { return subject.Evidence.Nodes[node].Problem != "" }), subject.Past.Baseline.Taken
 }
 
 // on names the node of a problem that does not.
@@ -149,8 +194,10 @@ func (c counted) seen(past *Past) Finding {
 	switch {
 	case c.total.Inbound+c.total.Outbound > 0:
 		return Finding{Status: v1alpha1.StatusPass, Message: fmt.Sprintf("ztunnel has carried %s to and %d from its workloads since %s", count(int(c.total.Inbound), "connection"), c.total.Outbound, past.since())}
-	case len(c.unknown) > 0:
-		return Finding{Status: v1alpha1.StatusUnknown, Message: "it is unknown whether there was traffic since the enrolment: " + some(c.unknown), Remedy: "verify again once there was some"}
+	case c.logged.Inbound+c.logged.Outbound > 0:
+		return Finding{Status: v1alpha1.StatusPass, Message: fmt.Sprintf("seen in ztunnel's access log since %s: %s to and %d from its workloads", past.since(), count(int(c.logged.Inbound), "connection"), c.logged.Outbound)}
+	case len(c.unseen) > 0:
+		return Finding{Status: v1alpha1.StatusUnknown, Message: "it is unknown whether there was traffic since the enrolment: " + some(c.unseen), Remedy: "verify again once there was some"}
 	case c.nodes == 0:
 		return Finding{Status: v1alpha1.StatusSkip, Message: "none of its pods is on a node"}
 	default:

@@ -47,6 +47,19 @@ type NodeEvidence struct {
 	// where it was not asked. TrafficProblem says why it did not answer.
 	Traffic        map[string]Traffic
 	TrafficProblem string
+	// AccessLogs are what its access log has of namespaces, by their names: of those that
+	// it was asked for.
+	AccessLogs map[string]AccessLog
+}
+
+// AccessLog counts the connections of a namespace's workloads that ztunnel has carried
+// and that have ended, without an error, since some time.
+type AccessLog struct {
+	// Inbound connections were opened to them, Outbound by them.
+	Inbound, Outbound int64
+	// Gap says why there may have been some although none was found; empty where that is
+	// known.
+	Gap string
 }
 
 // Traffic counts the connections of a workload.

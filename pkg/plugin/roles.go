@@ -40,7 +40,7 @@ func clusterRole(name string, needs []authorizationv1.ResourceAttributes) rbacv1
 
 // viewerNeeds are what status, plan, verify, snapshot and history need.
 func viewerNeeds() []authorizationv1.ResourceAttributes {
-	needs := append(attributes("", "pods/portforward", "create"), attributes(usage.Group, "pods", "list")...)
+	needs := slices.Concat(attributes("", "pods/portforward", "create"), attributes("", "pods/log", "get"), attributes(usage.Group, "pods", "list"))
 	for _, resource := range mesh.Resources() {
 		needs = append(needs, attributes(resource.Group, resource.Resource, "get", "list", "watch")...)
 	}

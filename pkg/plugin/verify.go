@@ -215,7 +215,7 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 	if err != nil {
 		return nil, err
 	}
-	reports := []v1alpha1.VerifyReport{}
+	var subjects []checks.Subject
 	for _, namespace := range namespaces {
 		subject := checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence}
 		if err := o.recorded(ctx, &subject); err != nil {
@@ -225,22 +225,50 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 			// One namespace's record does not keep the others from being verified.
 			subject = checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, NoRecords: err.Error()}
 		}
-		report := v1alpha1.VerifyReport{TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: namespace.Name}
-		asked := checks.VerifyChecks()
-		if subject.Returned != nil {
-			asked, report.After = checks.ReturnChecks(), v1alpha1.OperationRollback
-		}
-		report.Results = checks.Run(asked, subject)
-		var baseline *v1alpha1.Baseline
-		if subject.Past != nil {
-			baseline = &subject.Past.Baseline
-		}
-		report.Resources = usage.Report(snapshot, namespace, evidence, measured, baseline)
-		report.Summary = v1alpha1.Summarize(report.Results)
-		report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
-		reports = append(reports, report)
+		subjects = append(subjects, subject)
+	}
+	if err := o.readAccessLogs(ctx, evidence, subjects); err != nil {
+		return nil, err
+	}
+	reports := []v1alpha1.VerifyReport{}
+	for _, subject := range subjects {
+		reports = append(reports, reportOn(subject, measured))
 	}
 	return reports, nil
+}
+
+// reportOn makes the checks of a namespace.
+func reportOn(subject checks.Subject, measured usage.Measured) v1alpha1.VerifyReport {
+	report := v1alpha1.VerifyReport{TypeMeta: v1alpha1.Document(v1alpha1.KindVerifyReport), Namespace: subject.Namespace.Name}
+	asked := checks.VerifyChecks()
+	if subject.Returned != nil {
+		asked, report.After = checks.ReturnChecks(), v1alpha1.OperationRollback
+	}
+	report.Results = checks.Run(asked, subject)
+	var baseline *v1alpha1.Baseline
+	if subject.Past != nil {
+		baseline = &subject.Past.Baseline
+	}
+	report.Resources = usage.Report(subject.Snapshot, subject.Namespace, subject.Evidence, measured, baseline)
+	report.Summary = v1alpha1.Summarize(report.Results)
+	report.Verified = !slices.ContainsFunc(report.Results, v1alpha1.CheckResult.Blocks)
+	return report
+}
+
+// readAccessLogs reads those of the ztunnels whose metrics do not say whether there was
+// traffic since namespaces were enrolled, each of them once.
+func (o *verifyOptions) readAccessLogs(ctx context.Context, evidence *mesh.Evidence, subjects []checks.Subject) error {
+	wanted := map[string]map[string]time.Time{}
+	for _, subject := range subjects {
+		nodes, since := checks.AccessLogsWanted(subject)
+		for _, node := range nodes {
+			if wanted[node] == nil {
+				wanted[node] = map[string]time.Time{}
+			}
+			wanted[node][subject.Namespace.Name] = since
+		}
+	}
+	return o.explain(o.reader.AskAccessLogs(ctx, evidence, wanted))
 }
 
 // measure asks what pods use: of all namespaces, or of the one at hand.

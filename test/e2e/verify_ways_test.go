@@ -29,7 +29,7 @@ func TestVerifyWays(t *testing.T) {
 	c.verifyEverywhere(t, namespace, c.damaged(t))
 	c.verifyUntilItHolds(t, namespace)
 	c.verifyAgain(t, namespace)
-	blind := c.blind(t, namespace)
+	blind := c.without(t, namespace+"-blind", "portforward")
 	unseen := c.ambient(t, "verify", "-n", namespace, "--as="+blind).want(t, 3)
 	says(t, unseen.stdout, "unknown", "ztunnel-captured", "pods/portforward")
 	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
@@ -121,8 +121,8 @@ func (c *cluster) verifyAgain(t *testing.T, namespace string) {
 	run.wait(t).want(t, 0)
 }
 
-// blind is somebody who may look at everything but ask ztunnel.
-func (c *cluster) blind(t *testing.T, namespace string) string {
+// without is somebody who may look at everything but, of pods, at a part of theirs.
+func (c *cluster) without(t *testing.T, name, part string) string {
 	t.Helper()
 	roles, err := filepath.Abs(filepath.Join("..", "..", "docs", "rbac.yaml"))
 	if err != nil {
@@ -135,10 +135,9 @@ func (c *cluster) blind(t *testing.T, namespace string) string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	name := namespace + "-blind"
 	role := &rbacv1.ClusterRole{ObjectMeta: metav1.ObjectMeta{Name: name}}
 	for _, rule := range viewer.Rules {
-		rule.Resources = slices.DeleteFunc(slices.Clone(rule.Resources), func(resource string) bool { return strings.HasSuffix(resource, "portforward") })
+		rule.Resources = slices.DeleteFunc(slices.Clone(rule.Resources), func(resource string) bool { return strings.HasSuffix(resource, "/"+part) })
 		if len(rule.Resources) > 0 {
 			role.Rules = append(role.Rules, rule)
 		}
