@@ -20,9 +20,10 @@ func Roles() (string, error) {
 # verify --probe needs besides the viewer's, bound likewise; %s is what
 # verify --canary needs, in a namespace that it makes: it can only be bound by a
 # ClusterRoleBinding, and who has it may make pods and policies everywhere, and delete
-# any namespace with all that is in it: bind it for as long as a canary takes. None
-# reads Secrets.
-`, plugin.ViewerRole, plugin.OperatorRole, plugin.ProberRole, plugin.CanaryRole)
+# any namespace with all that is in it: bind it for as long as a canary takes.
+# %s reads what ztunnel has logged: bind it by a RoleBinding in
+# ztunnel's namespace, and nowhere else. None reads Secrets.
+`, plugin.ViewerRole, plugin.OperatorRole, plugin.ProberRole, plugin.CanaryRole, plugin.LogRole)
 	for _, role := range plugin.Roles() {
 		data, err := yaml.Marshal(role)
 		if err != nil {

@@ -19,15 +19,20 @@ const (
 	OperatorRole = "kubectl-ambient-operator"
 	ProberRole   = "kubectl-ambient-prober"
 	CanaryRole   = "kubectl-ambient-canary"
+	// LogRole is to be bound in ztunnel's namespace only: logs elsewhere are nobody's
+	// business here.
+	LogRole = "kubectl-ambient-ztunnel-log"
 )
 
 // Roles are the roles that the project recommends: for those who look, which is to
 // be bound for the whole cluster, and for those who migrate, which may be bound in
-// single namespaces besides, as may that for those who probe. None of them reads Secrets.
+// single namespaces besides, as may that for those who probe; and for ztunnel's log, which
+// is to be bound in its namespace. None of them reads Secrets.
 func Roles() []rbacv1.ClusterRole {
 	return []rbacv1.ClusterRole{
 		clusterRole(ViewerRole, viewerNeeds()), clusterRole(OperatorRole, operatorNeeds()),
 		clusterRole(ProberRole, proberNeeds("")), clusterRole(CanaryRole, slices.Concat(canaryNeeds(), inCanaryNeeds(""))),
+		clusterRole(LogRole, attributes("", "pods/log", "get")),
 	}
 }
 
@@ -40,7 +45,7 @@ func clusterRole(name string, needs []authorizationv1.ResourceAttributes) rbacv1
 
 // viewerNeeds are what status, plan, verify, snapshot and history need.
 func viewerNeeds() []authorizationv1.ResourceAttributes {
-	needs := slices.Concat(attributes("", "pods/portforward", "create"), attributes("", "pods/log", "get"), attributes(usage.Group, "pods", "list"))
+	needs := append(attributes("", "pods/portforward", "create"), attributes(usage.Group, "pods", "list")...)
 	for _, resource := range mesh.Resources() {
 		needs = append(needs, attributes(resource.Group, resource.Resource, "get", "list", "watch")...)
 	}

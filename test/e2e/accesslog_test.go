@@ -49,7 +49,12 @@ func TestVerifyReadsAccessLogs(t *testing.T) {
 	c.wantLog(t, node)
 	restart()
 	c.wantTraffic(t, namespace, "", v1alpha1.StatusPass, "seen in ztunnel's access log since ", ": 3 connections to and 0 from")
-	c.wantTraffic(t, namespace, c.without(t, namespace+"-blind", "log"), v1alpha1.StatusUnknown, "was started anew since", "get on pods/log in namespace istio-system is missing")
+	viewer := c.without(t, namespace+"-viewer", "none")
+	c.wantTraffic(t, namespace, viewer, v1alpha1.StatusUnknown, "was started anew since", "get on pods/log in namespace istio-system is missing")
+	if output, err := c.Kubectl(t.Context(), "create", "rolebinding", "log", "-n", "istio-system", "--clusterrole=kubectl-ambient-ztunnel-log", "--user="+viewer); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+	c.wantTraffic(t, namespace, viewer, v1alpha1.StatusPass, "seen in ztunnel's access log since ")
 	restart()
 	c.wantTraffic(t, namespace, "", v1alpha1.StatusUnknown, "was started anew since", "its log begins at")
 }
