@@ -3,7 +3,6 @@ package checks
 import (
 	"fmt"
 	"slices"
-	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -75,16 +74,14 @@ func restartsComplete() Check {
 	return Check{
 		ID: "restarts-complete", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether every workload is rolled out, and no pod is one that its next restart would give a sidecar.",
-		Why:   "A rollout that stands still leaves pods of the old template, and a template that asks for injection by itself is injected again at the next restart (istio pkg/kube/inject/inject.go, injectRequired).",
+		Why: "A rollout that stands still leaves pods of the old template, and a template that asks for injection by itself is injected again at the next restart (istio pkg/kube/inject/inject.go, injectRequired). " +
+			"A workload that is outside the mesh by its own label, or had containers that were not ready before the enrolment, is a warning.",
 		Needs: append(workloadKinds(), "MutatingWebhookConfiguration"), Passed: "every workload is rolled out, no restart is due",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
 			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
 				if rollout := mesh.RolloutOf(workload); !rollout.Complete {
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "status", Message: rollout.Message,
-						Remedy: fmt.Sprintf("kubectl -n %s describe %s/%s", workload.Reference.Namespace, strings.ToLower(workload.Reference.Kind), workload.Reference.Name),
-					})
+					findings = append(findings, subject.unfinished(workload, rollout))
 				}
 			}
 			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
@@ -100,6 +97,27 @@ func restartsComplete() Check {
 			return findings
 		},
 	}
+}
+
+// unfinished is about a workload that is not rolled out. What is outside the mesh by its
+// own label, and what was not ready before the enrolment either, is no matter of the
+// enrolment.
+func (s Subject) unfinished(workload mesh.Workload, rollout mesh.Rollout) Finding {
+	finding := Finding{
+		Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "status", Message: rollout.Message, Remedy: describing(workload.Reference),
+	}
+	before := s.Past != nil && slices.ContainsFunc(s.Past.Baseline.Workloads, func(was v1alpha1.WorkloadBaseline) bool {
+		return was.Object == workload.Reference && len(was.Troubled) > 0
+	})
+	switch {
+	case workload.Template.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone:
+		finding.Status = v1alpha1.StatusWarn
+		finding.Message += "; it is outside the mesh by its own label"
+	case before:
+		finding.Status = v1alpha1.StatusWarn
+		finding.Message += "; it was not ready before the enrolment either"
+	}
+	return finding
 }
 
 // expected are the pods of the namespace that ztunnel should capture. A pod

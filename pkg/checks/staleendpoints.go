@@ -29,7 +29,7 @@ func staleEndpoints() Check {
 		Needs:  staleNeeds(mesh.KindMutatingWebhookConfiguration),
 		Passed: "sidecars hear of every pod that is captured while it runs",
 		Run: func(subject Subject) []Finding {
-			return behindStale(subject, LiveCaptures(subject.Snapshot, subject.Namespace), "enrolled",
+			return behindStale(subject, LiveCaptures(subject.Snapshot, subject.Namespace),
 				"in plaintext, which policies that name callers refuse")
 		},
 	}
@@ -44,7 +44,7 @@ func staleEndpointsBack(workloads []mesh.Workload) Check {
 		Needs:  staleNeeds(),
 		Passed: "sidecars hear of every pod that leaves ambient mode while it runs",
 		Run: func(subject Subject) []Finding {
-			return behindStale(subject, liveReleases(subject, workloads), "rolled-back", "by HBONE, which nobody takes there any more")
+			return behindStale(subject, liveReleases(subject, workloads), "by HBONE, which nobody takes there any more")
 		},
 	}
 }
@@ -70,11 +70,12 @@ func liveReleases(subject Subject, workloads []mesh.Workload) []mesh.Pod {
 }
 
 // behindStale makes a finding of each Service and ServiceEntry that sidecars reach some
-// of the pods by and that istiod says nothing of. By is how they go on calling them.
-func behindStale(subject Subject, pods []mesh.Pod, told, by string) []Finding {
+// of the pods by and that istiod says nothing of. By is how they go on calling them. The
+// label of the remedy is another one each time.
+func behindStale(subject Subject, pods []mesh.Pod, by string) []Finding {
 	var findings []Finding
 	for _, one := range append(behindWritten(subject, pods), behindEntries(subject, pods)...) {
-		command := fmt.Sprintf("kubectl label -n %s %s/%s ambient.kubectl-ambient.dev/told=%s --overwrite", one.object.Namespace, strings.ToLower(one.object.Kind), one.object.Name, told)
+		command := fmt.Sprintf("kubectl label -n %s %s/%s ambient.kubectl-ambient.dev/told=$(date +%%s) --overwrite", one.object.Namespace, strings.ToLower(one.object.Kind), one.object.Name)
 		findings = append(findings, Finding{
 			Status: v1alpha1.StatusWarn, Object: reference(one.object),
 			Message: fmt.Sprintf("callers with sidecars may go on calling %s by it %s, until istiod has a reason to tell them", some(one.pods), by),

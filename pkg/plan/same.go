@@ -36,6 +36,39 @@ func Settled(earlier, later v1alpha1.MigrationPlan) bool {
 	return len(rest) == 0
 }
 
+// LetsInMore says whether a plan that was made later lets in calls that an earlier one does
+// not: policies that no step touches decide them, too.
+func LetsInMore(earlier, later v1alpha1.MigrationPlan) bool {
+	known := letIn(earlier)
+	for kind, alike := range letIn(later) {
+		if alike > known[kind] {
+			return true
+		}
+	}
+	return false
+}
+
+// letIn counts the newly allowed calls of a plan by what they are, whichever step it
+// happens with.
+func letIn(planned v1alpha1.MigrationPlan) map[string]int {
+	kinds := map[string]int{}
+	if planned.Access == nil {
+		return kinds
+	}
+	for _, change := range planned.Access.Changes {
+		if change.Effect != v1alpha1.CallNewlyAllowed {
+			continue
+		}
+		bare := v1alpha1.CallChange{Caller: change.Caller, Server: change.Server, Service: change.Service, Port: change.Port, AnyOther: change.AnyOther, Request: change.Request}
+		kind, err := json.Marshal(bare)
+		if err != nil {
+			continue
+		}
+		kinds[string(kind)] = max(kinds[string(kind)], change.Alike)
+	}
+	return kinds
+}
+
 // sameStep compares what two steps do and wait for. Waves are numbered anew where a step
 // is left out.
 func sameStep(a, b v1alpha1.Step) bool {

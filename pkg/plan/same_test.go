@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -89,6 +90,41 @@ func TestSettled(t *testing.T) {
 			}
 		})
 	}
+}
+
+func TestLetsInMore(t *testing.T) {
+	change := func(effect v1alpha1.CallEffect, path, from string, alike int) v1alpha1.CallChange {
+		return v1alpha1.CallChange{Effect: effect, From: from, Port: 80, Request: v1alpha1.CallRequest{Path: path}, Alike: alike}
+	}
+	const allowed, denied = v1alpha1.CallNewlyAllowed, v1alpha1.CallNewlyDenied
+	base := []v1alpha1.CallChange{change(allowed, "/a", "one", 2)}
+	for _, test := range []struct {
+		name  string
+		later []v1alpha1.CallChange
+		want  bool
+	}{
+		{"the same", base, false},
+		{"none", nil, false},
+		{"with another step", []v1alpha1.CallChange{change(allowed, "/a", "two", 2)}, false},
+		{"fewer alike", []v1alpha1.CallChange{change(allowed, "/a", "one", 1)}, false},
+		{"more alike", []v1alpha1.CallChange{change(allowed, "/a", "one", 3)}, true},
+		{"another", append(base, change(allowed, "/b", "one", 1)), true},
+		{"another that is refused", append(base, change(denied, "/b", "one", 1)), false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			later := v1alpha1.MigrationPlan{Access: &v1alpha1.AccessReport{Changes: test.later}}
+			if got := plan.LetsInMore(v1alpha1.MigrationPlan{Access: &v1alpha1.AccessReport{Changes: base}}, later); got != test.want {
+				t.Errorf("it is %t", got)
+			}
+			if got := plan.LetsInMore(v1alpha1.MigrationPlan{}, later); got != (len(onlyAllowed(test.later)) > 0) {
+				t.Errorf("without a report before it is %t", got)
+			}
+		})
+	}
+}
+
+func onlyAllowed(changes []v1alpha1.CallChange) []v1alpha1.CallChange {
+	return slices.DeleteFunc(slices.Clone(changes), func(change v1alpha1.CallChange) bool { return change.Effect != v1alpha1.CallNewlyAllowed })
 }
 
 // A plan that was read back holds floats where one that was just made holds

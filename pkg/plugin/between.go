@@ -151,12 +151,19 @@ func result(value model.Value) string {
 	return "empty"
 }
 
-// errNotContinued is why a run ends that was not to go on.
-var errNotContinued = errors.New("stopped as you asked")
+// errNotContinued is why a run ends that was not to go on, errNobodyAnswered why one does
+// that nobody has told to: neither is a failure that is to be undone.
+var (
+	errNotContinued   = errors.New("stopped as you asked")
+	errNobodyAnswered = errors.New("nobody has answered within --timeout")
+)
 
 func (b *between) pause(ctx context.Context, phase v1alpha1.Phase) error {
 	fmt.Fprintf(b.session.Streams.ErrOut, "\nPhase %s is done. Go on? [y/N] ", phase)
 	agreed, err := b.session.answer(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("after phase %s: %w: %w", phase, errNobodyAnswered, err)
+	}
 	if err != nil {
 		return fmt.Errorf("after phase %s: %w", phase, err)
 	}

@@ -166,6 +166,24 @@ func (o *pruneOptions) run(ctx context.Context) error {
 	return o.prune(ctx, store, prunable, strays)
 }
 
+// still are those of the records and of the stray parts that may still be deleted.
+func (o *pruneOptions) still(ctx context.Context, store *record.Store, prunable []v1alpha1.MigrationRecord, strays []string) ([]v1alpha1.MigrationRecord, []string, error) {
+	records, err := store.List(ctx)
+	if err != nil {
+		return nil, nil, err
+	}
+	now, err := store.Strays(ctx, records)
+	if err != nil {
+		return nil, nil, err
+	}
+	allowed := record.Prunable(records, o.all, o.Now().Add(-o.olderThan))
+	prunable = slices.DeleteFunc(slices.Clone(prunable), func(run v1alpha1.MigrationRecord) bool {
+		return !slices.ContainsFunc(allowed, func(other v1alpha1.MigrationRecord) bool { return other.ID == run.ID })
+	})
+	strays = slices.DeleteFunc(slices.Clone(strays), func(name string) bool { return !slices.Contains(now, name) })
+	return prunable, strays, nil
+}
+
 // prune deletes records under the lock: a run that is under way needs its own.
 func (o *pruneOptions) prune(ctx context.Context, store *record.Store, prunable []v1alpha1.MigrationRecord, strays []string) error {
 	ctx, release, err := record.Lock(ctx, o.kube.CoordinationV1(), o.name, newID(o.Now().UTC()), func(string) {})
@@ -173,6 +191,10 @@ func (o *pruneOptions) prune(ctx context.Context, store *record.Store, prunable 
 		return err
 	}
 	defer release()
+	// Runs may have begun and ended while somebody was asked, or the lock was waited for.
+	if prunable, strays, err = o.still(ctx, store, prunable, strays); err != nil {
+		return o.explain(err)
+	}
 	for i := range prunable {
 		if err := store.Delete(ctx, &prunable[i]); err != nil {
 			return o.explain(err)

@@ -259,13 +259,14 @@ func revisionError(err error) error {
 	return err
 }
 
-// prepareRollback prepares to undo all that was not undone yet, or, of a run that was
-// for a single Service, that run.
+// prepareRollback prepares to undo a run that has failed, and those that it went on with:
+// what runs before have made of the namespace stays.
 func (o *runOptions) prepareRollback(ctx context.Context, failed v1alpha1.MigrationRecord) (*prepared, error) {
-	if failed.Service() != "" {
-		return o.prepareUndoing(ctx, part{run: failed.ID})
+	records, err := o.store.List(ctx)
+	if err != nil {
+		return nil, o.explain(err)
 	}
-	return o.prepareUndoing(ctx, part{})
+	return o.prepareUndoing(ctx, part{run: record.Begun(records, failed).ID})
 }
 
 // prepareUndoing reads the mesh and the namespace's records, and plans to undo a

@@ -262,6 +262,8 @@ func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prep
 		return o.showOnly(bounded, run)
 	case !plan.SameSteps(agreed.plan, run.plan) && !plan.Settled(agreed.plan, run.plan):
 		return blockedError("namespace %s has changed since the plan was made, and nothing was done: run the command again to see what there is to do now", o.name)
+	case plan.LetsInMore(agreed.plan, run.plan):
+		return blockedError("policies have changed since the plan was made, and it would let in other calls than it said; nothing was done: run the command again to see which")
 	}
 	started := o.Now()
 	migration, failure := o.execute(bounded, id, run, progress)
@@ -317,7 +319,7 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 // undo rolls back a run that has failed, under the lock that it holds. Where
 // somebody has stopped it, they decide themselves.
 func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord, failure error, progress *render.Progress) error {
-	if ExitStatus(failure) != StatusIncomplete || ctx.Err() != nil || errors.Is(failure, errNotContinued) {
+	if ExitStatus(failure) != StatusIncomplete || ctx.Err() != nil || errors.Is(failure, errNotContinued) || errors.Is(failure, errNobodyAnswered) {
 		return failure
 	}
 	progress.Note("the run has failed and is rolled back: " + firstLine(failure))

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,7 +31,20 @@ type verifyOptions struct {
 	wait    bool
 	timeout time.Duration
 	probe   probeOptions
+	// logs are the access logs of nodes' ztunnels as they were read last.
+	logs map[string]readLog
 }
+
+// readLog is what the access log of a ztunnel had of namespaces at a time.
+type readLog struct {
+	at       time.Time
+	instance string
+	of       map[string]mesh.AccessLog
+}
+
+// logsAgain is how long an access log is not read again: --wait and --watch look often,
+// and logs are long.
+const logsAgain = time.Minute
 
 func newVerifyCommand(session *session) *cobra.Command {
 	options := &verifyOptions{namespaced: namespaced{session: session, output: output{too: []render.Format{render.FormatJUnit}}}}
@@ -268,7 +282,28 @@ func (o *verifyOptions) readAccessLogs(ctx context.Context, evidence *mesh.Evide
 			wanted[node][subject.Namespace.Name] = since
 		}
 	}
-	return o.explain(o.reader.AskAccessLogs(ctx, evidence, wanted))
+	maps.DeleteFunc(wanted, func(name string, since map[string]time.Time) bool {
+		node, last := evidence.Nodes[name], o.logs[name]
+		for namespace := range since {
+			if _, read := last.of[namespace]; !read || last.instance != node.Instance || o.Now().Sub(last.at) > logsAgain {
+				return false
+			}
+		}
+		node.AccessLogs = last.of
+		evidence.Nodes[name] = node
+		return true
+	})
+	if err := o.reader.AskAccessLogs(ctx, evidence, wanted); err != nil {
+		return o.explain(err)
+	}
+	if o.logs == nil {
+		o.logs = map[string]readLog{}
+	}
+	for name := range wanted {
+		node := evidence.Nodes[name]
+		o.logs[name] = readLog{at: o.Now(), instance: node.Instance, of: node.AccessLogs}
+	}
+	return nil
 }
 
 // measure asks what pods use: of all namespaces, or of the one at hand.

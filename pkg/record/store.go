@@ -188,6 +188,19 @@ func open(record v1alpha1.MigrationRecord) bool {
 	return record.Operation != v1alpha1.OperationRollback && record.State != v1alpha1.RunRolledBack
 }
 
+// Begun returns the run that the one at hand goes on with in the end, if it resumes one
+// that is among the records.
+func Begun(records []v1alpha1.MigrationRecord, run v1alpha1.MigrationRecord) v1alpha1.MigrationRecord {
+	for range records {
+		at := slices.IndexFunc(records, func(other v1alpha1.MigrationRecord) bool { return run.Resumes != "" && other.ID == run.Resumes })
+		if at < 0 {
+			break
+		}
+		run = records[at]
+	}
+	return run
+}
+
 // Newest returns the newest record of each namespace, by name, from what is
 // written on the ConfigMaps outside the record itself.
 func Newest(ctx context.Context, client corev1client.ConfigMapsGetter) (map[string]v1alpha1.RecordSummary, error) {

@@ -143,13 +143,14 @@ func jsonFields(line string) (map[string]string, Line) {
 type accessTally struct {
 	since map[string]time.Time
 	logs  map[string]mesh.AccessLog
-	// lines are those of connections, of whatever namespace; unread those that cannot be
-	// told from such.
-	lines, unread int
+	// on says of namespaces that the log has connections of somebody since their time.
+	on map[string]bool
+	// unread are lines that cannot be told from those of connections.
+	unread int
 }
 
 func newAccessTally(since map[string]time.Time) *accessTally {
-	return &accessTally{since: since, logs: map[string]mesh.AccessLog{}}
+	return &accessTally{since: since, logs: map[string]mesh.AccessLog{}, on: map[string]bool{}}
 }
 
 func (t *accessTally) add(at time.Time, line string) {
@@ -158,7 +159,9 @@ func (t *accessTally) add(at time.Time, line string) {
 	case LineUnread:
 		t.unread++
 	case LineAccess:
-		t.lines++
+		for namespace, since := range t.since {
+			t.on[namespace] = t.on[namespace] || !at.Before(since)
+		}
 		since, wanted := t.since[access.Namespace]
 		if !wanted || at.Before(since) {
 			return
@@ -189,10 +192,10 @@ func (t *accessTally) earliest() time.Time {
 func (t *accessTally) settled() bool { return len(t.logs) == len(t.since) }
 
 // result says of the namespaces without connections why that may not be all.
-func (t *accessTally) result(gap func(since time.Time) string) map[string]mesh.AccessLog {
+func (t *accessTally) result(gap func(namespace string, since time.Time) string) map[string]mesh.AccessLog {
 	for namespace, since := range t.since {
 		if _, seen := t.logs[namespace]; !seen {
-			t.logs[namespace] = mesh.AccessLog{Gap: gap(since)}
+			t.logs[namespace] = mesh.AccessLog{Gap: gap(namespace, since)}
 		}
 	}
 	return t.logs

@@ -107,20 +107,30 @@ func ParseTraffic(ztunnel string, data []byte) (map[string]mesh.Traffic, error) 
 	return carried, nil
 }
 
-// takeOffRefused takes the connections that were refused off those without mutual TLS.
-// ztunnel counts a connection as opened before it asks policies (ztunnel
-// src/proxy/inbound_passthrough.rs), and flags it when it closes it.
+// takeOffRefused takes off the connections that came to nothing: that were refused, or
+// whose other end could not be reached. ztunnel counts a connection as opened before it
+// asks policies (ztunnel src/proxy/inbound.rs, inbound_passthrough.rs), and flags it when it
+// closes it.
 func takeOffRefused(carried map[string]mesh.Traffic, closings []*dto.Metric) {
 	for _, metric := range closings {
 		labels := labelsOf(metric)
-		flags := labels["response_flags"]
-		if labels["reporter"] != "destination" || labels["connection_security_policy"] == encrypted || flags == "" || flags == unremarkable {
+		if flags := labels["response_flags"]; flags == "" || flags == unremarkable {
 			continue
 		}
+		count := int64(metric.GetCounter().GetValue() + metric.GetUntyped().GetValue())
+		from := labels["source_workload_namespace"] + "/" + labels["source_workload"]
 		to := labels["destination_workload_namespace"] + "/" + labels["destination_workload"]
-		traffic := carried[to]
-		traffic.Plaintext = max(0, traffic.Plaintext-int64(metric.GetCounter().GetValue()+metric.GetUntyped().GetValue()))
-		carried[to] = traffic
+		if traffic, known := carried[to]; known && labels["reporter"] == "destination" {
+			traffic.Inbound = max(0, traffic.Inbound-count)
+			if labels["connection_security_policy"] != encrypted {
+				traffic.Plaintext = max(0, traffic.Plaintext-count)
+			}
+			carried[to] = traffic
+		}
+		if traffic, known := carried[from]; known && labels["reporter"] == "source" {
+			traffic.Outbound = max(0, traffic.Outbound-count)
+			carried[from] = traffic
+		}
 	}
 }
 

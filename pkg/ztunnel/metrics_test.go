@@ -20,7 +20,7 @@ istio_tcp_connections_closed_total{reporter="destination",destination_workload="
 istio_tcp_connections_closed_total{reporter="destination",destination_workload="cart",destination_workload_namespace="shop",connection_security_policy="unknown",response_flags="-"} 1
 istio_tcp_connections_closed_total{reporter="destination",destination_workload="cart",destination_workload_namespace="shop",connection_security_policy="unknown",response_flags="DENY"} 1
 istio_tcp_connections_closed_total{reporter="destination",destination_workload="cart",destination_workload_namespace="shop",connection_security_policy="mutual_tls",response_flags="DENY"} 1
-istio_tcp_connections_closed_total{reporter="source",destination_workload="cart",destination_workload_namespace="shop",connection_security_policy="unknown",response_flags="DENY"} 1
+istio_tcp_connections_closed_total{reporter="source",source_workload="web",source_workload_namespace="shop",destination_workload="cart",destination_workload_namespace="shop",connection_security_policy="unknown",response_flags="CONNECT"} 1
 # EOF
 `
 
@@ -29,7 +29,7 @@ func TestParseTraffic(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]mesh.Traffic{"shop/cart": {Inbound: 5, Plaintext: 1}, "shop/web": {Outbound: 3}}
+	want := map[string]mesh.Traffic{"shop/cart": {Inbound: 3, Plaintext: 1}, "shop/web": {Outbound: 2}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}

@@ -27,8 +27,8 @@ const (
 	mostLog = 32 << 20
 	// longestLine bounds a line, which container runtimes cut at 16 KiB.
 	longestLine = 256 << 10
-	// headOfLog is enough for a first line.
-	headOfLog = 4 << 10
+	// headOfLog is enough for a first line, whose head may have been rotated away.
+	headOfLog = 64 << 10
 )
 
 // firstWords are what a process of ztunnel begins its log with, in either format (ztunnel
@@ -70,7 +70,7 @@ func (r *Reader) AskAccessLogs(ctx context.Context, evidence *mesh.Evidence, wan
 func (r *Reader) accessLogs(ctx context.Context, pod *corev1.Pod, since map[string]time.Time) map[string]mesh.AccessLog {
 	tally := newAccessTally(since)
 	if pod == nil {
-		return tally.result(func(time.Time) string { return "its pod is gone, and its log with it" })
+		return tally.result(func(string, time.Time) string { return "its pod is gone, and its log with it" })
 	}
 	ctx, cancel := context.WithTimeout(ctx, perNode)
 	defer cancel()
@@ -85,7 +85,7 @@ func (r *Reader) accessLogs(ctx context.Context, pod *corev1.Pod, since map[stri
 			begins = before
 		}
 	}
-	return tally.result(func(since time.Time) string {
+	return tally.result(func(namespace string, since time.Time) string {
 		switch {
 		case err != nil:
 			return err.Error()
@@ -95,7 +95,7 @@ func (r *Reader) accessLogs(ctx context.Context, pod *corev1.Pod, since map[stri
 			return fmt.Sprintf("its log begins at %s, after the enrolment", begins.at.UTC().Format(time.RFC3339))
 		case tally.unread > 0:
 			return fmt.Sprintf("%d lines of its access log cannot be read", tally.unread)
-		case tally.lines == 0:
+		case !tally.on[namespace]:
 			return "its access log has no connection of anybody, and may be turned off: see RUST_LOG of its DaemonSet"
 		default:
 			return ""

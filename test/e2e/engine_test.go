@@ -132,6 +132,43 @@ func TestRollbackOnFailure(t *testing.T) {
 	c.wantSidecars(t, namespace)
 }
 
+// TestRollbackOnFailureOfTheLaterRun has a run fail in a namespace that has been in ambient
+// mode before: what it has done itself is undone, and nothing else.
+func TestRollbackOnFailureOfTheLaterRun(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "undone-later"
+	before := c.shop(t, namespace)
+	c.ambient(t, "enroll", "-n", namespace, "--yes").want(t, 0)
+	c.applyText(t, namespace, `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: late}
+spec:
+  selector: {matchLabels: {app: late}}
+  template:
+    metadata: {labels: {app: late, sidecar.istio.io/inject: "true"}}
+    spec: {containers: [{name: late, image: late}]}
+`)
+	c.settled(t, namespace)
+	enrolled := c.state(t, namespace)
+	c.holdReadiness(t, namespace, "late")
+	run := c.ambient(t, "enroll", "-n", namespace, "--yes", "--rollback-on-failure", "--gate-timeout=20s").want(t, 1)
+	says(t, run.stderr, "was rolled back and is what it was before")
+	c.settled(t, namespace)
+	c.wantState(t, namespace, enrolled)
+	for _, pod := range c.pods(t, namespace) {
+		if late := pod.Labels["app"] == "late"; sidecar(&pod) != late || redirected(&pod) == late {
+			t.Errorf("pod %s: has sidecar: %v, is captured: %v", pod.Name, sidecar(&pod), redirected(&pod))
+		}
+	}
+	c.kubectlIn(namespace)(t, "delete", "deployment", "late")
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	c.settled(t, namespace)
+	c.wantState(t, namespace, before)
+	c.wantSidecars(t, namespace)
+}
+
 // TestRoles runs everything as somebody who has the roles that the project
 // recommends, and nothing else.
 func TestRoles(t *testing.T) {

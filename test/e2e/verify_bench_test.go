@@ -20,6 +20,10 @@ const (
 	verifiedNodes     = 20
 	verifiedPods      = 2000
 	verifiedWorkloads = 20
+	// mostForVerify is how long it may take, mostPodsForARequest how many pods may cost
+	// another request.
+	mostForVerify       = 3 * time.Second
+	mostPodsForARequest = 200
 )
 
 // BenchmarkVerify times verify on an enrolled namespace of 2,000 pods on 20 nodes, with
@@ -41,6 +45,13 @@ func BenchmarkVerify(b *testing.B) {
 	var took cost
 	for b.Loop() {
 		took.add(c.timed(b, nil, "ambient", "verify", "-n", "many"))
+	}
+	// Pages of lists are all that grows with pods.
+	if most := few + verifiedPods/mostPodsForARequest; many > most {
+		b.Errorf("verify asks %d times for 10 times the pods on as many nodes, instead of %d: want %d at most", many, few, most)
+	}
+	if each := took.wall / time.Duration(b.N); each > mostForVerify {
+		b.Errorf("verify takes %s, want %s at most", each, mostForVerify)
 	}
 	b.ReportMetric(took.wall.Seconds()/float64(b.N), "s/verify")
 	b.ReportMetric(took.processor.Seconds()/float64(b.N), "cpu-s/verify")
