@@ -6,6 +6,8 @@ import (
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
@@ -23,6 +25,8 @@ func verifyCases() []testCase {
 	uid := fixture.UID("Pod", "shop", "cart-5d8f7-0")
 	rolling := fixture.Deployment("shop", "slow", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), fixture.Replicas(2))
 	rolling.Status.UpdatedReplicas = 1
+	outsideRolling := fixture.Deployment("shop", "slow", fixture.TemplateLabel("istio.io/dataplane-mode", "none"), fixture.Replicas(2))
+	outsideRolling.Status.UpdatedReplicas = 1
 	injecting := fixture.Namespace("shop", labels{"istio.io/dataplane-mode": "ambient", "istio-injection": "enabled"})
 	replaceNamespace := func(namespace any) []any { return []any{fixture.Without("Namespace", enrolled()...), namespace} }
 	cart := fixture.Deployment("shop", "cart")
@@ -110,6 +114,11 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 
 		{name: "all are", check: "restarts-complete", objects: enrolled()},
 		{name: "one is not rolled out", check: "restarts-complete", objects: enrolled(rolling), want: []finding{{fail, "Deployment shop/slow", "status", "Updated: 1/2"}}},
+		{name: "one is not rolled out, and is outside the mesh", check: "restarts-complete", objects: enrolled(outsideRolling), want: []finding{{warn, "Deployment shop/slow", "status", "it is outside the mesh by its own label"}}},
+		{name: "one is not rolled out, and was in trouble before", check: "restarts-complete", past: was(func(p *checks.Past) {
+			p.Baseline.Workloads = append(p.Baseline.Workloads, v1alpha1.WorkloadBaseline{Object: v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "slow"}, Troubled: []string{"main"}})
+		}), objects: enrolled(rolling), want: []finding{{warn, "Deployment shop/slow", "status", "it was not ready before the enrolment either"}}},
+		{name: "one is not rolled out, and was not in trouble before", check: "restarts-complete", past: was(), objects: enrolled(rolling), want: []finding{{fail, "Deployment shop/slow", "status", "Updated: 1/2"}}},
 		{name: "one would get a sidecar", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "other", fixture.Ambient, fixture.Labelled("sidecar.istio.io/inject", "true"))), want: []finding{{fail, "Pod shop/other", "metadata.labels", "a restart would give the pod a sidecar"}}},
 		{name: "one has a sidecar, which no-sidecars names", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "old", fixture.Sidecar))},
 

@@ -65,6 +65,8 @@ func TestAskAccessLogs(t *testing.T) {
 		late  = "2026-08-20T12:30:00Z " + inbound + "\n"
 		after = "2026-08-20T13:30:00Z " + outbound + "\n"
 		none  = "has no connection of anybody"
+
+		jsonBegan = `2026-08-20T11:00:00Z {"level":"info","time":"2026-08-20T11:00:00.000000Z","scope":"ztunnel","message":"version: 1.31"}` + "\n"
 	)
 	other := func(line string) string { return strings.ReplaceAll(line, `"shop"`, `"other"`) }
 	for _, test := range []struct {
@@ -73,6 +75,8 @@ func TestAskAccessLogs(t *testing.T) {
 		want mesh.AccessLog
 	}{
 		{"some", []string{began + early + late + late}, mesh.AccessLog{Inbound: 2}},
+		{"in JSON", []string{jsonBegan + "2026-08-20T12:30:00Z " + jsonInbound + "\n"}, mesh.AccessLog{Inbound: 1}},
+		{"none before it was started anew, in JSON", []string{strings.ReplaceAll(jsonBegan, "11:00", "13:00"), jsonBegan + other("2026-08-20T12:30:00Z "+jsonInbound+"\n")}, mesh.AccessLog{}},
 		{"none but of others", []string{began + early + other(late)}, mesh.AccessLog{}},
 		{"rotated before the enrolment", []string{early + other(late)}, mesh.AccessLog{}},
 		{"rotated since", []string{other(late)}, mesh.AccessLog{Gap: "its log begins at 2026-08-20T12:30:00Z"}},
@@ -104,5 +108,21 @@ func TestAskAccessLogs(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// That logging was on before one namespace was enrolled says nothing of the time after
+// another was.
+func TestAskAccessLogsOfSeveralNamespaces(t *testing.T) {
+	const log = "2026-08-20T11:00:00Z 2026-08-20T11:00:00.000000Z\tinfo\tztunnel\tversion: 1.31\t\n2026-08-20T11:30:00Z " + inbound + "\n"
+	early, late := time.Date(2026, 8, 20, 11, 0, 0, 0, time.UTC), time.Date(2026, 8, 20, 12, 0, 0, 0, time.UTC)
+	evidence := &mesh.Evidence{Nodes: map[string]mesh.NodeEvidence{"a": {}}}
+	wanted := map[string]map[string]time.Time{"a": {"shop": early, "idle": early, "other": late}}
+	if err := kubelet(t, on("a"), []string{log}).AskAccessLogs(t.Context(), evidence, wanted); err != nil {
+		t.Fatal(err)
+	}
+	logs := evidence.Nodes["a"].AccessLogs
+	if logs["shop"] != (mesh.AccessLog{Inbound: 1}) || logs["idle"] != (mesh.AccessLog{}) || !strings.Contains(logs["other"].Gap, "has no connection of anybody") {
+		t.Errorf("the logs have %+v", logs)
 	}
 }
