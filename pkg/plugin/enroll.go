@@ -97,7 +97,7 @@ be seen blocks, unless --accept names its finding.`,
 	flags.BoolVar(&options.resume, flagResume, false, "Go on with the last run, which stopped, was to stop after a phase, or of which something was taken away since, with the options that it was given")
 	flags.StringVar(&options.until, flagUntil, "", "Stop after this `PHASE`; enroll again to go on from there")
 	flags.BoolVar(&options.rollbackOnFailure, "rollback-on-failure", false,
-		"Roll back at once where the run fails after it has changed something; Ctrl-C only stops it")
+		"Undo at once what the run has done where it fails after it has changed something; Ctrl-C only stops it")
 	return command
 }
 
