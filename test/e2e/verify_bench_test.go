@@ -23,7 +23,7 @@ const (
 	// mostForVerify is how long it may take, mostPodsForARequest how many pods may cost
 	// another request.
 	mostForVerify       = 3 * time.Second
-	mostPodsForARequest = 200
+	mostPodsForARequest = 100
 )
 
 // BenchmarkVerify times verify on an enrolled namespace of 2,000 pods on 20 nodes, with
