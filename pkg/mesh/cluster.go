@@ -220,21 +220,10 @@ func (r *reading) namespaceAtHand(ctx context.Context, collection collection) ([
 	return []unstructured.Unstructured{*object}, nil
 }
 
-// pageSize is how many objects are asked for at a time: four times what kubectl asks for,
-// so that reading thousands of pods is no queue of requests. A page of pods takes some
-// 20 MB.
-const pageSize = 2000
-
-func paged(list pager.ListPageFunc) *pager.ListPager {
-	pages := pager.New(list)
-	pages.PageSize = pageSize
-	return pages
-}
-
 func (r *reading) listWhole(ctx context.Context, collection collection, namespace string) ([]unstructured.Unstructured, error) {
 	client := r.cluster.Dynamic.Resource(collection.resource).Namespace(namespace)
 	var objects []unstructured.Unstructured
-	err := paged(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		options.LabelSelector, options.FieldSelector = collection.selector, collection.fields
 		return client.List(ctx, options)
 	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
@@ -247,7 +236,7 @@ func (r *reading) listWhole(ctx context.Context, collection collection, namespac
 func (r *reading) listMetadata(ctx context.Context, collection collection) ([]unstructured.Unstructured, error) {
 	client := r.cluster.Metadata.Resource(collection.resource)
 	var objects []unstructured.Unstructured
-	err := paged(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return client.List(ctx, options)
 	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
 		partial := object.(*metav1.PartialObjectMetadata)
@@ -302,7 +291,7 @@ func (r *reading) listHostNetwork(ctx context.Context) error {
 func (r *reading) podMetadata(ctx context.Context, fieldSelector string) ([]metav1.ObjectMeta, error) {
 	client := r.cluster.Metadata.Resource(schema.GroupVersionResource{Version: "v1", Resource: "pods"})
 	var pods []metav1.ObjectMeta
-	err := paged(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
+	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		options.FieldSelector = fieldSelector
 		return client.List(ctx, options)
 	}).EachListItem(ctx, metav1.ListOptions{}, func(object runtime.Object) error {
