@@ -75,7 +75,7 @@ func restartsComplete() Check {
 		ID: "restarts-complete", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether every workload is rolled out, and no pod is one that its next restart would give a sidecar.",
 		Why: "A rollout that stands still leaves pods of the old template, and a template that asks for injection by itself is injected again at the next restart (istio pkg/kube/inject/inject.go, injectRequired). " +
-			"A workload that is outside the mesh by its own label, or had containers that were not ready before the enrolment, is a warning.",
+			"A workload that is outside the mesh by its own label, or had containers that were not ready before the enrolment and has as many ready pods as then, is a warning.",
 		Needs: append(workloadKinds(), "MutatingWebhookConfiguration"), Passed: "every workload is rolled out, no restart is due",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
@@ -100,14 +100,14 @@ func restartsComplete() Check {
 }
 
 // unfinished is about a workload that is not rolled out. What is outside the mesh by its
-// own label, and what was not ready before the enrolment either, is no matter of the
-// enrolment.
+// own label, and what was in trouble before the enrolment and has as many ready pods as
+// then, is no matter of the enrolment.
 func (s Subject) unfinished(workload mesh.Workload, rollout mesh.Rollout) Finding {
 	finding := Finding{
 		Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "status", Message: rollout.Message, Remedy: describing(workload.Reference),
 	}
 	before := s.Past != nil && slices.ContainsFunc(s.Past.Baseline.Workloads, func(was v1alpha1.WorkloadBaseline) bool {
-		return was.Object == workload.Reference && len(was.Troubled) > 0
+		return was.Object == workload.Reference && len(was.Troubled) > 0 && readyOf(s.Snapshot.PodsOf(workload)) >= was.Ready
 	})
 	switch {
 	case workload.Template.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone:

@@ -118,6 +118,9 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "one is not rolled out, and was in trouble before", check: "restarts-complete", past: was(func(p *checks.Past) {
 			p.Baseline.Workloads = append(p.Baseline.Workloads, v1alpha1.WorkloadBaseline{Object: v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "slow"}, Troubled: []string{"main"}})
 		}), objects: enrolled(rolling), want: []finding{{warn, "Deployment shop/slow", "status", "it was not ready before the enrolment either"}}},
+		{name: "one is not rolled out, was in trouble before, and has fewer ready pods", check: "restarts-complete", past: was(func(p *checks.Past) {
+			p.Baseline.Workloads = append(p.Baseline.Workloads, v1alpha1.WorkloadBaseline{Object: v1alpha1.ObjectReference{APIVersion: "apps/v1", Kind: "Deployment", Namespace: "shop", Name: "slow"}, Ready: 1, Troubled: []string{"main"}})
+		}), objects: enrolled(rolling), want: []finding{{fail, "Deployment shop/slow", "status", "Updated: 1/2"}}},
 		{name: "one is not rolled out, and was not in trouble before", check: "restarts-complete", past: was(), objects: enrolled(rolling), want: []finding{{fail, "Deployment shop/slow", "status", "Updated: 1/2"}}},
 		{name: "one would get a sidecar", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "other", fixture.Ambient, fixture.Labelled("sidecar.istio.io/inject", "true"))), want: []finding{{fail, "Pod shop/other", "metadata.labels", "a restart would give the pod a sidecar"}}},
 		{name: "one has a sidecar, which no-sidecars names", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "old", fixture.Sidecar))},

@@ -192,6 +192,11 @@ func workloadsKeptCases() []testCase {
 			p.Baseline.Workloads[0].Replicas, p.Baseline.Workloads[0].Ready = replicas, ready
 		})
 	}
+	stuck := func(mode string) []any {
+		deployment := fixture.Deployment("shop", "cart", fixture.TemplateLabel("istio.io/dataplane-mode", mode))
+		deployment.Status.UpdatedReplicas, deployment.Status.AvailableReplicas, deployment.Status.ReadyReplicas = 0, 0, 0
+		return append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), deployment, fixture.PodsOf(deployment, fixture.NotReady))
+	}
 	container := func(status corev1.ContainerStatus) func(*corev1.Pod) {
 		return func(pod *corev1.Pod) {
 			status.Name = "main"
@@ -213,6 +218,8 @@ func workloadsKeptCases() []testCase {
 				fixture.NotReady(pod)
 			}
 		}), want: []finding{{fail, cart, "status", "1 pod is ready, and 2 were before"}}},
+		{name: "fewer ready, as restarts-complete says", check: "workloads-kept", past: was(func(p *checks.Past) { p.Baseline.Services = nil }), objects: stuck("ambient")},
+		{name: "fewer ready outside the mesh, which restarts-complete warns of only", check: "workloads-kept", past: was(func(p *checks.Past) { p.Baseline.Services = nil }), objects: stuck("none"), want: []finding{{fail, cart, "status", "0 pods are ready, and 1 were before"}}},
 		{name: "no endpoint", check: "workloads-kept", past: was(), objects: append(slices.Clone(of(1)[:len(of(1))-1]), strings.Replace(service, "app: cart", "app: nobody", 1)), want: []finding{
 			{fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
 		}},

@@ -53,7 +53,7 @@ func (s Subject) workloadSince(past *Past, was v1alpha1.WorkloadBaseline) []Find
 		want = min(want, int(workload.Replicas))
 	}
 	switch {
-	case ready < want && !mesh.RolloutOf(workload).Complete:
+	case ready < want && s.standsStill(workload):
 		// restarts-complete says so.
 		return warned
 	case ready < want:
@@ -69,6 +69,12 @@ func (s Subject) workloadSince(past *Past, was v1alpha1.WorkloadBaseline) []Find
 	default:
 		return warned
 	}
+}
+
+// standsStill says whether restarts-complete fails for a workload.
+func (s Subject) standsStill(workload mesh.Workload) bool {
+	rollout := mesh.RolloutOf(workload)
+	return !rollout.Complete && s.unfinished(workload, rollout).Status == v1alpha1.StatusFail
 }
 
 func areReady(ready int) string {
