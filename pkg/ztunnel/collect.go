@@ -74,6 +74,31 @@ func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, e
 	return evidence, ctx.Err()
 }
 
+// addTo adds to the evidence of some nodes what their ztunnels answer, several at a time.
+// Pod is nil where a node has none any more: what is wrong is part of the answer.
+func (r *Reader) addTo(ctx context.Context, evidence *mesh.Evidence, names []string, ask func(name string, pod *corev1.Pod, node *mesh.NodeEvidence)) error {
+	pods, err := r.pods(ctx)
+	if err != nil {
+		return err
+	}
+	nodes := make([]mesh.NodeEvidence, len(names))
+	var group errgroup.Group
+	group.SetLimit(atOnce)
+	for i, name := range names {
+		nodes[i] = evidence.Nodes[name]
+		group.Go(func() error {
+			ask(name, pods[name], &nodes[i])
+			return nil
+		})
+	}
+	// The functions return no errors.
+	_ = group.Wait()
+	for i, name := range names {
+		evidence.Nodes[name] = nodes[i]
+	}
+	return ctx.Err()
+}
+
 // pods are the pods of ztunnel that run, by their nodes: the ready one where there is
 // one. One that is being deleted runs until it is gone.
 func (r *Reader) pods(ctx context.Context) (map[string]*corev1.Pod, error) {

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"sync"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -32,33 +31,18 @@ const (
 // AskTraffic adds to the evidence which connections its ztunnels have carried since
 // they were started. One that does not say is in it with its problem.
 func (r *Reader) AskTraffic(ctx context.Context, evidence *mesh.Evidence) error {
-	pods, err := r.pods(ctx)
-	if err != nil {
-		return err
-	}
-	answers := map[string]mesh.NodeEvidence{}
-	var mu sync.Mutex
-	var group errgroup.Group
-	group.SetLimit(atOnce)
+	var names []string
 	for name, node := range evidence.Nodes {
-		if node.Problem != "" {
-			continue
+		if node.Problem == "" {
+			names = append(names, name)
 		}
-		group.Go(func() error {
-			var err error
-			if node.Traffic, err = r.traffic(ctx, pods[name]); err != nil {
-				node.TrafficProblem = err.Error()
-			}
-			mu.Lock()
-			defer mu.Unlock()
-			answers[name] = node
-			return nil
-		})
 	}
-	// The functions return no errors: a node's problem is part of the answer.
-	_ = group.Wait()
-	maps.Copy(evidence.Nodes, answers)
-	return ctx.Err()
+	return r.addTo(ctx, evidence, names, func(_ string, pod *corev1.Pod, node *mesh.NodeEvidence) {
+		var err error
+		if node.Traffic, err = r.traffic(ctx, pod); err != nil {
+			node.TrafficProblem = err.Error()
+		}
+	})
 }
 
 func (r *Reader) traffic(ctx context.Context, pod *corev1.Pod) (map[string]mesh.Traffic, error) {

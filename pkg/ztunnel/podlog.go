@@ -9,11 +9,9 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"golang.org/x/sync/errgroup"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -41,28 +39,9 @@ func (r *Reader) AskAccessLogs(ctx context.Context, evidence *mesh.Evidence, wan
 	if len(wanted) == 0 {
 		return nil
 	}
-	pods, err := r.pods(ctx)
-	if err != nil {
-		return err
-	}
-	answers := map[string]mesh.NodeEvidence{}
-	var mu sync.Mutex
-	var group errgroup.Group
-	group.SetLimit(atOnce)
-	for name, since := range wanted {
-		node := evidence.Nodes[name]
-		group.Go(func() error {
-			node.AccessLogs = r.accessLogs(ctx, pods[name], since)
-			mu.Lock()
-			defer mu.Unlock()
-			answers[name] = node
-			return nil
-		})
-	}
-	// The functions return no errors: what a log does not say is part of the answer.
-	_ = group.Wait()
-	maps.Copy(evidence.Nodes, answers)
-	return ctx.Err()
+	return r.addTo(ctx, evidence, slices.Collect(maps.Keys(wanted)), func(name string, pod *corev1.Pod, node *mesh.NodeEvidence) {
+		node.AccessLogs = r.accessLogs(ctx, pod, wanted[name])
+	})
 }
 
 // accessLogs reads the log of a ztunnel and, where that does not reach back far enough,

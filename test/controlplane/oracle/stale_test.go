@@ -24,21 +24,7 @@ import (
 func TestEndpointsThatPeopleWrite(t *testing.T) {
 	noneTerminating(t)
 	namespace := newNamespace(t, "written", nil)
-	apply(t, namespace, `
-apiVersion: apps/v1
-kind: Deployment
-metadata: {name: echo}
-spec:
-  selector: {matchLabels: {app: echo}}
-  template:
-    metadata: {labels: {app: echo}}
-    spec: {containers: [{name: echo, image: echo}]}
----
-apiVersion: v1
-kind: Service
-metadata: {name: selecting}
-spec: {selector: {app: echo}, ports: [{name: http, port: 80, targetPort: 8080}]}
----
+	apply(t, namespace, echo+`
 apiVersion: v1
 kind: Service
 metadata: {name: written}
@@ -83,7 +69,7 @@ endpoints: [%s]
 	if err := oracle.Await(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	sidecar := subscribe(t, namespace, "selecting", "written", "marker", "entry")
+	sidecar := subscribe(t, namespace, "echo", "written", "marker", "entry")
 	want := func(when string, selecting, apart bool) {
 		t.Helper()
 		// What is pushed together with this comes with all endpoints: istiod must have
@@ -91,7 +77,7 @@ endpoints: [%s]
 		mark := fmt.Sprintf("192.0.2.%d", 2+slices)
 		write("marker", "{addresses: ["+mark+"]}")
 		sidecar.until(t, func() bool { return sidecar.tunnels["marker"][mark] != nil })
-		for service, tunnelled := range map[string]bool{"selecting": selecting, "written": apart, "entry": apart} {
+		for service, tunnelled := range map[string]bool{"echo": selecting, "written": apart, "entry": apart} {
 			if got := sidecar.tunnels[service][object.Status.PodIP]; got == nil || *got != tunnelled {
 				t.Errorf("%s, the sidecar speaks HBONE by Service %s: %t, want %t", when, service, got != nil && *got, tunnelled)
 			}
