@@ -25,7 +25,7 @@ const workloads = 8
 // workload rolled out, its pod captured, and known to ztunnel by what istiod tells it,
 // which is what istioctl ztunnel-config is for. It prints the ratio of the two, the same
 // where nobody asks ztunnel while typing, what each takes of the processor, and how many
-// requests a workload takes.
+// requests a workload takes. It fails where an enrolment is too slow or asks too much.
 func BenchmarkEnroll(b *testing.B) {
 	c := shared
 	var enrolling, typing, asking cost
@@ -61,9 +61,20 @@ func BenchmarkEnroll(b *testing.B) {
 		b.ReportMetric(float64(cost.wall.Milliseconds())/float64(b.N), "ms/"+name)
 		b.ReportMetric(float64(cost.processor.Milliseconds())/float64(b.N), "cpu-ms/"+name)
 	}
-	b.ReportMetric(enrolling.wall.Seconds()/typing.wall.Seconds(), "enroll/by-hand")
-	b.ReportMetric(float64(requests[1]-requests[0])/float64(workloads-workloads/2), "requests/workload")
+	ratio, each := enrolling.wall.Seconds()/typing.wall.Seconds(), float64(requests[1]-requests[0])/float64(workloads-workloads/2)
+	b.ReportMetric(ratio, "enroll/by-hand")
+	b.ReportMetric(each, "requests/workload")
+	if ratio > mostRatio || each > mostRequestsEach {
+		b.Errorf("an enrolment takes %.2f of the time of typing, of which at most %.1f will do, and %.1f requests a workload, of which %d will", ratio, mostRatio, each, mostRequestsEach)
+	}
 }
+
+// An enrolment may take so much of the time of typing it, and so many requests for each
+// workload.
+const (
+	mostRatio        = 1.1
+	mostRequestsEach = 12
+)
 
 // cost is how long something took, and how much of that processors were busy with it.
 type cost struct{ wall, processor time.Duration }

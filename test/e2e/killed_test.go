@@ -15,6 +15,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
 // killer is a proxy that kills a run at one of its writes: when the API server has
@@ -26,28 +27,43 @@ type killer struct {
 	mu     sync.Mutex
 	count  int
 	killed string
-	victim *os.Process
-	ready  chan struct{}
+	// written are the names of the objects that were written until then.
+	written []string
+	victim  *os.Process
+	ready   chan struct{}
 }
 
 func newKiller(at int) *killer { return &killer{at: at, ready: make(chan struct{})} }
 
 func (k *killer) decide(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !writes(r) || !k.next() {
+		if !writes(r) {
 			next.ServeHTTP(w, r)
 			return
 		}
+		last := k.next()
 		answer := httptest.NewRecorder()
 		next.ServeHTTP(answer, r)
+		k.note(r, answer)
+		if !last {
+			replay(answer, w)
+			return
+		}
 		<-k.ready
-		k.mu.Lock()
-		k.killed = fmt.Sprintf("%s %s: %d", r.Method, r.URL.Path, answer.Code)
-		k.mu.Unlock()
 		// It may have ended by itself, which the test finds out.
 		_ = k.victim.Kill()
 		panic(http.ErrAbortHandler)
 	})
+}
+
+// note keeps what was written.
+func (k *killer) note(request *http.Request, answer *httptest.ResponseRecorder) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.killed = fmt.Sprintf("%s %s: %d", request.Method, request.URL.Path, answer.Code)
+	if name := nameWritten(request, answer); name != "" {
+		k.written = append(k.written, name)
+	}
 }
 
 // next counts a write, and says whether it is the one.
@@ -107,6 +123,12 @@ metadata: {name: db}
 spec: {selector: {app: db}, ports: [{name: tcp, port: 5432}]}
 `
 
+// How many writes an enrolment and a rollback of smallShop are.
+const (
+	smallShopEnrolled   = 16
+	smallShopRolledBack = 19
+)
+
 // killing is a kind of namespace whose runs are killed.
 type killing struct {
 	name, manifest string
@@ -157,6 +179,10 @@ func (k killing) wantBack(t *testing.T, c *cluster, namespace string, before map
 	c.wantStateSoon(t, namespace, before)
 	c.wantSidecars(t, namespace)
 	says(t, c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
+	leases, err := c.kube.CoordinationV1().Leases(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(leases.Items) != 0 {
+		t.Errorf("locks are left behind: %v %v", leases, err)
+	}
 }
 
 // TestKilled kills an enrolment, and a rollback, at each of their writes: what was
@@ -187,65 +213,124 @@ func (k killing) test(t *testing.T, c *cluster) {
 	rolling.run(t.Context(), t, c, "rollback", "-n", calm, "--yes").want(t, 0)
 	k.wantBack(t, c, calm, before)
 
-	var runs, lost atomic.Int32
-	try := func(name string, test func(t *testing.T, namespace string)) {
-		t.Run(name, func(t *testing.T) {
+	if enrolled, rolledBack := enrolling.counted(), rolling.counted(); k.manifest == smallShop && (enrolled != smallShopEnrolled || rolledBack != smallShopRolledBack) {
+		t.Errorf("an enrolment is %d writes and a rollback %d, other tests take %d and %d", enrolled, rolledBack, smallShopEnrolled, smallShopRolledBack)
+	}
+
+	kills := k.kills(enrolling.counted(), rolling.counted())
+	var killed, lost atomic.Int32
+	for lane := range min(lanes, len(kills)) {
+		t.Run(fmt.Sprintf("lane-%d", lane), func(t *testing.T) {
 			t.Parallel()
-			runs.Add(1)
-			defer countLost(t, &lost)
-			test(t, "killed-"+k.name+"-"+name)
-		})
-	}
-	for at := 1; at <= enrolling.counted(); at++ {
-		resumed, rolledBack := k.taken(at)
-		if resumed {
-			try(fmt.Sprintf("enroll-%d-resume", at), func(t *testing.T, namespace string) {
-				before := k.trial(t, c, namespace)
-				killed := k.kill(t, c, at, k.enroll(namespace))
-				c.resume(t, namespace, k.options)
-				c.ambient(t, "verify", "-n", namespace).want(t, 0)
-				if diff := cmp.Diff(ambient, relative(c.state(t, namespace), namespace)); diff != "" {
-					t.Errorf("killed at %s and resumed, the namespace is not as it is otherwise (-want +got):\n%s", killed, diff)
+			namespaces, namespace, before := 0, "", map[string]any(nil)
+			for i := lane; i < len(kills); i += lanes {
+				if namespace == "" {
+					namespaces++
+					namespace = fmt.Sprintf("killed-%s-%d-%d", k.name, lane, namespaces)
+					before = k.trial(t, c, namespace)
 				}
-				c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
-				k.wantBack(t, c, namespace, before)
-			})
-		}
-		if rolledBack {
-			try(fmt.Sprintf("enroll-%d-rollback", at), func(t *testing.T, namespace string) {
-				before := k.trial(t, c, namespace)
-				k.kill(t, c, at, k.enroll(namespace))
-				c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
-				k.wantBack(t, c, namespace, before)
-			})
-		}
-	}
-	for at := 1; at <= rolling.counted(); at++ {
-		if resumed, rolledBack := k.taken(at); !resumed && !rolledBack {
-			continue
-		}
-		try(fmt.Sprintf("rollback-%d", at), func(t *testing.T, namespace string) {
-			before := k.trial(t, c, namespace)
-			c.ambient(t, k.enroll(namespace)...).want(t, 0)
-			k.kill(t, c, at, []string{"rollback", "-n", namespace, "--yes"})
-			c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
-			k.wantBack(t, c, namespace, before)
+				if !t.Run(kills[i].String(), func(t *testing.T) {
+					killed.Add(kills[i].count())
+					defer countLost(t, &lost)
+					k.try(t, c, namespace, kills[i], before, ambient)
+				}) {
+					// What is left in it says nothing of the next one.
+					namespace = ""
+				}
+			}
 		})
 	}
 	t.Cleanup(func() {
 		fmt.Printf("killed, %s: %d runs, at the %d writes of an enrolment and the %d of a rollback; lost: %d\n",
-			k.name, runs.Load(), enrolling.counted(), rolling.counted(), lost.Load())
+			k.name, killed.Load(), enrolling.counted(), rolling.counted(), lost.Load())
 	})
 }
 
-// kill runs a command and kills it at a write, of which it returns a description.
-func (k killing) kill(t *testing.T, c *cluster, at int, command []string) string {
+// lanes is how many namespaces runs of a kind are killed in at a time. A namespace is
+// what it was before once it was rolled back, which is what the next run begins with.
+const lanes = 6
+
+// kill is where an enrolment and the rollback after it are killed.
+type kill struct {
+	// enrolment and rollback are their writes, 0 where they are not killed.
+	enrolment, rollback int
+	// resumed is true where the enrolment is gone on with, and ends, before it is rolled
+	// back.
+	resumed bool
+}
+
+func (k kill) String() string {
+	name := fmt.Sprintf("enroll-%d", k.enrolment)
+	if k.resumed {
+		name += fmt.Sprintf("-resume-rollback-%d", k.rollback)
+	}
+	return name
+}
+
+// count is how many runs are killed.
+func (k kill) count() int32 { return int32(min(k.enrolment, 1) + min(k.rollback, 1)) }
+
+// kills are the kills at so many writes of an enrolment and of a rollback.
+func (k killing) kills(enrolment, rollback int) []kill {
+	var ended, undone []kill
+	for at := 1; at <= enrolment; at++ {
+		resumed, rolledBack := k.taken(at)
+		if resumed {
+			ended = append(ended, kill{enrolment: at, resumed: true})
+		}
+		if rolledBack {
+			undone = append(undone, kill{enrolment: at})
+		}
+	}
+	// A rollback that is killed comes after an enrolment that was, while there are some.
+	next := 0
+	for at := 1; at <= rollback; at++ {
+		if resumed, rolledBack := k.taken(at); !resumed && !rolledBack {
+			continue
+		}
+		if next == len(ended) {
+			ended = append(ended, kill{resumed: true})
+		}
+		ended[next].rollback = at
+		next++
+	}
+	return append(ended, undone...)
+}
+
+// try kills an enrolment, a rollback, or both, in a namespace that is as it was before,
+// and leaves it so.
+func (k killing) try(t *testing.T, c *cluster, namespace string, at kill, before, ambient map[string]any) {
 	t.Helper()
-	killer := newKiller(at)
+	switch {
+	case at.enrolment == 0:
+		c.ambient(t, k.enroll(namespace)...).want(t, 0)
+	case at.resumed:
+		killed := c.kill(t, at.enrolment, namespace, k.enroll(namespace)...)
+		c.resume(t, namespace, k.options)
+		c.ambient(t, "verify", "-n", namespace).want(t, 0)
+		if diff := cmp.Diff(ambient, relative(c.state(t, namespace), namespace)); diff != "" {
+			t.Errorf("killed at %s and resumed, the namespace is not as it is otherwise (-want +got):\n%s", killed, diff)
+		}
+	default:
+		c.kill(t, at.enrolment, namespace, k.enroll(namespace)...)
+	}
+	if at.rollback != 0 {
+		c.kill(t, at.rollback, namespace, "rollback", "-n", namespace, "--yes")
+	}
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	k.wantBack(t, c, namespace, before)
+}
+
+// kill runs a command and kills it at a write, of which it returns a description. The
+// record has to be true of what was written until then.
+func (c *cluster) kill(t *testing.T, at int, namespace string, command ...string) string {
+	t.Helper()
+	killer, earlier := newKiller(at), c.records(t, namespace)
 	if stopped := killer.run(t.Context(), t, c, command...); stopped.status != -1 {
 		t.Fatalf("it was not killed at write %d: %s", at, stopped)
 	}
 	t.Log("killed at ", killer.killed)
+	c.wantRecorded(t, namespace, len(earlier), killer.written)
 	return killer.killed
 }
 

@@ -47,11 +47,7 @@ func (m *meddler) decide(next http.Handler) http.Handler {
 		m.mu.Lock()
 		m.err, m.acted = err, true
 		m.mu.Unlock()
-		for key, values := range answer.Header() {
-			w.Header()[key] = values
-		}
-		w.WriteHeader(answer.Code)
-		_, _ = w.Write(answer.Body.Bytes())
+		replay(answer, w)
 	})
 }
 
@@ -75,6 +71,9 @@ type meddling struct {
 	says     string
 	// remains is what is different at the end, after the rollback.
 	remains func(state map[string]any)
+	// verified is what verify says after a run that has ended well; where it is empty,
+	// all has to hold.
+	verified string
 	// accept is what the rollback at the end has to be told to accept.
 	accept string
 	// excused is what it does to pods by itself.
@@ -137,7 +136,7 @@ func toWorkloads() []meddling {
 			},
 		},
 		{
-			name: "deleted", statuses: []int{0, 4}, says: "StatefulSet", act: deleted("statefulset", "db"),
+			name: "deleted", statuses: []int{0, 4}, says: "StatefulSet", verified: "StatefulSet", act: deleted("statefulset", "db"),
 			remains: func(state map[string]any) { delete(state, "statefulsets/db") },
 		},
 		{
@@ -241,7 +240,7 @@ func (m *meddled) enrolled(t *testing.T, of meddling, at int, manifest string) {
 		namespace := fmt.Sprintf("%s-%d", strings.ReplaceAll(of.name, " ", "-"), at)
 		m.try(t, namespace, manifest, of, func() (result, *meddler) {
 			return m.meddle(t, namespace, of, at, "enroll", "-n", namespace, "--yes", "--mixed-callers=deny", "--gate-timeout=15s")
-		})
+		}, "to go on:", "to roll back:")
 	})
 }
 
@@ -250,11 +249,11 @@ func (m *meddled) rolledBack(t *testing.T, of meddling, at int, manifest string)
 	t.Helper()
 	t.Run(fmt.Sprintf("%s back/%d", of.name, at), func(t *testing.T) {
 		t.Parallel()
-		namespace := fmt.Sprintf("%s-back-%d", of.name, at)
+		namespace := fmt.Sprintf("%s-back-%d", strings.ReplaceAll(of.name, " ", "-"), at)
 		m.try(t, namespace, manifest, of, func() (result, *meddler) {
 			m.ambient(t, "enroll", "-n", namespace, "--yes", "--mixed-callers=deny").want(t, 0)
-			return m.meddle(t, namespace, of, at, "rollback", "-n", namespace, "--yes", "--gate-timeout=60s")
-		})
+			return m.meddle(t, namespace, of, at, "rollback", "-n", namespace, "--yes", "--gate-timeout=15s")
+		}, "to go on:")
 	})
 }
 
@@ -264,7 +263,8 @@ func (m *meddled) meddle(t *testing.T, namespace string, of meddling, at int, co
 	return m.ambientIn(t, []string{"KUBECONFIG=" + m.behind(t, somebody.decide)}, command...), somebody
 }
 
-func (m *meddled) try(t *testing.T, namespace, manifest string, of meddling, run func() (result, *meddler)) {
+// try meddles with a run, which says hints where it stops, and rolls back what is left.
+func (m *meddled) try(t *testing.T, namespace, manifest string, of meddling, run func() (result, *meddler), hints ...string) {
 	t.Helper()
 	m.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
 	m.applyText(t, namespace, strings.ReplaceAll(manifest, "NAMESPACE", namespace))
@@ -282,13 +282,16 @@ func (m *meddled) try(t *testing.T, namespace, manifest string, of meddling, run
 	}
 	if ended.status != 0 {
 		m.stopped.Add(1)
-		says(t, ended.stderr, of.says, "to go on:", "to roll back:")
+		says(t, ended.stderr, append(hints, of.says)...)
 		m.wantIncomplete(t, namespace, "")
 	}
 	if of.stop != nil {
 		if err := of.stop(context.WithoutCancel(t.Context()), m.cluster, namespace); err != nil {
 			t.Fatal(err)
 		}
+	}
+	if ended.status == 0 {
+		m.wantVerified(t, namespace, of)
 	}
 	m.ambient(t, "rollback", "-n", namespace, "--yes", "--accept="+of.accept).want(t, 0)
 	m.settled(t, namespace)
@@ -298,6 +301,18 @@ func (m *meddled) try(t *testing.T, namespace, manifest string, of meddling, run
 	m.wantStateSoon(t, namespace, before)
 	m.wantSidecars(t, namespace)
 	modes.want(t)
+}
+
+// wantVerified wants verify to say of a run that has ended well that all holds, or what
+// somebody has done.
+func (m *meddled) wantVerified(t *testing.T, namespace string, of meddling) {
+	t.Helper()
+	m.settled(t, namespace)
+	if of.verified == "" {
+		m.ambient(t, "verify", "-n", namespace).want(t, 0)
+		return
+	}
+	says(t, m.ambient(t, "verify", "-n", namespace).want(t, 3).stdout, of.verified)
 }
 
 // TestMeddled lets somebody else act in the middle of a run, at several of its writes.
@@ -312,27 +327,37 @@ func TestMeddled(t *testing.T) {
 			m.enrolled(t, of, at, smallShop)
 		}
 	}
+	for i, of := range toWorkloads() {
+		for _, at := range sampled(i, 4, 1, 6, 11, 15) {
+			m.rolledBack(t, of, at, smallShop)
+		}
+	}
 	for i, of := range toPolicies() {
 		for _, at := range sampled(i, 2, 1, 8, 15, 22) {
 			m.enrolled(t, of, at, protected)
 		}
 	}
-	writes := make([]int, 16)
-	for i := range writes {
-		writes[i] = i + 1
-	}
 	// A step is three writes, so that each kind of write is among them.
 	for i, of := range []meddling{scaledUp(), evicted()} {
-		for _, at := range sampled(i, 5, writes...) {
+		for _, at := range sampled(i, 8, upTo(smallShopEnrolled)...) {
 			m.enrolled(t, of, at, smallShop)
 		}
-		for _, at := range sampled(i+2, 5, writes...) {
+		for _, at := range sampled(i+2, 8, upTo(smallShopRolledBack)...) {
 			m.rolledBack(t, of, at, smallShop)
 		}
 	}
 	t.Cleanup(func() {
 		fmt.Printf("meddled: %d runs, of which %d have stopped; lost: %d\n", m.runs.Load(), m.stopped.Load(), m.lost.Load())
 	})
+}
+
+// upTo are the numbers from 1 to n.
+func upTo(n int) []int {
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = i + 1
+	}
+	return numbers
 }
 
 // sampled are every so many of some writes, from one on that is another for each kind;
