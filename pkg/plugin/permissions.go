@@ -6,56 +6,104 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"golang.org/x/sync/errgroup"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/apimachinery/pkg/runtime/schema"
-	"sigs.k8s.io/yaml"
 )
 
 // atOnce is how many questions are asked at the same time.
 const atOnce = 8
 
-// permitted asks the API server, before the first write, whether the user may
-// do everything that the plan needs.
-func (o *runOptions) permitted(ctx context.Context, planned v1alpha1.MigrationPlan) error {
+// permitted asks the API server, before the first write, whether the user may do
+// everything that the plan needs, and what its rollback would need. Without the former
+// nothing is done; so it is without the latter where a failure is to be rolled back at
+// once, and is said otherwise: whoever goes ahead should know that somebody else would
+// have to undo it.
+func (o *runOptions) permitted(ctx context.Context, run *prepared) error {
 	mapper, err := o.flags.ToRESTMapper()
 	if err != nil {
 		return o.explain(err)
 	}
-	needs, err := needsOf(planned, o.name, mapper)
+	return o.allowed(ctx, run, mapper)
+}
+
+// allowed is permitted with the names that the API server has for kinds.
+func (o *runOptions) allowed(ctx context.Context, run *prepared, mapper meta.RESTMapper) error {
+	needed, err := needsOf(run.plan, o.name, ztunnelNamespaces(run.snapshot), mapper)
 	if err != nil {
 		return err
 	}
-	missing, err := o.notAllowed(ctx, needs)
+	undoing, err := o.wayBack(ctx, run, mapper)
 	if err != nil {
 		return err
 	}
-	if len(missing) == 0 {
-		return nil
+	if o.hooks.undo != nil {
+		needed, undoing = needed.and(undoing), nil
 	}
+	missing, err := o.notAllowed(ctx, needed.and(undoing))
+	if err != nil {
+		return err
+	}
+	lacking, later := slices.Clone(missing), slices.Clone(missing)
+	lacking = slices.DeleteFunc(lacking, func(need authorizationv1.ResourceAttributes) bool { return !slices.Contains(needed, need) })
+	later = slices.DeleteFunc(later, func(need authorizationv1.ResourceAttributes) bool { return slices.Contains(needed, need) })
+	if len(lacking) > 0 {
+		text, err := o.whatIsMissing(lacking)
+		if err != nil {
+			return err
+		}
+		return blockedError("you may not %s", text)
+	}
+	if len(later) > 0 {
+		text, err := o.whatIsMissing(later)
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(o.Streams.ErrOut, "You could not roll this back yourself, since you may not %s\n", text)
+	}
+	return nil
+}
+
+// wayBack is what a rollback of a run would need, with the runs that it goes on with.
+func (o *runOptions) wayBack(ctx context.Context, run *prepared, mapper meta.RESTMapper) (needs, error) {
+	if run.plan.Operation == v1alpha1.OperationRollback {
+		return nil, nil
+	}
+	plans := []v1alpha1.MigrationPlan{run.plan}
+	if o.hooks.resumes != nil {
+		records, err := o.store.List(ctx)
+		if err != nil {
+			return nil, o.explain(err)
+		}
+		for _, resumed := range record.Chain(records, *o.hooks.resumes) {
+			plans = append(plans, resumed.Plan)
+		}
+	}
+	return needsBack(plans, o.name, o.hooks.undo != nil, mapper)
+}
+
+// whatIsMissing names what somebody may not do, and writes the roles that allow it.
+func (o *runOptions) whatIsMissing(missing needs) (string, error) {
 	var texts []string
 	for _, need := range missing {
 		texts = append(texts, describeNeed(need))
 	}
-	role, err := yaml.Marshal(clusterRole("kubectl-ambient-"+o.name, missing))
+	roles, err := missingRoles(o.name, missing)
 	if err != nil {
-		return fmt.Errorf("write the role that is missing: %w", err)
+		return "", err
 	}
-	return blockedError("you may not %s: ask for a role that allows it, such as\n\n%s", strings.Join(texts, ", "), role)
+	return fmt.Sprintf("%s: ask for %s", strings.Join(texts, ", "), roles), nil
 }
 
-// notAllowed asks the API server which of some needs the user may not do.
-func (s *session) notAllowed(ctx context.Context, needs []authorizationv1.ResourceAttributes) ([]authorizationv1.ResourceAttributes, error) {
-	allowed := make([]bool, len(needs))
+// notAllowed asks the API server what of some needs the user may not do.
+func (s *session) notAllowed(ctx context.Context, asked needs) (needs, error) {
+	allowed := make([]bool, len(asked))
 	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(atOnce)
-	for i, need := range needs {
+	for i, need := range asked {
 		group.Go(func() error {
 			review := &authorizationv1.SelfSubjectAccessReview{Spec: authorizationv1.SelfSubjectAccessReviewSpec{ResourceAttributes: &need}}
 			answer, err := s.kube.AuthorizationV1().SelfSubjectAccessReviews().Create(asking, review, metav1.CreateOptions{})
@@ -68,8 +116,8 @@ func (s *session) notAllowed(ctx context.Context, needs []authorizationv1.Resour
 	if err := group.Wait(); err != nil {
 		return nil, fmt.Errorf("ask for permissions: %w", s.explain(err))
 	}
-	var missing []authorizationv1.ResourceAttributes
-	for i, need := range needs {
+	var missing needs
+	for i, need := range asked {
 		if !allowed[i] {
 			missing = append(missing, need)
 		}
@@ -87,72 +135,4 @@ func describeNeed(need authorizationv1.ResourceAttributes) string {
 		where = " in namespace " + need.Namespace
 	}
 	return fmt.Sprintf("%s %s%s", need.Verb, resource, where)
-}
-
-// needsOf lists what a run in a namespace does beyond reading the mesh: write what
-// the plan changes, watch what its gates wait for, keep the record, ask ztunnel.
-func needsOf(planned v1alpha1.MigrationPlan, namespace string, mapper meta.RESTMapper) ([]authorizationv1.ResourceAttributes, error) {
-	var needs []authorizationv1.ResourceAttributes
-	add := func(in, group, resource, subresource string, verbs ...string) {
-		for _, verb := range verbs {
-			need := authorizationv1.ResourceAttributes{Namespace: in, Group: group, Resource: resource, Subresource: subresource, Verb: verb}
-			if !slices.Contains(needs, need) {
-				needs = append(needs, need)
-			}
-		}
-	}
-	for _, step := range planned.Steps {
-		for _, change := range step.Changes {
-			kind := schema.FromAPIVersionAndKind(change.Object.APIVersion, change.Object.Kind)
-			mapping, err := mapper.RESTMapping(kind.GroupKind(), kind.Version)
-			if err != nil {
-				return nil, fmt.Errorf("%s: %w", change.Object, err)
-			}
-			verbs := []string{"get", "patch"}
-			switch {
-			case change.Create != nil:
-				// Whoever makes something must be able to take it back.
-				verbs = []string{"get", "create", "delete"}
-			case change.Delete && planned.Operation != v1alpha1.OperationRollback:
-				// A rollback makes it again.
-				verbs = []string{"get", "delete", "create"}
-			case change.Delete:
-				verbs = []string{"get", "delete"}
-			}
-			in := change.Object.Namespace
-			if change.Object.Kind == mesh.KindNamespace {
-				// A namespace is in itself, as far as permissions go (Kubernetes
-				// staging/src/k8s.io/apiserver/pkg/endpoints/request/requestinfo.go).
-				in = change.Object.Name
-			}
-			add(in, mapping.Resource.Group, mapping.Resource.Resource, "", verbs...)
-		}
-	}
-	watches, err := actions.WatchesOf(planned, namespace, mapper)
-	if err != nil {
-		return nil, err
-	}
-	for _, watch := range watches {
-		add(watch.Namespace, watch.Resource.Group, watch.Resource.Resource, "", "list", "watch")
-	}
-	for _, step := range planned.Steps {
-		if step.Gate.Replaces {
-			add(namespace, "", "pods", "eviction", "create")
-		}
-		if step.Gate.Cordon {
-			add("", "", "nodes", "", "get", "patch")
-		}
-	}
-	add(namespace, "", "configmaps", "", "create", "get", "update", "delete", "list")
-	for _, locked := range plan.Namespaces(planned) {
-		add(locked, "coordination.k8s.io", "leases", "", "create", "get", "update", "delete")
-	}
-	if planned.Operation == v1alpha1.OperationRollback {
-		add(namespace, "", "pods", "", "delete")
-		add(namespace, "", "pods", "eviction", "create")
-		return needs, nil
-	}
-	add("", "", "pods", "", "list")
-	add("", "", "pods", "portforward", "create")
-	return needs, nil
 }

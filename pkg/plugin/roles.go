@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	authorizationv1 "k8s.io/api/authorization/v1"
 	rbacv1 "k8s.io/api/rbac/v1"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"sigs.k8s.io/yaml"
 )
 
 // The names of the roles that the project recommends.
@@ -41,6 +43,42 @@ func clusterRole(name string, needs []authorizationv1.ResourceAttributes) rbacv1
 		TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "ClusterRole"},
 		ObjectMeta: metav1.ObjectMeta{Name: name}, Rules: rulesOf(needs),
 	}
+}
+
+// missingRoles writes the smallest roles that allow what somebody may not do in a run
+// in a namespace, and where each is to be bound. What is missing in the namespace itself
+// and for the cluster are ClusterRoles, each of its own: bound where it belongs, neither
+// allows more than is missing. What is missing in another namespace is a Role there.
+func missingRoles(namespace string, missing needs) (string, error) {
+	in := map[string]needs{}
+	for _, need := range missing {
+		in[need.Namespace] = append(in[need.Namespace], need)
+	}
+	var where []string
+	var documents []string
+	for _, place := range slices.Sorted(maps.Keys(in)) {
+		var role any
+		switch place {
+		case namespace:
+			role = clusterRole("kubectl-ambient-"+namespace, in[place])
+			where = append(where, "a RoleBinding in namespace "+namespace+" to a role that allows it")
+		case "":
+			role = clusterRole("kubectl-ambient-"+namespace+"-cluster", in[place])
+			where = append(where, "a ClusterRoleBinding to a role that allows it")
+		default:
+			role = rbacv1.Role{
+				TypeMeta:   metav1.TypeMeta{APIVersion: rbacv1.SchemeGroupVersion.String(), Kind: "Role"},
+				ObjectMeta: metav1.ObjectMeta{Namespace: place, Name: "kubectl-ambient-" + namespace}, Rules: rulesOf(in[place]),
+			}
+			where = append(where, "a RoleBinding in namespace "+place+" to a role that allows it")
+		}
+		data, err := yaml.Marshal(role)
+		if err != nil {
+			return "", fmt.Errorf("write the role that is missing: %w", err)
+		}
+		documents = append(documents, string(data))
+	}
+	return strings.Join(where, ", and ") + ", such as\n\n" + strings.Join(documents, "---\n"), nil
 }
 
 // viewerNeeds are what status, plan, verify, snapshot and history need.

@@ -120,7 +120,7 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 			return err
 		}
 	}
-	if err := o.permitted(timed, run.plan); err != nil {
+	if err := o.permitted(timed, run); err != nil {
 		return err
 	}
 	if err := o.confirm(timed, run.plan); err != nil {

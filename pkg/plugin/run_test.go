@@ -16,7 +16,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	authorizationv1 "k8s.io/api/authorization/v1"
@@ -198,47 +197,5 @@ func TestDescribeNeed(t *testing.T) {
 		if got := describeNeed(need); got != want {
 			t.Errorf("it is described as %q", got)
 		}
-	}
-}
-
-// What a plan creates, changes and deletes is asked for by what the API server calls
-// it, and so is taking back what it creates.
-func TestPermissionsThatAPlanNeeds(t *testing.T) {
-	in := func(apiVersion, kind string, change v1alpha1.Change) v1alpha1.Change {
-		change.Object = v1alpha1.ObjectReference{APIVersion: apiVersion, Kind: kind, Namespace: "shop", Name: "a"}
-		return change
-	}
-	created := v1alpha1.Change{Create: map[string]any{}}
-	planned := v1alpha1.MigrationPlan{Operation: v1alpha1.OperationEnroll, Steps: []v1alpha1.Step{{Changes: []v1alpha1.Change{
-		in("gateway.networking.k8s.io/v1", "Gateway", created), in("security.istio.io/v1", "AuthorizationPolicy", created),
-		in("security.istio.io/v1", "RequestAuthentication", created), in("telemetry.istio.io/v1", "Telemetry", created),
-		in("extensions.istio.io/v1alpha1", "WasmPlugin", created), in("v1", "Service", v1alpha1.Change{}),
-	}}}}
-	needs, err := needsOf(planned, "shop", fixture.Mapper())
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []string{"patch services in namespace shop", "portforward"}
-	for _, resource := range []string{"gateways", "authorizationpolicies", "requestauthentications", "telemetries", "wasmplugins"} {
-		for _, verb := range []string{"get", "create", "delete", "list", "watch"} {
-			want = append(want, fmt.Sprintf("%s %s in namespace shop", verb, resource))
-		}
-	}
-	var asked []string
-	for _, need := range needs {
-		asked = append(asked, describeNeed(need))
-	}
-	for _, text := range want {
-		if !slices.ContainsFunc(asked, func(one string) bool { return strings.HasSuffix(one, text) }) {
-			t.Errorf("it does not ask whether one may %s: %q", text, asked)
-		}
-	}
-	planned.Steps[0].Changes = []v1alpha1.Change{in("security.istio.io/v1", "AuthorizationPolicy", v1alpha1.Change{Delete: true})}
-	if needs, err = needsOf(planned, "shop", fixture.Mapper()); err != nil || describeNeed(needs[1]) != "delete authorizationpolicies in namespace shop" {
-		t.Errorf("it asks for %v, %v", needs, err)
-	}
-	planned.Steps[0].Changes[0].Object.Kind = "Nothing"
-	if _, err := needsOf(planned, "shop", fixture.Mapper()); err == nil || !strings.Contains(err.Error(), "Nothing shop/a") {
-		t.Errorf("the error is %v", err)
 	}
 }

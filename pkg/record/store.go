@@ -188,17 +188,26 @@ func open(record v1alpha1.MigrationRecord) bool {
 	return record.Operation != v1alpha1.OperationRollback && record.State != v1alpha1.RunRolledBack
 }
 
-// Begun returns the run that the one at hand goes on with in the end, if it resumes one
-// that is among the records.
-func Begun(records []v1alpha1.MigrationRecord, run v1alpha1.MigrationRecord) v1alpha1.MigrationRecord {
+// Chain returns a run with those that it goes on with, as far as they are among the
+// records: the run itself first, the one that was begun with last.
+func Chain(records []v1alpha1.MigrationRecord, run v1alpha1.MigrationRecord) []v1alpha1.MigrationRecord {
+	chain := []v1alpha1.MigrationRecord{run}
 	for range records {
 		at := slices.IndexFunc(records, func(other v1alpha1.MigrationRecord) bool { return run.Resumes != "" && other.ID == run.Resumes })
 		if at < 0 {
 			break
 		}
 		run = records[at]
+		chain = append(chain, run)
 	}
-	return run
+	return chain
+}
+
+// Begun returns the run that the one at hand goes on with in the end, if it resumes one
+// that is among the records.
+func Begun(records []v1alpha1.MigrationRecord, run v1alpha1.MigrationRecord) v1alpha1.MigrationRecord {
+	chain := Chain(records, run)
+	return chain[len(chain)-1]
 }
 
 // Newest returns the newest record of each namespace, by name, from what is
