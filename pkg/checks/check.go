@@ -201,7 +201,7 @@ func seeing(unseen []v1alpha1.KindCoverage) string {
 func EnrollGates() []Check {
 	return slices.Concat(
 		prerequisiteChecks(), componentChecks(), sidecarChecks(), policyChecks(), routingChecks(), extensionChecks(),
-		workloadChecks(), networkChecks(), observabilityChecks(), ownershipChecks(),
+		workloadChecks(), networkChecks(), observabilityChecks(), OwnershipChecks(),
 	)
 }
 

@@ -48,11 +48,21 @@ type Migration struct {
 	// waypoint.
 	ByNamespace bool
 	Unnamed     []v1alpha1.ObjectReference
+	// Writes are what the steps write.
+	Writes []Write
 	// Parallel are the workloads that are restarted at the same time, wave by wave.
 	Parallel [][]v1alpha1.ObjectReference
 	// Simplification is what the plan deletes because it was replaced; nil where it is
 	// not to.
 	Simplification *Simplification
+}
+
+// Write is what the steps of a plan change of an object, or that they delete it.
+type Write struct {
+	Object v1alpha1.ObjectReference
+	// Fields are the paths of what is changed, by their names.
+	Fields  [][]string
+	Deleted bool
 }
 
 // Lost is an effect that ends with the sidecars.

@@ -1,7 +1,6 @@
 package checks
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -12,11 +11,12 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
-// ownershipChecks are about who else writes the objects that a migration changes.
-func ownershipChecks() []Check {
+// OwnershipChecks are about who else writes the objects that a migration changes.
+func OwnershipChecks() []Check {
 	return []Check{
 		reconcilers(), helmReleases(),
 	}
@@ -32,11 +32,13 @@ func ownershipNeeds() []string {
 func reconcilers() Check {
 	return Check{
 		ID: "reconcilers", Category: CategoryOwnership, Severity: v1alpha1.SeverityError,
-		About: "Whether Argo CD, Flux or another reconciler writes the namespace or a workload that the migration would change.",
+		About: "Whether Argo CD, Flux, an operator or another reconciler writes an object that the migration would change or delete: the namespace, workloads, Services, policies, whatever a plan's steps write.",
 		Why: "A reconciler puts objects back to what its repository says, whenever it runs: in the middle of a migration that gives pods their sidecars back, or takes the " +
 			"namespace out of ambient mode while pods have none. Argo CD marks its objects by annotation argocd.argoproj.io/tracking-id or a label (Argo CD documentation, Resource " +
 			"Tracking), Flux by labels (Flux documentation, Kustomization and HelmRelease), and Flux undoes what is written under names that begin with kubectl " +
-			"(fluxcd/kustomize-controller). Others are told by metadata.managedFields: a manager that is known for reconciling and that owns what would change, or applies the object, " +
+			"(fluxcd/kustomize-controller), the Operator Lifecycle Manager by the label olm.owner, and the addon manager of Kubernetes by addonmanager.kubernetes.io/mode=Reconcile. What an operator " +
+			"makes names the custom resource that controls it in metadata.ownerReferences (Kubernetes documentation, Owners and Dependents); one that only owns it is warned about. What istiod makes for a " +
+			"Gateway is left out: it applies its own fields and leaves others (istio pilot/pkg/config/kube/gateway/deploymentcontroller.go). Others are told by metadata.managedFields: a manager that is known for reconciling and that owns what would change, or applies the object, " +
 			"fails; one that is not known, but does so, is warned about. A dump that was taken without --show-managed-fields cannot tell of those.",
 		Needs:  ownershipNeeds(),
 		Passed: "no reconciler writes what would change",
@@ -53,7 +55,7 @@ func reconcilers() Check {
 			if !managed {
 				findings = append(findings, Finding{
 					Status: v1alpha1.StatusWarn, Object: reference(subject.Namespace.Reference()), Field: "metadata.managedFields",
-					Message: "who else writes the namespace and its workloads cannot be seen: they were read without managedFields",
+					Message: "who else writes what would change cannot be seen: it was read without managedFields",
 					Remedy:  "take the dump with kubectl get --show-managed-fields",
 				})
 			}
@@ -67,17 +69,36 @@ type stake struct {
 	reference   v1alpha1.ObjectReference
 	labels      map[string]string
 	annotations map[string]string
+	owners      []metav1.OwnerReference
 	managers    []mesh.Manager
 	problem     error
-	// fields are the paths that are written, maps the fields that hold them.
-	fields [][]string
-	within []string
+	// fields are the paths that are written, within the fields that hold them. Deleted
+	// is true where the whole object is.
+	fields, within [][]string
+	deleted        bool
 }
 
-// stakesOf are the namespace and the workloads that are moved or pinned.
+// stakesOf are the objects that the steps of a plan change or delete; without a plan,
+// the namespace and the workloads that are moved or pinned.
 func stakesOf(subject Subject) []stake {
-	namespace := subject.Namespace
+	writes := foreseen(subject)
+	if subject.Migration != nil {
+		writes = subject.Migration.Writes
+	}
 	var stakes []stake
+	for _, write := range writes {
+		// What a step creates is nobody's yet, and pods are not declared anywhere.
+		if object, found := subject.Snapshot.Object(write.Object); found && write.Object.Kind != mesh.KindPod {
+			stakes = append(stakes, newStake(write, object))
+		}
+	}
+	return stakes
+}
+
+// foreseen are the writes that most plans begin with.
+func foreseen(subject Subject) []Write {
+	namespace := subject.Namespace
+	var writes []Write
 	enrolled := subject.Snapshot.EnrolledLabels(namespace)
 	var changed [][]string
 	for _, key := range []string{label.IoIstioDataplaneMode.Name, mesh.NamespaceInjectionLabel, label.IoIstioRev.Name} {
@@ -86,10 +107,10 @@ func stakesOf(subject Subject) []stake {
 		}
 	}
 	if len(changed) > 0 {
-		stakes = append(stakes, newStake(namespace.Reference(), namespace.Object, changed, []string{"metadata", "labels"}))
+		writes = append(writes, Write{Object: namespace.Reference(), Fields: changed})
 	}
 	for _, workload := range subject.Snapshot.Workloads(namespace.Name) {
-		if workload.Reference.Kind == mesh.KindJob || subject.byNamespace() {
+		if workload.Reference.Kind == mesh.KindJob {
 			// Its template is not changed.
 			continue
 		}
@@ -109,18 +130,55 @@ func stakesOf(subject Subject) []stake {
 		case mesh.RoleStay:
 		}
 		if len(fields) > 0 {
-			stakes = append(stakes, newStake(workload.Reference, workload.Object, fields, template))
+			writes = append(writes, Write{Object: workload.Reference, Fields: fields})
 		}
 	}
-	return stakes
+	return writes
 }
 
-func newStake(reference v1alpha1.ObjectReference, object mesh.Object, fields [][]string, within []string) stake {
+func newStake(write Write, object mesh.Object) stake {
 	u := unstructured.Unstructured{Object: object}
 	managers, err := mesh.Managers(object)
-	return stake{
-		reference: reference, labels: u.GetLabels(), annotations: u.GetAnnotations(), managers: managers, problem: err, fields: fields, within: within,
+	made := stake{
+		reference: write.Object, labels: u.GetLabels(), annotations: u.GetAnnotations(), owners: u.GetOwnerReferences(),
+		managers: managers, problem: err, fields: write.Fields, deleted: write.Deleted,
 	}
+	for _, path := range write.Fields {
+		if holder := holderOf(path); !slices.ContainsFunc(made.within, func(one []string) bool { return slices.Equal(one, holder) }) {
+			made.within = append(made.within, holder)
+		}
+	}
+	if write.Deleted {
+		made.within = [][]string{nil}
+	}
+	return made
+}
+
+// holderOf is the field whose writer is likely to have a say in one beneath it: the pod
+// template, the labels or annotations, the spec of a policy.
+func holderOf(path []string) []string {
+	template := slices.Index(path, "template")
+	switch {
+	case template >= 0:
+		return path[:template+1]
+	case path[0] == "metadata":
+		return path[:min(2, len(path))]
+	case path[0] == "spec" && len(path) > 1 && (path[1] == "paused" || path[1] == "restartAt"):
+		// They are beside the rest of a workload's spec.
+		return path
+	default:
+		return path[:1]
+	}
+}
+
+// fieldName writes a path as findings name fields: what is in a map of texts stands in
+// brackets.
+func fieldName(path []string) string {
+	last := len(path) - 1
+	if last > 0 && slices.Contains([]string{"labels", "annotations", "matchLabels"}, path[last-1]) {
+		return strings.Join(path[:last], ".") + "[" + path[last] + "]"
+	}
+	return strings.Join(path, ".")
 }
 
 const (
@@ -135,6 +193,8 @@ const (
 	configSync     = "configmanagement.gke.io/managed"
 	helmReleasedBy = "meta.helm.sh/release-name"
 	helmManager    = "helm"
+	olmOwner       = "olm.owner"
+	addonMode      = "addonmanager.kubernetes.io/mode"
 )
 
 // reconciled says who would put the object back.
@@ -145,25 +205,32 @@ func (s stake) reconciled() *Finding {
 			Message: who + " reconciles it, and would put back what the migration changes", Remedy: commit,
 		}
 	}
+	controlled, owned := s.controlled()
+	if controlled != nil {
+		return controlled
+	}
 	if s.problem != nil {
 		return &Finding{
 			Status: v1alpha1.StatusWarn, Object: reference(s.reference), Field: "metadata.managedFields",
 			Message: "who else writes it cannot be seen: " + strings.ReplaceAll(s.problem.Error(), "\n", " "), Remedy: "see whether a reconciler does",
 		}
 	}
-	var unknown *Finding
+	unknown := owned
 	for _, manager := range s.managers {
 		owned := s.owned(manager)
-		applied := manager.Applies && manager.OwnsWithin(s.within...)
+		holder := s.appliedWithin(manager)
 		labelled := strings.Contains(manager.Name, "argocd") && s.labels[instance] != ""
-		field := cmp.Or(owned, strings.Join(s.within, "."))
+		field := owned
+		if owned == "" {
+			field = strings.Join(s.within[max(holder, 0)], ".")
+		}
 		switch {
-		case reconcilerNames.MatchString(manager.Name) && (owned != "" || manager.Applies || labelled):
+		case reconcilerNames.MatchString(manager.Name) && (owned != "" || manager.Applies || labelled || s.deleted):
 			return &Finding{
 				Status: v1alpha1.StatusFail, Object: reference(s.reference), Field: field,
 				Message: fmt.Sprintf("%s writes it (metadata.managedFields), and would put back what the migration changes", manager.Name), Remedy: commit,
 			}
-		case unknown == nil && !isBystander(manager.Name) && (owned != "" || applied):
+		case unknown == nil && !isBystander(manager.Name) && (owned != "" || holder >= 0):
 			unknown = &Finding{
 				Status: v1alpha1.StatusWarn, Object: reference(s.reference), Field: field,
 				Message: fmt.Sprintf("%s writes what the migration changes (metadata.managedFields); it is not known whether it does so again", manager.Name),
@@ -172,6 +239,42 @@ func (s stake) reconciled() *Finding {
 		}
 	}
 	return unknown
+}
+
+// appliedWithin is which of the fields at stake a manager means to keep what it wrote
+// in; -1 where it is none.
+func (s stake) appliedWithin(manager mesh.Manager) int {
+	if !manager.Applies {
+		return -1
+	}
+	return slices.IndexFunc(s.within, func(path []string) bool { return manager.OwnsWithin(path...) })
+}
+
+// controlled says which custom resource controls the object, or at least owns it: its
+// operator makes the object, and makes it what it was whenever it looks.
+func (s stake) controlled() (controlled, owned *Finding) {
+	for _, owner := range s.owners {
+		group, _, versioned := strings.Cut(owner.APIVersion, "/")
+		builtIn := !versioned || group == "apps" || group == "batch"
+		if builtIn || owner.Kind == mesh.KindGateway && "."+group == gatewayGroup {
+			continue
+		}
+		finding := &Finding{Object: reference(s.reference), Field: "metadata.ownerReferences", Remedy: "change it by way of " + owner.Kind + " " + owner.Name + " instead: kubectl ambient plan --output-dir DIR writes what it is to be"}
+		if s.reference.Kind == mesh.KindRollout || slices.Contains(workloadKinds(), s.reference.Kind) {
+			finding.Remedy += "; or enroll with --strategy=namespace, which writes no template"
+		}
+		if owner.Controller != nil && *owner.Controller {
+			finding.Status = v1alpha1.StatusFail
+			finding.Message = fmt.Sprintf("%s %s controls it, and its operator would put back what the migration changes", owner.Kind, owner.Name)
+			return finding, nil
+		}
+		if owned == nil {
+			finding.Status = v1alpha1.StatusWarn
+			finding.Message = fmt.Sprintf("%s %s owns it; it is not known whether its operator would put back what the migration changes", owner.Kind, owner.Name)
+			owned = finding
+		}
+	}
+	return nil, owned
 }
 
 // marked says by which label or annotation a reconciler calls the object its own.
@@ -193,6 +296,12 @@ func (s stake) marked() (field, who string) {
 	if s.annotations[configSync] == "enabled" {
 		return "metadata.annotations[" + configSync + "]", "Config Sync"
 	}
+	if name := s.labels[olmOwner]; name != "" {
+		return "metadata.labels[" + olmOwner + "]", "the Operator Lifecycle Manager, for " + name + ","
+	}
+	if s.labels[addonMode] == "Reconcile" {
+		return "metadata.labels[" + addonMode + "]", "the addon manager"
+	}
 	return "", ""
 }
 
@@ -208,12 +317,15 @@ func (s stake) tracks(id string) bool {
 	return found && name == s.reference.Name && strings.HasSuffix(parts[1], "/"+s.reference.Kind)
 }
 
-// owned is the first field at stake that a manager wrote.
+// owned is the first field at stake that a manager wrote, or something in it. Of an
+// object that is deleted all that it says is at stake.
 func (s stake) owned(manager mesh.Manager) string {
+	if s.deleted && manager.OwnsWithin("spec") {
+		return "spec"
+	}
 	for _, path := range s.fields {
-		if manager.Owns(path...) {
-			last := len(path) - 1
-			return strings.Join(path[:last], ".") + "[" + path[last] + "]"
+		if manager.Owns(path...) || manager.OwnsWithin(path...) {
+			return fieldName(path)
 		}
 	}
 	return ""
@@ -237,7 +349,7 @@ func isBystander(name string) bool {
 func helmReleases() Check {
 	return Check{
 		ID: "helm-releases", Category: CategoryOwnership, Severity: v1alpha1.SeverityWarning,
-		About: "Whether Helm manages the namespace or a workload that the migration would change.",
+		About: "Whether Helm manages an object that the migration would change or delete.",
 		Why: "helm upgrade merges three ways (Helm documentation, Changes since Helm 2): what the chart says and is no longer so is put back, the namespace's and the template's injection " +
 			"labels among it; what was only added stays. That happens with the next release, so until then the chart has to follow. Objects that reconcilers names are left to it.",
 		Needs:  ownershipNeeds(),
@@ -250,7 +362,9 @@ func helmReleases() Check {
 					continue
 				}
 				message := who + " manages it: the next helm upgrade keeps what the migration adds, but helm upgrade --force and a new installation do not"
-				if stated := stake.stated(subject); stated != "" {
+				if stated := stake.stated(subject); stake.deleted {
+					message = who + " manages it: the next helm upgrade makes it again, where the chart says so"
+				} else if stated != "" {
 					field, message = stated, who+" manages it: the next helm upgrade puts back what the migration removes here, where the chart says so"
 				}
 				findings = append(findings, Finding{
@@ -273,8 +387,10 @@ func (s stake) released() (field, who string) {
 		return "", ""
 	}
 	for _, manager := range s.managers {
-		if manager.Name == helmManager && manager.OwnsWithin(s.within...) {
-			return strings.Join(s.within, "."), "Helm"
+		for _, path := range s.within {
+			if manager.Name == helmManager && manager.OwnsWithin(path...) {
+				return strings.Join(path, "."), "Helm"
+			}
 		}
 	}
 	return "", ""
@@ -284,9 +400,8 @@ func (s stake) released() (field, who string) {
 func (s stake) stated(subject Subject) string {
 	object, _ := subject.Snapshot.Object(s.reference)
 	for _, path := range s.fields {
-		if value, found, err := unstructured.NestedString(object, path...); err == nil && found && value != "" {
-			last := len(path) - 1
-			return strings.Join(path[:last], ".") + "[" + path[last] + "]"
+		if value, found, err := unstructured.NestedFieldNoCopy(object, path...); err == nil && found && value != "" {
+			return fieldName(path)
 		}
 	}
 	return ""

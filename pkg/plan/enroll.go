@@ -89,6 +89,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 		}
 		gates = slices.Concat(gates, checks.SimplifyGates())
 	}
+	migration.Writes = writesOf(slices.Concat(planned.Steps, deletions))
 	planned.Gates = checks.Run(planner.gates(gates), checks.Subject{
 		Snapshot: snapshot, Namespace: namespace, Migration: migration, Accepts: options.accepts,
 	})

@@ -44,7 +44,8 @@ func (e enrolment) onlySimplify(planned v1alpha1.MigrationPlan) (v1alpha1.Migrat
 	}
 	gates := checks.SimplifyGates()
 	if len(deletions) > 0 {
-		gates = slices.Concat(checks.ReplacedGates(), gates)
+		gates = slices.Concat(checks.ReplacedGates(), gates, checks.OwnershipChecks())
+		migration.Writes = writesOf(deletions)
 		planned.Steps = append([]v1alpha1.Step{verification(v1alpha1.PhaseVerify)}, deletions...)
 	}
 	planned.Gates = checks.Run(gates, checks.Subject{

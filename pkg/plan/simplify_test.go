@@ -249,6 +249,59 @@ func TestEnrollAndSimplify(t *testing.T) {
 	}
 }
 
+// TestWhatAReconcilerWritesBlocks wants no plan to write, nor to delete, what a
+// reconciler would put back, whichever object that is.
+func TestWhatAReconcilerWritesBlocks(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _ := readScenario(t, string(content))
+	blockers := func(planned v1alpha1.MigrationPlan) []string {
+		var of []string
+		for _, gate := range planned.Gates {
+			if gate.ID == "reconcilers" && gate.Blocks() {
+				of = append(of, gate.Object.String())
+			}
+		}
+		return of
+	}
+	const flux = "labels: {kustomize.toolkit.fluxcd.io/name: apps}, "
+	deleted := strings.Replace(string(content), "metadata: {name: readers", "metadata: {"+flux+"name: readers", 1)
+	labelled := strings.Replace(string(content), "metadata: {name: cart", "metadata: {"+flux+"name: cart", 1)
+	for _, test := range []struct {
+		name, content string
+		simplify      bool
+		want          []string
+	}{
+		{name: "nobody", content: string(content), simplify: true},
+		{name: "a Service", content: labelled, want: []string{"Service shop/cart"}},
+		{name: "a policy that stays as it is", content: deleted},
+		{name: "a policy that is deleted", content: deleted, simplify: true, want: []string{"AuthorizationPolicy shop/readers"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, parts := readScenario(t, test.content)
+			options := read.Options
+			options.Simplify = test.simplify
+			planned := planOf(t, fixture.Objects(parts...), options)
+			if got := blockers(planned); !slices.Equal(got, test.want) || len(got) > 0 && !planned.Blocked {
+				t.Errorf("what blocks is %v, blocked is %t", got, planned.Blocked)
+			}
+		})
+	}
+	// Afterwards, by simplify alone.
+	after := takingTraffic(t, enrolledMesh(t, defaultDeny).after)
+	for i := range after {
+		if after[i].GetName() == "readers" {
+			after[i].SetLabels(map[string]string{"kustomize.toolkit.fluxcd.io/name": "apps"})
+		}
+	}
+	planned := simplified(t, after, read.Options)
+	if got := blockers(planned); !slices.Equal(got, []string{"AuthorizationPolicy shop/readers"}) || !planned.Blocked {
+		t.Errorf("what blocks simplify is %v, blocked is %t", got, planned.Blocked)
+	}
+}
+
 // TestNothingIsDeletedBeforeTheLastSidecar wants a namespace that is not moved to be
 // left alone.
 func TestNothingIsDeletedBeforeTheLastSidecar(t *testing.T) {
