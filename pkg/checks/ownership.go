@@ -254,9 +254,7 @@ func (s stake) appliedWithin(manager mesh.Manager) int {
 // operator makes the object, and makes it what it was whenever it looks.
 func (s stake) controlled() (controlled, owned *Finding) {
 	for _, owner := range s.owners {
-		group, _, versioned := strings.Cut(owner.APIVersion, "/")
-		builtIn := !versioned || group == "apps" || group == "batch"
-		if builtIn || owner.Kind == mesh.KindGateway && "."+group == gatewayGroup {
+		if !mesh.IsCustom(owner) {
 			continue
 		}
 		finding := &Finding{Object: reference(s.reference), Field: "metadata.ownerReferences", Remedy: "change it by way of " + owner.Kind + " " + owner.Name + " instead: kubectl ambient plan --output-dir DIR writes what it is to be"}

@@ -60,6 +60,7 @@ func TestOwnersOfWhatAPlanWrites(t *testing.T) {
 		{name: "a deleted policy that somebody applies", write: gone, metadata: managedBy("acme", "Apply", "{f:metadata: {f:labels: {f:a: {}}}}"), status: warn, says: "acme writes"},
 		{name: "a deleted policy that somebody wrote", write: gone, metadata: managedBy("acme", "Update", "{f:spec: {f:rules: {}}}"), status: warn, field: "spec", says: "acme writes"},
 		{name: "a deleted policy of an operator", write: gone, metadata: ownedBy("acme.example/v1", "Tenant", "red", "true"), status: fail, field: owners, says: "Tenant red controls it"},
+		{name: "a workload of an operator", write: restarted, metadata: ownedBy(strimzi, "KafkaConnect", "sink", "true"), status: fail, field: owners, says: "KafkaConnect sink controls it"},
 		{name: "a workload that a custom resource only owns", write: restarted, metadata: ownedBy(strimzi, "KafkaConnect", "sink", "false"), status: warn, field: owners, says: "it is not known whether its operator"},
 		{name: "a workload of OLM", write: restarted, metadata: "labels: {olm.owner: acme.v1}\n  " + ownedBy("operators.coreos.com/v1alpha1", "ClusterServiceVersion", "acme.v1", "false"), status: fail, field: "metadata.labels[olm.owner]", says: "Operator Lifecycle Manager"},
 		{name: "a workload of the addon manager", write: restarted, metadata: "labels: {addonmanager.kubernetes.io/mode: Reconcile}", status: fail, field: "metadata.labels[addonmanager.kubernetes.io/mode]", says: "the addon manager reconciles it"},

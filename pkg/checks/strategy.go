@@ -25,19 +25,33 @@ func fixedTemplate(subject Subject, workload mesh.Workload) *Finding {
 		key := slices.Sorted(maps.Keys(pins))[0]
 		finding.Field = labelled(key)
 		finding.Message = "its pods have to stay out of ambient mode, and the namespace's label would capture them"
-		finding.Remedy = fmt.Sprintf("have the owner of the template set the label %s: %q there", key, pins[key])
+		finding.Remedy = fmt.Sprintf("have %s set the label %s: %q there", templateOwner(workload), key, pins[key])
 	case role == mesh.RoleMove && workload.Injected(subject.Snapshot.Injectors(), subject.Snapshot.EnrolledLabels(subject.Namespace)):
 		finding.Field = asksBy(workload)
 		finding.Message = "its template asks for a sidecar itself, so that its pods keep theirs whatever the namespace's labels say"
-		finding.Remedy = "have the owner of the template take it out, while the namespace still asks for sidecars, or enroll with --strategy=template"
+		finding.Remedy = "have " + templateOwner(workload) + " take it out, while the namespace still asks for sidecars"
+		if workload.Operator == nil {
+			finding.Remedy += ", or enroll with --strategy=template"
+		}
 	case lists(subject.Migration.Unnamed, workload.Reference):
 		finding.Field = labelled(label.IoIstioUseWaypoint.Name)
 		finding.Message = "calls to its pods' own addresses need a waypoint, which only its template can name"
 		finding.Remedy = "enroll with --strategy=template, or give its headless Services no waypoint: --waypoint-skip"
+		if workload.Operator != nil {
+			finding.Remedy = "give its headless Services no waypoint: --waypoint-skip"
+		}
 	default:
 		return nil
 	}
 	return &finding
+}
+
+// templateOwner is whom to ask for a change of a workload's template.
+func templateOwner(workload mesh.Workload) string {
+	if workload.Operator != nil {
+		return workload.Operator.Kind + " " + workload.Operator.Name + ", whose operator writes the template,"
+	}
+	return "the owner of the template"
 }
 
 // asksBy is the field by which a template asks for a sidecar.

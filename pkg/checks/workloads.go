@@ -32,7 +32,9 @@ func restartable() Check {
 			"What is below a partition comes back from the former template, whoever deletes it. Bare pods and pods of controllers that this version does " +
 			"not know are replaced by nobody, and Jobs that run are left to end: neither is ever deleted. The next pods of a CronJob come up without a " +
 			"sidecar by themselves. With --strategy=namespace no template is written: pods are evicted, and those whose template asks for a sidecar itself, has to " +
-			"keep them out of ambient mode, or has to name a waypoint, cannot be moved so.",
+			"keep them out of ambient mode, or has to name a waypoint, cannot be moved so. That is how Deployments, StatefulSets and DaemonSets of operators move, whose " +
+			"templates are not to be written (reconcilers); pods that an operator runs itself, without one of these, are not moved at all: how they are replaced is " +
+			"its own affair.",
 		Needs:  append(workloadKinds(), "MutatingWebhookConfiguration"),
 		Passed: "every workload that has to be restarted can be",
 		Run: func(subject Subject) []Finding {

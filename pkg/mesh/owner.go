@@ -3,6 +3,8 @@ package mesh
 import (
 	"bytes"
 	"fmt"
+	"slices"
+	"strings"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -26,6 +28,35 @@ func (s *Snapshot) OwnerOf(pod Pod) (metav1.OwnerReference, bool) {
 		owner = next
 	}
 	return owner, true
+}
+
+// IsCustom says whether the owner of an object is a custom resource, whose operator makes
+// the object. What istiod makes for a Gateway of its own is none: it applies its fields
+// and leaves others (istio pilot/pkg/config/kube/gateway/deploymentcontroller.go).
+func IsCustom(owner metav1.OwnerReference) bool {
+	group, _, versioned := strings.Cut(owner.APIVersion, "/")
+	return versioned && group != "apps" && group != "batch" && (group != groupGateway || owner.Kind != KindGateway)
+}
+
+// operated are the kinds that operators make and whose own controllers replace pods. What
+// controls a ReplicaSet, a custom resource of Argo Rollouts included, replaces its pods
+// by those of another one; and a CronJob has none.
+var operated = []string{KindDeployment, KindStatefulSet, KindDaemonSet}
+
+// operatorOf returns the custom resource that controls an object of a kind with pods that
+// are replaced whoever made it; nil where there is none.
+func operatorOf(object *unstructured.Unstructured) *metav1.OwnerReference {
+	controller := metav1.GetControllerOf(object)
+	if controller == nil || !IsCustom(*controller) || !slices.Contains(operated, object.GetKind()) {
+		return nil
+	}
+	return controller
+}
+
+// isPartOf says whether an object is the part of another one that has the template: it is
+// no workload by itself.
+func isPartOf(object *unstructured.Unstructured) bool {
+	return metav1.GetControllerOf(object) != nil && operatorOf(object) == nil
 }
 
 // Manager is an entry of an object's metadata.managedFields: somebody who wrote

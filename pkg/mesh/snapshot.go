@@ -117,7 +117,7 @@ func (c *Content) Add(object unstructured.Unstructured) {
 }
 
 func (c *Content) keepOriginal(object unstructured.Unstructured) {
-	if metav1.GetControllerOf(&object) != nil {
+	if isPartOf(&object) {
 		return
 	}
 	if c.Originals == nil {
@@ -527,8 +527,8 @@ func (s *Snapshot) addDefinition(object *unstructured.Unstructured) error {
 }
 
 func (s *Snapshot) addWorkload(object *unstructured.Unstructured) error {
-	if controller := metav1.GetControllerOf(object); controller != nil {
-		s.controllers[object.GetUID()] = *controller
+	if isPartOf(object) {
+		s.controllers[object.GetUID()] = *metav1.GetControllerOf(object)
 		return nil
 	}
 	var workload Workload
@@ -579,7 +579,7 @@ func (s *Snapshot) addWorkload(object *unstructured.Unstructured) error {
 }
 
 func (s *Snapshot) takeWorkload(object *unstructured.Unstructured, workload Workload) {
-	workload.Reference = referenceOf(object)
+	workload.Reference, workload.Operator = referenceOf(object), operatorOf(object)
 	workload.Object = s.asRead(object)
 	s.workloads[object.GetNamespace()] = append(s.workloads[object.GetNamespace()], workload)
 }

@@ -26,7 +26,8 @@ const (
 
 // Workload is what runs pods from a template: a Deployment, StatefulSet,
 // DaemonSet, CronJob, a Rollout of Argo Rollouts that holds its template itself, a Job
-// or ReplicaSet that nothing else controls.
+// or ReplicaSet that nothing else controls. A custom resource may control the first three:
+// its operator makes them, and their own controllers replace their pods.
 type Workload struct {
 	Reference v1alpha1.ObjectReference
 	UID       types.UID
@@ -51,6 +52,9 @@ type Workload struct {
 	MaxSurge, MaxUnavailable *intstr.IntOrString
 	// MinReadySeconds is how long a pod has to be ready to count as available.
 	MinReadySeconds int32
+	// Operator is the custom resource that controls the workload, and whose operator so
+	// has the say about its template; nil where there is none.
+	Operator *metav1.OwnerReference
 	// Object is the whole object as it was read.
 	Object Object
 }

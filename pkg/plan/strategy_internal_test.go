@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	appsv1 "k8s.io/api/apps/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -215,6 +216,45 @@ func TestStrategyNamespaceLeavesTemplatesToTheirOwners(t *testing.T) {
 	}
 	if got := finding(byLabels(t, objects, deny), "reconcilers", "shop"); !got.Blocks() {
 		t.Errorf("of the namespace, it says %q", got.Message)
+	}
+}
+
+// What operators make is blocked where templates are written, and moves there and back,
+// like the rest, where the namespace's labels decide.
+func TestStrategyNamespaceMovesWorkloadsOfOperators(t *testing.T) {
+	t.Parallel()
+	objects := orderedShop(func(deployment *appsv1.Deployment) {
+		deployment.OwnerReferences = []metav1.OwnerReference{fixture.Owner("Shop", "acme.example/v1", &metav1.ObjectMeta{Name: "all", UID: "all"})}
+	})
+	snapshot := fixture.Snapshot(objects)
+	written, err := Enroll(snapshot, fixture.Find(snapshot, "shop"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := finding(written, "reconcilers", "cart"); !got.Blocks() || !strings.Contains(got.Message, "Shop all controls it") || !strings.Contains(got.Remedy, "--strategy=namespace") {
+		t.Errorf("by templates, it says %q: %s", got.Message, got.Remedy)
+	}
+	deny := Options{Translation: translate.Options{MixedCallers: translate.MixedCallersDeny}}
+	planned := byLabels(t, objects, deny)
+	if planned.Blocked {
+		t.Errorf("by labels, it is blocked by %v", planned.Overview.Blockers)
+	}
+	if diff := cmp.Diff(shape(byLabels(t, orderedShop(), deny)), shape(planned)); diff != "" {
+		t.Errorf("it is not moved like what nobody controls (-nobody +operator):\n%s", diff)
+	}
+	for _, step := range planned.Steps {
+		for _, change := range step.Changes {
+			if change.Object.Kind == mesh.KindDeployment {
+				t.Errorf("step %s writes %s", step.ID, change.Object)
+			}
+		}
+	}
+	ambient := evictPods(carriedOut(t, objects, planned.Steps), "help", "news", "web", "cart")
+	if done := byLabels(t, ambient, deny); len(done.Steps) > 0 {
+		t.Errorf("something is left to be done: %v", shape(done))
+	}
+	if back := shape(undone(t, ambient, recorded(t, planned))); !slices.Contains(back, "restore-workloads/deployment/cart injected") {
+		t.Errorf("the way back is %v", back)
 	}
 }
 
