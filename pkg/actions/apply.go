@@ -109,23 +109,46 @@ func (w Writer) Change(ctx context.Context, change v1alpha1.Change, dryRun bool)
 	}
 }
 
+// neverWritten is a resourceVersion that no object has: it is that of the store before
+// the first write to it (etcd documentation, Data model: revisions start from 1).
+const neverWritten = "1"
+
 // Create creates the object of a change. It never overwrites: where an object of
 // that name exists that is exactly what it would create, an earlier attempt has
 // made it, and anything else is an error.
+//
+// What is ours is applied by the server, and is told to be of a version that no object
+// has: nothing that is there is of it, which is a conflict, and where nothing is there the
+// API server creates it and looks at no version (Kubernetes
+// staging/src/k8s.io/apiserver/pkg/registry/generic/registry/store.go, Update). Both are
+// decided in one transaction of the store. Without a version, an apply would be merged
+// into what somebody has made since it was looked for, without a conflict where no field
+// is another's.
+//
+// What is made again as it was is somebody else's, and is created by a POST: it may hold
+// what an apply does not take, such as two entries of one key in a list.
 func (w Writer) Create(ctx context.Context, change v1alpha1.Change, dryRun bool) (after *unstructured.Unstructured, written bool, err error) {
 	client, err := w.client(change.Object)
 	if err != nil {
 		return nil, false, err
 	}
-	options := metav1.CreateOptions{FieldManager: record.FieldManager, DryRun: dry(dryRun)}
 	object := &unstructured.Unstructured{Object: runtime.DeepCopyJSON(change.Create)}
-	after, err = client.Create(ctx, object, options)
+	if plan.Ours(change.Create) {
+		object.SetResourceVersion(neverWritten)
+		after, err = client.Apply(ctx, change.Object.Name, object, metav1.ApplyOptions{FieldManager: record.FieldManager, DryRun: dry(dryRun)})
+	} else {
+		after, err = client.Create(ctx, object, metav1.CreateOptions{FieldManager: record.FieldManager, DryRun: dry(dryRun)})
+	}
 	switch {
 	case err == nil:
 		return after, !dryRun, nil
-	case apierrors.IsAlreadyExists(err):
-		after, err = w.made(ctx, change)
-		return after, false, err
+	case apierrors.IsAlreadyExists(err), apierrors.IsConflict(err):
+		after, madeErr := w.made(ctx, change)
+		if apierrors.IsNotFound(madeErr) {
+			// It is gone again.
+			return nil, false, fmt.Errorf("create %s: %w", change.Object, err)
+		}
+		return after, false, madeErr
 	default:
 		// It may have been created all the same.
 		return nil, !dryRun && !refused(err), fmt.Errorf("create %s: %w", change.Object, err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"testing"
 
@@ -16,6 +17,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	clienttesting "k8s.io/client-go/testing"
 )
 
@@ -63,8 +65,10 @@ func live(edits ...func(*unstructured.Unstructured)) *unstructured.Unstructured 
 }
 
 func TestCreate(t *testing.T) {
+	notOurs := func(o *unstructured.Unstructured) { o.SetLabels(nil) }
 	tests := []struct {
 		name    string
+		create  *unstructured.Unstructured
 		there   []any
 		fail    error
 		written bool
@@ -72,7 +76,7 @@ func TestCreate(t *testing.T) {
 	}{
 		{name: "nothing is there", written: true},
 		{name: "an earlier attempt has made it", there: []any{live()}},
-		{name: "somebody else's is there", there: []any{live(func(o *unstructured.Unstructured) { o.SetLabels(nil) })}, want: "was not made by an enrolment"},
+		{name: "somebody else's is there", there: []any{live(notOurs)}, want: "was not made by an enrolment"},
 		{name: "ours, and not the same", there: []any{live(ofClass("istio"))}, want: "is not what the plan creates"},
 		{name: "ours, and being deleted", there: []any{live(func(o *unstructured.Unstructured) {
 			now := metav1.Now()
@@ -80,25 +84,54 @@ func TestCreate(t *testing.T) {
 			o.SetFinalizers([]string{"example.com/wait"})
 		})}, want: "is not what the plan creates"},
 		{name: "refused", fail: apierrors.NewForbidden(gateways, "waypoint", errors.New("no")), want: "create Gateway shop/waypoint"},
+		{name: "gone again", fail: apierrors.NewConflict(gateways, "waypoint", errors.New("modified")), want: "create Gateway shop/waypoint"},
 		{name: "no answer", fail: errors.New("broken connection"), written: true, want: "broken connection"},
+		{name: "made again", create: gatewayObject(notOurs), written: true},
+		{name: "made again by an earlier attempt", create: gatewayObject(notOurs), there: []any{live(notOurs)}},
+		{name: "made again where something else is there", create: gatewayObject(notOurs), there: []any{live(notOurs, ofClass("istio"))}, want: "is not what the plan creates"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
+			change := creation()
+			if test.create != nil {
+				change.Create = test.create.Object
+			}
 			client := fixture.NewDynamic(test.there...)
-			var manager string
-			client.PrependReactor("create", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-				manager = action.(clienttesting.CreateActionImpl).CreateOptions.FieldManager
+			var made []string
+			client.PrependReactor("*", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
+				switch action := action.(type) {
+				case clienttesting.CreateActionImpl:
+					made = append(made, "create by "+action.CreateOptions.FieldManager)
+				case clienttesting.PatchActionImpl:
+					if force := action.PatchOptions.Force; force != nil && *force || action.GetPatchType() != types.ApplyPatchType ||
+						!strings.Contains(string(action.GetPatch()), `"resourceVersion":"1"`) {
+						t.Errorf("it is patched by %s: %s", action.GetPatchType(), action.GetPatch())
+					}
+					made = append(made, "apply by "+action.PatchOptions.FieldManager)
+				default:
+					return false, nil, nil
+				}
 				return test.fail != nil, nil, test.fail
 			})
-			after, written, err := Writer{Dynamic: client, Mapper: fixture.Mapper()}.Create(t.Context(), creation(), false)
+			after, written, err := Writer{Dynamic: client, Mapper: fixture.Mapper()}.Create(t.Context(), change, false)
 			if written != test.written || (err == nil) != (test.want == "") || err != nil && !strings.Contains(err.Error(), test.want) {
 				t.Errorf("written is %t, the error %v", written, err)
+			}
+			if test.fail != nil && !errors.Is(err, test.fail) {
+				t.Errorf("the cause is lost: %v", err)
 			}
 			if err == nil && after.GetName() != "waypoint" {
 				t.Errorf("it returns %v", after)
 			}
-			if manager != "kubectl-ambient" {
-				t.Errorf("the field manager is %q", manager)
+			want := "apply by kubectl-ambient"
+			if test.create != nil {
+				want = "create by kubectl-ambient"
+			}
+			if !slices.Equal(made, []string{want}) {
+				t.Errorf("it was made by %q", made)
+			}
+			if _, kept := change.Create["metadata"].(map[string]any)["resourceVersion"]; kept {
+				t.Error("the change was written to")
 			}
 		})
 	}
@@ -157,9 +190,9 @@ func TestDryRunsWriteNothing(t *testing.T) {
 	dry := map[string][]string{}
 	client.PrependReactor("*", "gateways", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		switch action := action.(type) {
-		case clienttesting.CreateActionImpl:
-			dry["create"] = action.CreateOptions.DryRun
-			return true, action.GetObject(), nil
+		case clienttesting.PatchActionImpl:
+			dry["create"] = action.PatchOptions.DryRun
+			return true, live(), nil
 		case clienttesting.DeleteActionImpl:
 			dry["delete"] = action.DeleteOptions.DryRun
 			return true, nil, nil
@@ -235,9 +268,9 @@ func TestRunCreatesOnceWhereAnAnswerIsLost(t *testing.T) {
 	r.Backoff = DefaultBackoff()
 	r.Backoff.Duration = 1
 	attempts := 0
-	r.dynamic.PrependReactor("create", "gateways", func(action clienttesting.Action) (bool, runtime.Object, error) {
+	r.dynamic.PrependReactor("patch", "gateways", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		attempts++
-		if _, _, err := clienttesting.ObjectReaction(r.dynamic.Tracker())(action); err != nil {
+		if _, _, err := fixture.Applied(r.dynamic.Tracker(), action); err != nil {
 			return true, nil, err
 		}
 		return true, nil, apierrors.NewGenericServerResponse(http.StatusGatewayTimeout, "create", gateways, "waypoint", "lost", 0, true)

@@ -22,6 +22,7 @@ import (
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/types"
 	"k8s.io/apimachinery/pkg/watch"
 	fakedynamic "k8s.io/client-go/dynamic/fake"
 	"k8s.io/client-go/kubernetes/fake"
@@ -115,7 +116,12 @@ func newTrial(t *testing.T, steps []v1alpha1.Step, objects ...any) *trial {
 		return false, nil, nil
 	})
 	r.dynamic.PrependReactor("patch", "*", func(action clienttesting.Action) (bool, runtime.Object, error) {
-		r.note("patch %s", action.(clienttesting.PatchAction).GetName())
+		patch := action.(clienttesting.PatchAction)
+		if patch.GetPatchType() == types.ApplyPatchType {
+			// A creation.
+			return false, nil, nil
+		}
+		r.note("patch %s", patch.GetName())
 		return r.patch(action)
 	})
 	return r

@@ -44,6 +44,10 @@ func needsOf(planned v1alpha1.MigrationPlan, namespace string, ztunnels []string
 	var needed needs
 	err := needed.addChanges(planned, mapper, func(change v1alpha1.Change) []string {
 		switch {
+		case change.Create != nil && plan.Ours(change.Create):
+			// It is applied, which takes both verbs where it creates (Kubernetes
+			// documentation, Server-Side Apply).
+			return []string{"get", "create", "patch"}
 		case change.Create != nil:
 			return []string{"get", "create"}
 		case change.Delete:

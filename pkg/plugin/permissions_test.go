@@ -75,6 +75,11 @@ func TestPermissionsThatAPlanNeeds(t *testing.T) {
 			want:    []string{"create authorizationpolicies in namespace shop", "get authorizationpolicies in namespace shop"},
 		},
 		{
+			name:    "creating what is ours",
+			planned: planOf(v1alpha1.OperationEnroll, []v1alpha1.Change{changeOf(istio, policy, v1alpha1.Change{Create: map[string]any{"metadata": map[string]any{"labels": map[string]any{v1alpha1.OriginLabel: "test"}}}})}),
+			want:    []string{"create authorizationpolicies in namespace shop", "get authorizationpolicies in namespace shop", "patch authorizationpolicies in namespace shop"},
+		},
+		{
 			name:    "changing",
 			planned: planOf(v1alpha1.OperationEnroll, []v1alpha1.Change{changeOf("v1", "Service", changing)}),
 			want:    []string{"get services in namespace shop", "patch services in namespace shop"},
