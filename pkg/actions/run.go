@@ -40,6 +40,11 @@ type Runner struct {
 	// may go on; its error stops the run. Within a wave it is asked when all of that
 	// is done.
 	Between func(ctx context.Context, done, next v1alpha1.Step) error
+	// Gate, where set, is asked after each step that restarts workloads, also the last
+	// one, before anything else is done; its error stops the run. Within a wave it is
+	// asked for one after another when all of that is done, and before the first step for
+	// what the record awaits from runs before.
+	Gate func(context.Context, v1alpha1.AwaitedGate) error
 	// Backup, where set, is given the objects that a step changes or deletes, as they
 	// are, before anything of the step is written; its error stops the run.
 	Backup func([]v1alpha1.BeforeImage) error
@@ -93,7 +98,9 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	}
 	audit := &auditor{runner: r, run: run}
 	audit.started(ctx)
-	err = r.steps(ctx, run, audit)
+	if err = r.askAwaited(ctx, run); err == nil {
+		err = r.steps(ctx, run, audit)
+	}
 	if left := r.uncordonLeft(ctx); left != nil {
 		err = errors.Join(err, left)
 	}

@@ -36,6 +36,9 @@ func (r *Runner) steps(ctx context.Context, run *v1alpha1.MigrationRecord, audit
 		for i := first; i < end; i++ {
 			audit.phaseDone(ctx, i)
 		}
+		if err := r.askAwaited(ctx, run); err != nil {
+			return err
+		}
 		before = first
 	}
 	return nil
@@ -114,6 +117,7 @@ func (r *Runner) begin(ctx context.Context, run *v1alpha1.MigrationRecord, index
 	}
 	entry.Before, step.Changes = images, present
 	entry.State, entry.Started = v1alpha1.StepRunning, r.stamp()
+	r.awaitGate(run, step)
 	if err := r.store(ctx, run); err != nil {
 		return nil, fmt.Errorf("before step %s: %w", step.ID, err)
 	}

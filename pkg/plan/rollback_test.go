@@ -127,6 +127,26 @@ func TestRollbackLeavesAloneWhatWasNeverStarted(t *testing.T) {
 	}
 }
 
+// A run that had nothing left to do but to ask a gate takes nothing from what its
+// rollback puts back.
+func TestRollbackOfARunWithoutSteps(t *testing.T) {
+	before := mixed()
+	first := enroll(t, before)
+	after := apply(t, before, first.Steps)
+	second := first
+	second.Steps = nil
+	one, two := recordOf("one", first, done(len(first.Steps))...), recordOf("two", second)
+	two.Started = two.Started.Add(time.Hour)
+	planned := rollback(t, after, two, one)
+	if diff := cmp.Diff([]string{"two", "one"}, planned.Undoes); diff != "" {
+		t.Errorf("it undoes (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff(ids(rollback(t, after, one)), ids(planned)); diff != "" {
+		t.Errorf("its steps are not those of the other alone (-want +got):\n%s", diff)
+	}
+	same(t, before, apply(t, after, planned.Steps))
+}
+
 func TestRollbackOfTwoRuns(t *testing.T) {
 	before := mixed()
 	first := enroll(t, before)

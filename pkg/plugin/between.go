@@ -31,12 +31,18 @@ type between struct {
 	prometheus prometheus.API
 }
 
+// The flags' names.
+const (
+	flagGateExec       = "gate-exec"
+	flagGatePrometheus = "gate-prometheus"
+)
+
 func (b *between) addFlags(command *cobra.Command) {
 	flags := command.Flags()
 	flags.StringVar(&b.pauseAfter, "pause-after", "", "Ask whether to go on when this `PHASE` is done")
-	flags.StringVar(&b.command, "gate-exec", "",
+	flags.StringVar(&b.command, flagGateExec, "",
 		"After each workload, run this `COMMAND` in a shell, and go on only if it exits with 0. KUBECTL_AMBIENT_NAMESPACE, _WORKLOAD and _STEP tell it what was done")
-	flags.StringVar(&b.query, "gate-prometheus", "",
+	flags.StringVar(&b.query, flagGatePrometheus, "",
 		"After each workload, evaluate this PromQL `QUERY`, such as rate(errors[1m]) < 0.01, and go on only if it holds: it has a result, and none that is 0")
 	flags.StringVar(&b.address, "prometheus-url", "", "Where --gate-prometheus asks: the `URL` of a Prometheus server")
 }
@@ -63,17 +69,22 @@ func (b *between) complete(session *session) error {
 	return nil
 }
 
+// gated says whether anything is to be asked after each workload.
+func (b *between) gated() bool { return b.command != "" || b.query != "" }
+
+// gate says whether a run may go on after a step that has restarted workloads.
+func (b *between) gate(ctx context.Context, done v1alpha1.AwaitedGate) error {
+	if err := b.execute(ctx, done); err != nil {
+		return fmt.Errorf("after step %s: --%s: %w", done.Step, flagGateExec, err)
+	}
+	if err := b.ask(ctx); err != nil {
+		return fmt.Errorf("after step %s: --%s: %w", done.Step, flagGatePrometheus, err)
+	}
+	return nil
+}
+
 // pass says whether a run may go on from a step that is done to the next one.
 func (b *between) pass(ctx context.Context, done, next v1alpha1.Step) error {
-	// Some steps of the phase restart nothing: what was cordoned or paused is put back.
-	if done.Phase == v1alpha1.PhaseRestartWorkloads && len(done.Gate.Workloads) > 0 {
-		if err := b.execute(ctx, done); err != nil {
-			return fmt.Errorf("after step %s: --gate-exec: %w", done.ID, err)
-		}
-		if err := b.ask(ctx); err != nil {
-			return fmt.Errorf("after step %s: --gate-prometheus: %w", done.ID, err)
-		}
-	}
 	if string(done.Phase) == b.pauseAfter && next.Phase != done.Phase {
 		return b.pause(ctx, done.Phase)
 	}
@@ -83,7 +94,7 @@ func (b *between) pass(ctx context.Context, done, next v1alpha1.Step) error {
 // grace is how long a command may go on after it was told to end.
 const grace = 5 * time.Second
 
-func (b *between) execute(ctx context.Context, done v1alpha1.Step) error {
+func (b *between) execute(ctx context.Context, done v1alpha1.AwaitedGate) error {
 	if b.command == "" {
 		return nil
 	}
@@ -100,11 +111,11 @@ func (b *between) execute(ctx context.Context, done v1alpha1.Step) error {
 		return err
 	}
 	var workloads []string
-	for _, workload := range done.Gate.Workloads {
+	for _, workload := range done.Workloads {
 		workloads = append(workloads, strings.ToLower(workload.Kind)+"/"+workload.Name)
 	}
 	command.Env = append(os.Environ(),
-		"KUBECTL_AMBIENT_NAMESPACE="+namespace, "KUBECTL_AMBIENT_WORKLOAD="+strings.Join(workloads, ","), "KUBECTL_AMBIENT_STEP="+done.ID)
+		"KUBECTL_AMBIENT_NAMESPACE="+namespace, "KUBECTL_AMBIENT_WORKLOAD="+strings.Join(workloads, ","), "KUBECTL_AMBIENT_STEP="+done.Step)
 	if err := command.Run(); err != nil {
 		if cause := context.Cause(ctx); cause != nil {
 			return cause

@@ -152,6 +152,9 @@ func (o *enrollOptions) complete(command *cobra.Command, arguments []string) err
 
 func (o *enrollOptions) run(ctx context.Context) error {
 	o.hooks = hooks{between: o.between.pass}
+	if o.between.gated() {
+		o.hooks.gate = o.between.gate
+	}
 	if o.rollbackOnFailure {
 		o.hooks.undo = o.prepareRollback
 	}
@@ -280,7 +283,23 @@ func (o *enrollOptions) findStopped(ctx context.Context) error {
 		return fmt.Errorf("the last run in namespace %s was rolled back: there is none to resume", o.name)
 	}
 	o.hooks.resumes, o.continues = &newest, record.Whole(records, newest)
+	o.goesOnAfter(newest)
 	return nil
+}
+
+// goesOnAfter has the gates asked first that the run before was to ask, and says which are
+// not where none is given.
+func (o *enrollOptions) goesOnAfter(stopped v1alpha1.MigrationRecord) {
+	o.hooks.stopped = &stopped
+	if o.hooks.gate != nil || len(stopped.Awaits) == 0 {
+		return
+	}
+	var steps []string
+	for _, gate := range stopped.Awaits {
+		steps = append(steps, gate.Step)
+	}
+	fmt.Fprintf(o.Streams.ErrOut, "Run %s stopped before its gate after %s had held; it is not asked again, since neither --%s nor --%s is given.\n",
+		stopped.ID, strings.Join(steps, ", "), flagGateExec, flagGatePrometheus)
 }
 
 // noteStopped says where a run has stopped that was made with other options: what
@@ -296,6 +315,7 @@ func (o *enrollOptions) noteStopped(ctx context.Context) {
 		// Not being able to read them is said when a record is to be written.
 		return
 	}
+	o.goesOnAfter(open[0])
 	if !plan.SameOptions(*open[0].Plan.Options, o.options().Chosen()) {
 		fmt.Fprintf(o.Streams.ErrOut, "Run %s stopped before it was complete, with other options than these: --%s goes on with it.\n", open[0].ID, flagResume)
 	}

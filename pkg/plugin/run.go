@@ -46,10 +46,24 @@ type runOptions struct {
 type hooks struct {
 	// between agrees to a run going on from one step to the next.
 	between func(ctx context.Context, done, next v1alpha1.Step) error
+	// gate agrees to a run going on after a workload; nil where nothing is to be asked.
+	gate func(context.Context, v1alpha1.AwaitedGate) error
 	// undo prepares what undoes a run that fails; nil where nothing is to.
 	undo func(context.Context, v1alpha1.MigrationRecord) (*prepared, error)
 	// resumes is the record of the run that is gone on with.
 	resumes *v1alpha1.MigrationRecord
+	// stopped is the record of the run that had stopped before, whether it is gone on with
+	// by name or by enrolling again.
+	stopped *v1alpha1.MigrationRecord
+}
+
+// awaited are the gates that the run before was to ask and that have to hold before
+// anything of a plan is done.
+func (h hooks) awaited(planned v1alpha1.MigrationPlan) []v1alpha1.AwaitedGate {
+	if h.gate == nil || h.stopped == nil || planned.Operation != v1alpha1.OperationEnroll {
+		return nil
+	}
+	return record.Awaited(*h.stopped, planned)
 }
 
 // prepared is a run that is ready to be shown and carried out.
@@ -107,12 +121,12 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 	if err != nil {
 		return o.explain(err)
 	}
-	if run.plan.Blocked || o.dryRun != cmdutil.DryRunNone || nothingToDo(run.plan) && len(run.undoes) == 0 {
+	if run.plan.Blocked || o.dryRun != cmdutil.DryRunNone || nothingToDo(run.plan) && len(run.undoes)+len(o.hooks.awaited(run.plan)) == 0 {
 		return o.showOnly(timed, run)
 	}
 	if nothingToDo(run.plan) {
 		// What the runs had changed is as it was before, by whoever: only their
-		// records have to say so.
+		// records have to say so. Or all is done but to ask a gate.
 		return o.carryOut(ctx, timed, run, prepare)
 	}
 	if o.output.human() {
@@ -255,12 +269,12 @@ func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prep
 	switch {
 	case run.plan.Blocked:
 		return o.showOnly(bounded, run)
-	case nothingToDo(run.plan):
+	case nothingToDo(run.plan) && len(o.hooks.awaited(run.plan)) == 0:
 		if err := o.closeRecords(bounded, run); err != nil {
 			return err
 		}
 		return o.showOnly(bounded, run)
-	case !plan.SameSteps(agreed.plan, run.plan) && !plan.Settled(agreed.plan, run.plan):
+	case !nothingToDo(run.plan) && !plan.SameSteps(agreed.plan, run.plan) && !plan.Settled(agreed.plan, run.plan):
 		return blockedError("namespace %s has changed since the plan was made, and nothing was done: run the command again to see what there is to do now", o.name)
 	case plan.LetsInMore(agreed.plan, run.plan):
 		return blockedError("policies have changed since the plan was made, and it would let in other calls than it said; nothing was done: run the command again to see which")
@@ -300,7 +314,7 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	o.Changing()
 	runner := &actions.Runner{
 		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Istiods: o.reader.AskIstiods, Mesh: run.content,
-		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Between: o.hooks.between, Backup: o.backup.of(run.snapshot, run.plan),
+		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Between: o.hooks.between, Gate: o.hooks.gate, Backup: o.backup.of(run.snapshot, run.plan),
 		Events: actions.Events{
 			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,
 		},
@@ -403,6 +417,7 @@ func (o *runOptions) newRecord(ctx context.Context, id string, planned v1alpha1.
 	if o.hooks.resumes != nil && planned.Operation == v1alpha1.OperationEnroll {
 		migration.Resumes = o.hooks.resumes.ID
 	}
+	migration.Awaits = o.hooks.awaited(planned)
 	for _, step := range planned.Steps {
 		migration.Steps = append(migration.Steps, v1alpha1.StepRecord{ID: step.ID, State: v1alpha1.StepPending})
 	}

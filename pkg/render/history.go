@@ -67,6 +67,9 @@ func Run(out io.Writer, run v1alpha1.MigrationRecord) error {
 	if run.Reason != "" {
 		fmt.Fprintf(out, "stopped: %s\n", wrapped(strings.Join(strings.Fields(run.Reason), " "), len("stopped: ")))
 	}
+	for _, gate := range run.Awaits {
+		fmt.Fprintf(out, "its gate after %s has not held yet\n", gate.Step)
+	}
 	fmt.Fprintln(out)
 	var rows [][]string
 	for i, step := range run.Steps {

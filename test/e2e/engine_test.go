@@ -2,8 +2,10 @@ package e2e
 
 import (
 	"encoding/json"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -110,6 +112,70 @@ func TestUntilAndResume(t *testing.T) {
 		t.Fatal(err)
 	}
 	says(t, events, "EnrollStarted", "EnrollPhaseDone", "EnrollStopped", "EnrollCompleted", "RollbackCompleted")
+}
+
+// TestGateBetweenWorkloads: a gate that has not held is asked again before anything else,
+// by whichever run goes on, also where nothing but that is left to be done.
+func TestGateBetweenWorkloads(t *testing.T) {
+	t.Parallel()
+	c := shared
+	const namespace = "gated"
+	before := c.shop(t, namespace)
+	log, open := filepath.Join(t.TempDir(), "asked"), filepath.Join(t.TempDir(), "open")
+	if err := os.WriteFile(open, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	gate := fmt.Sprintf(`echo "$KUBECTL_AMBIENT_WORKLOAD" >>%s; grep -qx "$KUBECTL_AMBIENT_WORKLOAD" %s`, log, open)
+	asked := func(want ...string) {
+		t.Helper()
+		text, err := os.ReadFile(log)
+		if err != nil || !slices.Equal(strings.Fields(string(text)), want) {
+			t.Errorf("it has asked after %q, want %q (%v)", text, want, err)
+		}
+		if err := os.WriteFile(log, nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	opens := func(workloads ...string) {
+		t.Helper()
+		if err := os.WriteFile(open, []byte(strings.Join(workloads, "\n")+"\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	enroll := func(arguments ...string) result {
+		return c.ambient(t, append([]string{"enroll", "-n", namespace, "--yes", "--gate-exec", gate}, arguments...)...)
+	}
+	var order []string
+	var planned v1alpha1.MigrationPlan
+	decode(t, c.ambient(t, "plan", "-n", namespace, "-o", "json").want(t, 0).stdout, &planned)
+	for _, step := range planned.Steps {
+		if workload, is := strings.CutPrefix(step.ID, "restart-workloads/"); is {
+			order = append(order, workload)
+		}
+	}
+	first, last := order[0], order[len(order)-1]
+	says(t, enroll("--until=restart-workloads").want(t, 4).stderr, "after step restart-workloads/"+first+": --gate-exec", "to go on:")
+	asked(first)
+	halfway := c.state(t, namespace)
+	for _, again := range [][]string{{"--resume"}, {"--until=restart-workloads"}} {
+		says(t, enroll(again...).want(t, 1).stderr, "after step restart-workloads/"+first+": --gate-exec", "Nothing was changed.")
+		asked(first)
+		c.wantState(t, namespace, halfway)
+	}
+	opens(order[:len(order)-1]...)
+	says(t, enroll("--resume").want(t, 4).stderr, "after step restart-workloads/"+last)
+	asked(order...)
+	says(t, enroll("--resume").want(t, 1).stderr, "after step restart-workloads/"+last, "Nothing was changed.")
+	asked(last)
+	opens(last)
+	says(t, enroll("--resume").want(t, 0).stdout, "up to phase restart-workloads are done")
+	asked(last)
+	enroll("--resume").want(t, 0)
+	asked()
+	c.ambient(t, "verify", "-n", namespace).want(t, 0)
+	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	c.settled(t, namespace)
+	c.wantState(t, namespace, before)
 }
 
 // TestRollbackOnFailure: a run that fails is undone at once, and says so in one

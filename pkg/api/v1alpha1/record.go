@@ -54,6 +54,19 @@ type MigrationRecord struct {
 	// Plan is what the run set out to do.
 	Plan  MigrationPlan `json:"plan"`
 	Steps []StepRecord  `json:"steps"`
+	// Awaits are the gates that were to be asked and have not held yet. A run that goes
+	// on with this one asks them before anything else.
+	Awaits []AwaitedGate `json:"awaits,omitempty"`
+}
+
+// AwaitedGate is the operator's own gate after a step that restarts workloads, which has
+// to hold before anything else is done. It is in the record before the first write of
+// the step, so that a run that is killed before it was asked has not forgotten it.
+type AwaitedGate struct {
+	// Step is the step that it comes after, of this run or of one that this goes on with.
+	Step string `json:"step"`
+	// Workloads are what the step restarts.
+	Workloads []ObjectReference `json:"workloads"`
 }
 
 // Service is the only one that the run has given a waypoint, or taken off it, as
