@@ -17,7 +17,7 @@ import (
 // answer: the first time after a fifth of a second, then further and further
 // apart, for about a minute.
 func DefaultBackoff() wait.Backoff {
-	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 1.5, Jitter: 0.1, Steps: 12}
+	return wait.Backoff{Duration: 200 * time.Millisecond, Factor: 1.5, Jitter: 0.1, Steps: 13}
 }
 
 func (r *Runner) patiently(ctx context.Context, do func() error) error {

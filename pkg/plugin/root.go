@@ -41,7 +41,7 @@ func NewCommand(environment Environment) *cobra.Command {
 		// As kubectl does: a person waits, and a snapshot is a few dozen
 		// requests at once.
 		config.QPS, config.Burst = 50, 300
-		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return patientReader{next} })
+		config.Wrap(func(next http.RoundTripper) http.RoundTripper { return heldWriter{patientReader{next}} })
 		config.UserAgent = "kubectl-ambient/" + environment.Version
 		config.WarningHandler = rest.NewWarningWriter(environment.Streams.ErrOut, rest.WarningWriterOptions{Deduplicate: true})
 		if environment.WrapConfig != nil {

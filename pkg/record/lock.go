@@ -6,10 +6,8 @@ import (
 	"fmt"
 	"time"
 
-	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	coordinationv1client "k8s.io/client-go/kubernetes/typed/coordination/v1"
-	"k8s.io/client-go/tools/leaderelection"
-	"k8s.io/client-go/tools/leaderelection/resourcelock"
 )
 
 // LeaseName is the name of the Lease that a run holds in its namespace.
@@ -19,11 +17,19 @@ const LeaseName = "kubectl-ambient"
 // being renewed, as seen by whoever waits: the clocks of the two do not matter.
 const (
 	leaseDuration = 15 * time.Second
+	// renewDeadline is how long after its Lease was renewed last a run writes: by then
+	// nobody else can have seen it lie still for as long as it lasts.
 	renewDeadline = 10 * time.Second
 	retryPeriod   = time.Second
+	// requestTime bounds one request about the Lease, so that one that hangs is not
+	// all that is tried.
+	requestTime = 5 * time.Second
 	// patience is how long a lock is waited for: long enough to find out that
 	// its holder is gone.
 	patience = leaseDuration + 5*retryPeriod
+	// outage is how long an API server may not answer before the lock counts as lost,
+	// although nobody is known to have taken it: as long as writes are repeated.
+	outage = time.Minute
 )
 
 // ErrLost is why a run's context ends when its lock was lost: somebody else has
@@ -40,77 +46,91 @@ func (e *HeldError) Error() string {
 }
 
 // Lock takes the lock of a namespace for a run and keeps it until release is
-// called. The context returned ends when the lock is lost. Where another run
-// holds the lock, waiting is called once, and a HeldError returned if that run
-// is still alive after some seconds.
+// called. The context returned ends when the lock is lost; Writable says of it whether
+// something may be written under the lock. Where another run holds the lock, waiting is
+// called once, and a HeldError returned if that run is still alive after some seconds.
 func Lock(ctx context.Context, client coordinationv1client.LeasesGetter, namespace, run string, waiting func(holder string)) (held context.Context, release func(), err error) {
-	lease := &resourcelock.LeaseLock{
-		LeaseMeta: metav1.ObjectMeta{Namespace: namespace, Name: LeaseName}, Client: client,
-		LockConfig: resourcelock.ResourceLockConfig{Identity: run},
-	}
-	held, lose := context.WithCancelCause(ctx)
-	electing, stop := context.WithCancel(context.WithoutCancel(ctx))
-	acquired, ended := make(chan struct{}), make(chan struct{})
-	var holder string
-	elector, err := leaderelection.NewLeaderElector(leaderelection.LeaderElectionConfig{
-		Lock: lease, LeaseDuration: leaseDuration, RenewDeadline: renewDeadline, RetryPeriod: retryPeriod, ReleaseOnCancel: true, Name: LeaseName,
-		Callbacks: leaderelection.LeaderCallbacks{
-			OnStartedLeading: func(context.Context) { close(acquired) },
-			OnStoppedLeading: func() { lose(ErrLost) },
-			OnNewLeader:      func(string) {},
-		},
-	})
+	lease := &lease{client: client.Leases(namespace), namespace: namespace, run: run}
+	// A lock that is held besides must not hold back what keeps this one.
+	unhindered := context.WithValue(context.WithoutCancel(ctx), holdKey{}, (*hold)(nil))
+	renewed, err := acquire(ctx, lease, waiting)
 	if err != nil {
-		stop()
-		return nil, nil, fmt.Errorf("lock namespace %s: %w", namespace, err)
+		lease.giveBack(unhindered)
+		return nil, nil, err
 	}
+	kept := newHold(ctx, renewed)
+	held, lose := context.WithCancelCause(context.WithValue(ctx, holdKey{}, kept))
+	keeping, stop := context.WithCancel(unhindered)
+	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
-		elector.Run(electing)
+		lose(keep(keeping, lease, kept))
+		kept.end()
 	}()
 	release = func() {
 		stop()
 		<-ended
-		deleteLease(context.WithoutCancel(ctx), client, namespace)
+		lease.giveBack(unhindered)
 	}
-	give := func(err error) (context.Context, func(), error) {
-		stop()
-		<-ended
-		return nil, nil, err
-	}
+	return held, release, nil
+}
+
+// acquire takes a Lease, and says when. It waits for another holder for as long as it
+// takes to find out that it is gone.
+func acquire(ctx context.Context, lease *lease, waiting func(holder string)) (time.Time, error) {
 	timeout := time.After(patience)
 	tick := time.NewTicker(retryPeriod)
 	defer tick.Stop()
+	told := false
 	for {
+		began := time.Now()
+		err := lease.take(ctx)
+		if err == nil {
+			return began, nil
+		}
+		other := (*HeldError)(nil)
+		if errors.As(err, &other) && !told {
+			told = true
+			waiting(other.Holder)
+		}
 		select {
-		case <-acquired:
-			return held, release, nil
 		case <-tick.C:
-			if leader := elector.GetLeader(); leader != "" && leader != run && holder == "" {
-				holder = leader
-				waiting(holder)
-			}
 		case <-timeout:
-			if holder == "" {
-				return give(fmt.Errorf("lock namespace %s: Lease %s/%s could not be written in %s", namespace, namespace, LeaseName, patience))
+			if other != nil {
+				return began, other
 			}
-			return give(&HeldError{Namespace: namespace, Holder: holder})
+			return began, fmt.Errorf("lock namespace %s: Lease %s/%s could not be written in %s: %w", lease.namespace, lease.namespace, LeaseName, patience, err)
 		case <-ctx.Done():
-			return give(fmt.Errorf("lock namespace %s: %w", namespace, context.Cause(ctx)))
+			return began, fmt.Errorf("lock namespace %s: %w", lease.namespace, context.Cause(ctx))
 		}
 	}
 }
 
-// deleteLease leaves nothing behind, unless somebody has the lock again.
-func deleteLease(ctx context.Context, client coordinationv1client.LeasesGetter, namespace string) {
-	ctx, cancel := context.WithTimeout(ctx, renewDeadline)
-	defer cancel()
-	lease, err := client.Leases(namespace).Get(ctx, LeaseName, metav1.GetOptions{})
-	if err != nil || lease.Spec.HolderIdentity != nil && *lease.Spec.HolderIdentity != "" {
-		return
+// keep renews a Lease until the context ends, or the lock is lost; it returns why.
+func keep(ctx context.Context, lease *lease, kept *hold) error {
+	tick := time.NewTicker(retryPeriod)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return ErrLost
+		}
+		began := time.Now()
+		err := lease.renew(ctx, kept.age())
+		switch {
+		case err == nil:
+			kept.renew(began)
+		case errors.Is(err, errTaken), kept.age() > outage, kept.age() > renewDeadline && answered(err):
+			return fmt.Errorf("%w: %w", ErrLost, err)
+		}
 	}
-	// Where this fails, the Lease says that nobody holds it, which is as good.
-	_ = client.Leases(namespace).Delete(ctx, LeaseName, metav1.DeleteOptions{
-		Preconditions: &metav1.Preconditions{UID: &lease.UID, ResourceVersion: &lease.ResourceVersion},
-	})
+}
+
+// answered says whether an error is what the API server has decided, and not that it is
+// busy, restarting or not to be reached.
+func answered(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && !apierrors.IsServerTimeout(err) && !apierrors.IsTimeout(err) && !apierrors.IsTooManyRequests(err) &&
+		!apierrors.IsInternalError(err) && !apierrors.IsServiceUnavailable(err)
 }
