@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -220,7 +221,9 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 		return nil, err
 	}
 	if !o.resume && !o.noted {
-		o.noteStopped(ctx)
+		if err := o.noteStopped(ctx); err != nil {
+			return nil, err
+		}
 	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
 }
@@ -303,20 +306,26 @@ func (o *enrollOptions) goesOnAfter(stopped v1alpha1.MigrationRecord) {
 }
 
 // noteStopped says where a run has stopped that was made with other options: what
-// it has begun is not gone on with but by chance.
-func (o *enrollOptions) noteStopped(ctx context.Context) {
+// it has begun is not gone on with but by chance. A record that cannot be read is in the
+// way of an enrolment: whether it builds on another one, which a rollback has to undo,
+// cannot be told.
+func (o *enrollOptions) noteStopped(ctx context.Context) error {
 	o.noted = true
 	records, err := o.store.List(ctx)
+	if errors.As(err, new(*record.UnreadableError)) {
+		return err
+	}
 	open := record.Open(records)
 	if off := record.TakenOff(records); o.service == "" && len(off) > 0 {
 		fmt.Fprintf(o.Streams.ErrOut, "A rollback has taken Service %s off its waypoint: this enrolment gives it one again where it needs one; --%s leaves it so.\n", strings.Join(off, ", "), flagSkip)
 	}
 	if err != nil || len(open) == 0 || open[0].Operation != v1alpha1.OperationEnroll || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
-		// Not being able to read them is said when a record is to be written.
-		return
+		// Not being allowed to list them is said when a record is to be written.
+		return nil
 	}
 	o.goesOnAfter(open[0])
 	if !plan.SameOptions(*open[0].Plan.Options, o.options().Chosen()) {
 		fmt.Fprintf(o.Streams.ErrOut, "Run %s stopped before it was complete, with other options than these: --%s goes on with it.\n", open[0].ID, flagResume)
 	}
+	return nil
 }

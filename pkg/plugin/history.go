@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"time"
 
@@ -47,23 +48,24 @@ func mostOneArgument(command *cobra.Command, arguments []string) error {
 }
 
 func (o *historyOptions) run(ctx context.Context, arguments []string) error {
-	records, err := record.NewStore(o.kube.CoreV1(), o.name).List(ctx)
+	records, unread, err := record.NewStore(o.kube.CoreV1(), o.name).Read(ctx)
 	if err != nil {
 		return o.explain(err)
 	}
 	if len(arguments) > 0 {
-		return o.showRun(records, arguments[0])
+		return o.showRun(records, unread, arguments[0])
 	}
-	history := record.History(o.name, records)
+	history := record.History(o.name, records, unread)
 	switch {
 	case o.output.format == render.FormatName:
+		sayUnread(o.Streams.ErrOut, unread)
 		for _, run := range history.Runs {
 			fmt.Fprintln(o.Streams.Out, run.ID)
 		}
 		return nil
 	case !o.output.human():
 		return render.Document(o.Streams.Out, o.output.format, history)
-	case len(history.Runs) == 0:
+	case len(history.Runs)+len(history.Unreadable) == 0:
 		fmt.Fprintf(o.Streams.Out, "No run has changed namespace %s.\n", o.name)
 		return nil
 	default:
@@ -71,7 +73,19 @@ func (o *historyOptions) run(ctx context.Context, arguments []string) error {
 	}
 }
 
-func (o *historyOptions) showRun(records []v1alpha1.MigrationRecord, id string) error {
+// sayUnread names records that cannot be read, and what can be done about them.
+func sayUnread(out io.Writer, unread []record.Unreadable) {
+	for _, one := range unread {
+		fmt.Fprintf(out, "%v: %s\n", one.Err, one.Remedy())
+	}
+}
+
+func (o *historyOptions) showRun(records []v1alpha1.MigrationRecord, unread []record.Unreadable, id string) error {
+	for _, one := range unread {
+		if one.ID == id {
+			return fmt.Errorf("%w: %s", one.Err, one.Remedy())
+		}
+	}
 	i := slices.IndexFunc(records, func(run v1alpha1.MigrationRecord) bool { return run.ID == id })
 	if i < 0 {
 		return fmt.Errorf("there is no record of run %s in namespace %s: list them with %s history -n %s", id, o.name, displayName, o.name)
@@ -100,7 +114,7 @@ func newPruneCommand(session *session) *cobra.Command {
 		Short: "Delete the records that no rollback needs",
 		Long: `Delete the records that no rollback needs: those of enrolments that were rolled
 back, and of the rollbacks. With --all also those of enrolments that hold; these can
-then not be rolled back any more.`,
+then not be rolled back any more. A record that cannot be read is named and left alone.`,
 		Example: "  kubectl ambient history prune -n shop --older-than=720h",
 		Args:    noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
@@ -133,14 +147,18 @@ func (o *pruneOptions) complete(command *cobra.Command) (err error) {
 
 func (o *pruneOptions) run(ctx context.Context) error {
 	store := record.NewStore(o.kube.CoreV1(), o.name)
-	records, err := store.List(ctx)
+	records, unread, err := store.Read(ctx)
 	if err != nil {
 		return o.explain(err)
 	}
-	prunable := record.Prunable(records, o.all, o.Now().Add(-o.olderThan))
-	strays, err := store.Strays(ctx, records)
+	prunable := record.Prunable(records, unread, o.all, o.Now().Add(-o.olderThan))
+	strays, err := store.Strays(ctx, records, unread)
 	if err != nil {
 		return o.explain(err)
+	}
+	if len(unread) > 0 {
+		fmt.Fprintln(o.Streams.ErrOut, "Left alone, since it cannot be read:")
+		sayUnread(o.Streams.ErrOut, unread)
 	}
 	if len(prunable)+len(strays) == 0 {
 		fmt.Fprintf(o.Streams.Out, "Namespace %s holds no record that is not needed: nothing to do.\n", o.name)
@@ -168,15 +186,15 @@ func (o *pruneOptions) run(ctx context.Context) error {
 
 // still are those of the records and of the stray parts that may still be deleted.
 func (o *pruneOptions) still(ctx context.Context, store *record.Store, prunable []v1alpha1.MigrationRecord, strays []string) ([]v1alpha1.MigrationRecord, []string, error) {
-	records, err := store.List(ctx)
+	records, unread, err := store.Read(ctx)
 	if err != nil {
 		return nil, nil, err
 	}
-	now, err := store.Strays(ctx, records)
+	now, err := store.Strays(ctx, records, unread)
 	if err != nil {
 		return nil, nil, err
 	}
-	allowed := record.Prunable(records, o.all, o.Now().Add(-o.olderThan))
+	allowed := record.Prunable(records, unread, o.all, o.Now().Add(-o.olderThan))
 	prunable = slices.DeleteFunc(slices.Clone(prunable), func(run v1alpha1.MigrationRecord) bool {
 		return !slices.ContainsFunc(allowed, func(other v1alpha1.MigrationRecord) bool { return other.ID == run.ID })
 	})

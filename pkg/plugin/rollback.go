@@ -262,17 +262,37 @@ func revisionError(err error) error {
 // prepareRollback prepares to undo a run that has failed, and those that it went on with:
 // what runs before have made of the namespace stays.
 func (o *runOptions) prepareRollback(ctx context.Context, failed v1alpha1.MigrationRecord) (*prepared, error) {
-	records, err := o.store.List(ctx)
+	records, _, err := o.store.Read(ctx)
 	if err != nil {
 		return nil, o.explain(err)
 	}
 	return o.prepareUndoing(ctx, part{run: record.Begun(records, failed).ID})
 }
 
+// recordsFor reads the records that the rollback of a part goes by. One that cannot be
+// read may be of the newest run, on which nobody knows what builds: only runs that were
+// made after it are undone all the same, where they are asked for by name. The second
+// value is true where there is one.
+func (o *runOptions) recordsFor(ctx context.Context, part part) ([]v1alpha1.MigrationRecord, bool, error) {
+	records, unread, err := o.store.Read(ctx)
+	if err != nil || len(unread) == 0 {
+		return records, false, err
+	}
+	failure := &record.UnreadableError{Records: unread}
+	since := record.Open(failure.Past(records))
+	if part.run != "" && slices.ContainsFunc(since, func(run v1alpha1.MigrationRecord) bool { return run.ID == part.run }) {
+		return records, true, nil
+	}
+	if len(since) > 0 {
+		return nil, true, fmt.Errorf("%w; --%s %s undoes no more than was done after it", failure, flagRun, since[len(since)-1].ID)
+	}
+	return nil, true, failure
+}
+
 // prepareUndoing reads the mesh and the namespace's records, and plans to undo a
 // part of what they hold.
 func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, error) {
-	records, err := o.store.List(ctx)
+	records, unread, err := o.recordsFor(ctx, part)
 	if err != nil {
 		return nil, o.explain(err)
 	}
@@ -311,7 +331,7 @@ func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, 
 	if o.handover.cordon {
 		plan.Cordoning(snapshot, &planned)
 	}
-	remain := len(undoes) < len(record.Open(records))
+	remain := unread || len(undoes) < len(record.Open(records))
 	if !remain && part.to == "" {
 		if err := plan.Concluding(&planned, undoes); err != nil {
 			return nil, fmt.Errorf("namespace %s: %w", o.name, err)

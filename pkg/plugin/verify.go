@@ -233,10 +233,11 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 	for _, namespace := range namespaces {
 		subject := checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence}
 		if err := o.recorded(ctx, &subject); err != nil {
-			if !o.all || ctx.Err() != nil || outOfTime(err) {
+			if ctx.Err() != nil || outOfTime(err) {
 				return nil, err
 			}
-			// One namespace's record does not keep the others from being verified.
+			// A record that cannot be read leaves unknown what it tells, and no more; nor does
+			// it keep other namespaces from being verified.
 			subject = checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, NoRecords: err.Error()}
 		}
 		subjects = append(subjects, subject)

@@ -11,8 +11,9 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 )
 
-// History sums up the records of a namespace, in their order.
-func History(namespace string, records []v1alpha1.MigrationRecord) v1alpha1.MigrationHistory {
+// History sums up the records of a namespace, in their order, and names those that cannot
+// be read.
+func History(namespace string, records []v1alpha1.MigrationRecord, unread []Unreadable) v1alpha1.MigrationHistory {
 	history := v1alpha1.MigrationHistory{TypeMeta: v1alpha1.Document(v1alpha1.KindMigrationHistory), Namespace: namespace, Runs: []v1alpha1.RunSummary{}}
 	for _, run := range records {
 		summary := v1alpha1.RunSummary{
@@ -30,14 +31,21 @@ func History(namespace string, records []v1alpha1.MigrationRecord) v1alpha1.Migr
 		}
 		history.Runs = append(history.Runs, summary)
 	}
+	for _, one := range unread {
+		history.Unreadable = append(history.Unreadable, v1alpha1.UnreadableRecord{ID: one.ID, Object: one.Object, Reason: one.Err.Error(), Remedy: one.Remedy()})
+	}
 	return history
 }
 
 // Prunable are the records that no rollback needs, of runs that began before a
 // time: those of enrolments that were rolled back and of rollbacks that have
-// nothing left to undo. With all, they are those of every run.
-func Prunable(records []v1alpha1.MigrationRecord, all bool, before time.Time) []v1alpha1.MigrationRecord {
+// nothing left to undo. With all, they are those of every run. Those that cannot be read
+// count as needed.
+func Prunable(records []v1alpha1.MigrationRecord, unread []Unreadable, all bool, before time.Time) []v1alpha1.MigrationRecord {
 	needed := map[string]bool{}
+	for _, one := range unread {
+		needed[one.ID] = true
+	}
 	for _, run := range Open(records) {
 		needed[run.ID] = true
 	}
@@ -48,11 +56,16 @@ func Prunable(records []v1alpha1.MigrationRecord, all bool, before time.Time) []
 }
 
 // Strays are the names of ConfigMaps that hold a part of no record: a run was
-// killed between writing it and the record, or between deleting the two.
-func (s *Store) Strays(ctx context.Context, records []v1alpha1.MigrationRecord) ([]string, error) {
-	pieces, err := s.pieces(ctx)
+// killed between writing it and the record, or between deleting the two. What bears the
+// ID of a record that cannot be read belongs to that.
+func (s *Store) Strays(ctx context.Context, records []v1alpha1.MigrationRecord, unread []Unreadable) ([]string, error) {
+	parts, err := s.parts(ctx)
 	if err != nil {
 		return nil, err
+	}
+	pieces := map[string]bool{}
+	for _, item := range parts {
+		pieces[item.Name] = !slices.ContainsFunc(unread, func(one Unreadable) bool { return one.ID == item.Labels[PartLabel] })
 	}
 	for _, run := range records {
 		for _, name := range s.layouts[run.ID].pieces() {
@@ -60,8 +73,10 @@ func (s *Store) Strays(ctx context.Context, records []v1alpha1.MigrationRecord) 
 		}
 	}
 	var strays []string
-	for name := range pieces {
-		strays = append(strays, name)
+	for name, stray := range pieces {
+		if stray {
+			strays = append(strays, name)
+		}
 	}
 	slices.Sort(strays)
 	return strays, nil

@@ -30,7 +30,7 @@ func TestHistory(t *testing.T) {
 			},
 		},
 	}
-	if diff := cmp.Diff(want, record.History("shop", []v1alpha1.MigrationRecord{second, first})); diff != "" {
+	if diff := cmp.Diff(want, record.History("shop", []v1alpha1.MigrationRecord{second, first}, nil)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -55,7 +55,7 @@ func TestPrunable(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
-			for _, run := range record.Prunable(records, test.all, test.before) {
+			for _, run := range record.Prunable(records, nil, test.all, test.before) {
 				got = append(got, run.ID)
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
@@ -85,14 +85,14 @@ func TestStrays(t *testing.T) {
 	if err != nil || len(records) != 1 {
 		t.Fatalf("%d records, %v", len(records), err)
 	}
-	strays, err := store.Strays(t.Context(), records)
+	strays, err := store.Strays(t.Context(), records, nil)
 	if err != nil || len(strays) == 0 {
 		t.Fatalf("strays are %v, %v", strays, err)
 	}
 	if err := store.DeleteStrays(t.Context(), strays); err != nil {
 		t.Fatal(err)
 	}
-	if left, err := store.Strays(t.Context(), records); err != nil || len(left) != 0 {
+	if left, err := store.Strays(t.Context(), records, nil); err != nil || len(left) != 0 {
 		t.Errorf("left are %v, %v", left, err)
 	}
 	read, err := store.List(t.Context())

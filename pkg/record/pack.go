@@ -2,12 +2,15 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 
@@ -223,15 +226,53 @@ func compress(id string, value any) ([]byte, error) {
 }
 
 func decompress(data []byte, into any) error {
-	reader, err := gzip.NewReader(bytes.NewReader(data))
-	if err != nil {
-		return err
-	}
-	text, err := io.ReadAll(reader)
+	text, err := expand(data)
 	if err != nil {
 		return err
 	}
 	return json.Unmarshal(text, into)
+}
+
+func expand(data []byte) ([]byte, error) {
+	reader, err := gzip.NewReader(bytes.NewReader(data))
+	if err != nil {
+		return nil, err
+	}
+	return io.ReadAll(reader)
+}
+
+// ofThisVersion says of a packed record, or the head of one, whether it is of the version
+// that this tool reads. It is asked before anything else is read of it: fields of another
+// version need not fit, which would look like damage.
+func ofThisVersion(data []byte) error {
+	var versioned struct {
+		v1alpha1.TypeMeta
+		Record v1alpha1.TypeMeta `json:"record"`
+	}
+	if err := decompress(data, &versioned); err != nil {
+		return err
+	}
+	switch version := cmp.Or(versioned.APIVersion, versioned.Record.APIVersion); version {
+	case v1alpha1.GroupVersion:
+		return nil
+	case "":
+		return errors.New("it says no version")
+	default:
+		return &foreignError{fmt.Sprintf("it is of version %q, this tool reads %s", version, v1alpha1.GroupVersion)}
+	}
+}
+
+// keyOf is where a ConfigMap holds its record. Other versions may have other places for
+// other forms.
+func keyOf(configMap *corev1.ConfigMap) (string, error) {
+	if split(configMap) {
+		return headKey, nil
+	}
+	keys := slices.Sorted(maps.Keys(configMap.BinaryData))
+	if len(keys) == 0 || slices.Contains(keys, dataKey) {
+		return dataKey, nil
+	}
+	return keys[0], &foreignError{fmt.Sprintf("it is of another version: this tool reads %s and %s", dataKey, headKey)}
 }
 
 // split says whether parts of a record are elsewhere.
@@ -246,16 +287,16 @@ func Unpack(configMap *corev1.ConfigMap, pieces map[string][]byte) (*v1alpha1.Mi
 
 func unpack(configMap *corev1.ConfigMap, pieces map[string][]byte) (*v1alpha1.MigrationRecord, layout, error) {
 	var read head
-	var err error
-	key := dataKey
-	if split(configMap) {
-		key = headKey
-		err = read.read(configMap.BinaryData[headKey], pieces)
-	} else {
-		err = decompress(configMap.BinaryData[dataKey], &read.Record)
+	key, err := keyOf(configMap)
+	if err == nil {
+		err = ofThisVersion(configMap.BinaryData[key])
 	}
-	if version := read.Record.APIVersion; err == nil && version != v1alpha1.GroupVersion {
-		err = fmt.Errorf("it is of version %q, this tool reads %s", version, v1alpha1.GroupVersion)
+	switch {
+	case err != nil:
+	case key == headKey:
+		err = read.read(configMap.BinaryData[key], pieces)
+	default:
+		err = decompress(configMap.BinaryData[key], &read.Record)
 	}
 	if err != nil {
 		return nil, layout{}, fmt.Errorf("ConfigMap %s/%s: read the migration record in %s: %w", configMap.Namespace, configMap.Name, key, err)

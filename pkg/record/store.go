@@ -138,23 +138,38 @@ func (s *Store) Delete(ctx context.Context, record *v1alpha1.MigrationRecord) er
 	return nil
 }
 
-// List returns the records of the namespace, newest first.
+// List returns the records of the namespace, newest first. Where one cannot be read, the
+// error is an UnreadableError.
 func (s *Store) List(ctx context.Context) ([]v1alpha1.MigrationRecord, error) {
+	records, unread, err := s.Read(ctx)
+	if err == nil && len(unread) > 0 {
+		err = &UnreadableError{Records: unread}
+	}
+	if err != nil {
+		return nil, err
+	}
+	return records, nil
+}
+
+// Read returns the records of the namespace, newest first, and which cannot be read.
+func (s *Store) Read(ctx context.Context) ([]v1alpha1.MigrationRecord, []Unreadable, error) {
 	configMaps, err := s.client.List(ctx, metav1.ListOptions{LabelSelector: Label})
 	if err != nil {
-		return nil, fmt.Errorf("list migration records: %w", err)
+		return nil, nil, fmt.Errorf("list migration records: %w", err)
 	}
 	var pieces map[string][]byte
 	if slices.ContainsFunc(configMaps.Items, func(item corev1.ConfigMap) bool { return split(&item) }) {
 		if pieces, err = s.pieces(ctx); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
 	var records []v1alpha1.MigrationRecord
+	var unread []Unreadable
 	for i := range configMaps.Items {
 		record, at, err := unpack(&configMaps.Items[i], pieces)
 		if err != nil {
-			return nil, err
+			unread = append(unread, unreadable(&configMaps.Items[i], err, errors.As(err, new(*foreignError))))
+			continue
 		}
 		s.versions[record.ID], s.layouts[record.ID] = configMaps.Items[i].ResourceVersion, at
 		records = append(records, *record)
@@ -162,20 +177,25 @@ func (s *Store) List(ctx context.Context) ([]v1alpha1.MigrationRecord, error) {
 	slices.SortFunc(records, func(a, b v1alpha1.MigrationRecord) int {
 		return cmp.Or(b.Started.Compare(a.Started), cmp.Compare(b.ID, a.ID))
 	})
-	return records, nil
+	return records, unread, nil
 }
 
 // pieces reads the pieces of all records of the namespace.
 func (s *Store) pieces(ctx context.Context) (map[string][]byte, error) {
+	parts, err := s.parts(ctx)
+	pieces := map[string][]byte{}
+	for _, item := range parts {
+		pieces[item.Name] = item.BinaryData[partKey]
+	}
+	return pieces, err
+}
+
+func (s *Store) parts(ctx context.Context) ([]corev1.ConfigMap, error) {
 	configMaps, err := s.client.List(ctx, metav1.ListOptions{LabelSelector: PartLabel})
 	if err != nil {
 		return nil, fmt.Errorf("list the parts of migration records: %w", err)
 	}
-	pieces := map[string][]byte{}
-	for _, item := range configMaps.Items {
-		pieces[item.Name] = item.BinaryData[partKey]
-	}
-	return pieces, nil
+	return configMaps.Items, nil
 }
 
 // Open returns the enrolments and simplifications among records that changed something and were

@@ -19,8 +19,13 @@ func History(out io.Writer, history v1alpha1.MigrationHistory, now time.Time) er
 			run.ID, string(run.Operation), string(run.State), fmt.Sprintf("%d/%d", run.Done, run.Steps), duration.HumanDuration(now.Sub(run.Started)), dash(run.User),
 		})
 	}
-	if err := table(trimmed{out}, []string{"RUN", "OPERATION", "STATE", "STEPS", "AGE", "BY"}, rows); err != nil {
-		return err
+	if len(rows) > 0 {
+		if err := table(trimmed{out}, []string{"RUN", "OPERATION", "STATE", "STEPS", "AGE", "BY"}, rows); err != nil {
+			return err
+		}
+	}
+	for _, one := range history.Unreadable {
+		fmt.Fprintf(out, "\nunreadable: %s\n", wrapped(one.Reason+": "+one.Remedy, len("unreadable: ")))
 	}
 	for _, run := range history.Runs {
 		for _, note := range notesOf(run) {

@@ -108,6 +108,19 @@ type MigrationHistory struct {
 	TypeMeta  `json:",inline"`
 	Namespace string       `json:"namespace"`
 	Runs      []RunSummary `json:"runs"`
+	// Unreadable are the records that cannot be read.
+	Unreadable []UnreadableRecord `json:"unreadable,omitempty"`
+}
+
+// UnreadableRecord is a record that cannot be read: it is damaged, or of another version
+// of this tool.
+type UnreadableRecord struct {
+	ID string `json:"id"`
+	// Object is what holds it.
+	Object ObjectReference `json:"object"`
+	// Reason says why it cannot be read, Remedy what can be done about it.
+	Reason string `json:"reason"`
+	Remedy string `json:"remedy"`
 }
 
 // RunSummary is one run without its plan and what it found.
