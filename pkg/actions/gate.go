@@ -281,7 +281,10 @@ func (r *Runner) captured(ctx context.Context, snapshot *mesh.Snapshot, namespac
 	for _, finding := range append(checks.Captured(pods, evidence), checks.ThroughWaypoints(snapshot, namespace, pods, evidence)...) {
 		missing = append(missing, finding.Object.String()+": "+finding.Message)
 	}
-	return verdict{missing: missing, retry: retryEvidence}, nil
+	if len(missing) == 0 {
+		missing, err = r.policiesMissing(ctx, snapshot, namespace, evidence)
+	}
+	return verdict{missing: missing, retry: retryEvidence}, err
 }
 
 func notReady(pod mesh.Pod) string {
@@ -371,6 +374,44 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 		missing = notArrived(subject)
 	}
 	return verdict{missing: missing, retry: retryEvidence}, nil
+}
+
+// policiesMissing is what ztunnels lack of the policies that istiod gives them for the
+// namespace and the mesh. Istiod answers for the whole mesh, so it is asked once, and
+// again where ztunnels differ from what it has said, or the run has written policies
+// since. One that cannot be asked holds nothing up, as at the end of an enrolment.
+func (r *Runner) policiesMissing(ctx context.Context, snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh.Evidence) ([]string, error) {
+	evidence.Istiods = r.meant
+	findings := checks.PoliciesOutOfStep(snapshot, namespace, evidence)
+	if slices.ContainsFunc(findings, func(finding checks.Finding) bool { return finding.Status != v1alpha1.StatusSkip }) {
+		if err := r.Istiods(ctx, evidence); err != nil {
+			return nil, err
+		}
+		r.noteMeant(evidence.Istiods)
+		findings = checks.PoliciesOutOfStep(snapshot, namespace, evidence)
+	}
+	var missing []string
+	for _, finding := range findings {
+		if finding.Status == v1alpha1.StatusFail {
+			missing = append(missing, finding.Object.String()+": "+finding.Message)
+		}
+	}
+	return missing, nil
+}
+
+// noteMeant keeps what istiods have said of policies, beside what they have said before:
+// not every gate is about the same nodes.
+func (r *Runner) noteMeant(istiods map[string]mesh.IstiodEvidence) {
+	meant := maps.Clone(r.meant)
+	if meant == nil {
+		meant = map[string]mesh.IstiodEvidence{}
+	}
+	for address, istiod := range istiods {
+		// What it says of pods and Services of the whole mesh is not needed again.
+		istiod.DataPlaneView = mesh.DataPlaneView{Policies: istiod.Policies}
+		meant[address] = istiod
+	}
+	r.meant = meant
 }
 
 // notArrived is what the end of an enrolment still waits for. An istiod that cannot be

@@ -61,6 +61,15 @@ func evidenceFor(pods ...mesh.Pod) *mesh.Evidence {
 	return evidence
 }
 
+// inStep has istiod mean what ztunnels know.
+func inStep(_ context.Context, evidence *mesh.Evidence) error {
+	evidence.Istiods = map[string]mesh.IstiodEvidence{"": {Istiod: "istio-system/istiod-x"}}
+	for _, node := range evidence.Nodes {
+		evidence.Istiods[""] = mesh.IstiodEvidence{Istiod: "istio-system/istiod-x", DataPlaneView: node.DataPlaneView}
+	}
+	return nil
+}
+
 // looker is a runner that looks at gates. Its ztunnels proxy every pod; asked
 // collects the nodes that they were asked on.
 func looker(snapshot *mesh.Snapshot) (runner *Runner, asked *[][]string) {
@@ -72,13 +81,7 @@ func looker(snapshot *mesh.Snapshot) (runner *Runner, asked *[][]string) {
 	kube.PrependReactor("*", "pods", accept)
 	return &Runner{
 		Namespace: "shop", Kube: kube, replaced: map[types.UID]bool{}, replacements: map[types.UID]int{}, named: map[types.UID]bool{},
-		Istiods: func(_ context.Context, evidence *mesh.Evidence) error {
-			evidence.Istiods = map[string]mesh.IstiodEvidence{"": {Istiod: "istio-system/istiod-x"}}
-			for _, node := range evidence.Nodes {
-				evidence.Istiods[""] = mesh.IstiodEvidence{Istiod: "istio-system/istiod-x", DataPlaneView: node.DataPlaneView}
-			}
-			return nil
-		},
+		Istiods: inStep,
 		Evidence: func(_ context.Context, nodes []string) (*mesh.Evidence, error) {
 			*asked = append(*asked, nodes)
 			return evidenceFor(snapshot.Pods("shop")...), nil

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -59,6 +60,9 @@ type Runner struct {
 	kept []v1alpha1.KeptField
 	// accepts says which findings the plan has accepted; nil for none.
 	accepts func(v1alpha1.CheckResult) bool
+	// meant is what istiods have said of the policies that they give ztunnels, since the
+	// run has last written one.
+	meant map[string]mesh.IstiodEvidence
 	// written are the fields that the steps so far have written.
 	written []writtenField
 	changed bool
@@ -82,7 +86,7 @@ const recordGrace = 10 * time.Second
 // step, or wave by wave, and keeps the record true. It stops at the first error and
 // says whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
-	r.changed, r.written, r.kept, r.accepts = false, nil, run.Plan.Kept, plan.Accepts(run.Plan.Accepted)
+	r.changed, r.written, r.meant, r.kept, r.accepts = false, nil, nil, run.Plan.Kept, plan.Accepts(run.Plan.Accepted)
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
@@ -149,6 +153,9 @@ func (r *Runner) store(ctx context.Context, run *v1alpha1.MigrationRecord) error
 // change makes the changes of a step, and waits until the watches show them.
 func (r *Runner) change(ctx context.Context, step v1alpha1.Step) error {
 	written := map[v1alpha1.ObjectReference]writing{}
+	if slices.ContainsFunc(step.Changes, func(change v1alpha1.Change) bool { return isPolicy(change.Object) }) {
+		r.meant = nil
+	}
 	for _, change := range step.Changes {
 		var after *unstructured.Unstructured
 		err := r.patiently(ctx, func() error {

@@ -90,6 +90,7 @@ func newTrial(t *testing.T, steps []v1alpha1.Step, objects ...any) *trial {
 	r.Runner = &Runner{
 		Namespace: "shop", Writer: Writer{Dynamic: r.dynamic, Mapper: fixture.Mapper()}, Kube: kube, Store: record.NewStore(strict{kube.CoreV1()}, "shop"), Mesh: content,
 		Evidence: func(context.Context, []string) (*mesh.Evidence, error) { return &mesh.Evidence{}, nil },
+		Istiods:  inStep,
 		Now: func() time.Time {
 			now = now.Add(time.Second)
 			return now

@@ -47,8 +47,32 @@ func nodesAsked(snapshot *mesh.Snapshot, namespace string, evidence *mesh.Eviden
 // than istiod. Both are asked one after the other, so that what changes meanwhile
 // differs for a moment.
 func OutOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh.Evidence) []Finding {
-	var findings []Finding
+	own := []string{namespace.Name}
+	return outOfStep(snapshot, namespace, evidence, func(node mesh.NodeEvidence, istiod mesh.IstiodEvidence) []string {
+		return slices.Concat(
+			policyDifferences(snapshot, namespace, node, istiod),
+			differences(own, "service", node.Services, istiod.Services, mesh.ZtunnelService.Equal, node.OnDemand),
+			differences(own, "pod", node.Workloads, istiod.Workloads, mesh.ZtunnelWorkload.Equal, node.OnDemand),
+		)
+	})
+}
+
+// PoliciesOutOfStep is OutOfStep as to policies alone, also those that select no workload
+// and hold for the namespace or the mesh: ztunnel is not told of those with each pod, and
+// lets in what they would refuse for as long as it has not received them.
+func PoliciesOutOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh.Evidence) []Finding {
+	return outOfStep(snapshot, namespace, evidence, func(node mesh.NodeEvidence, istiod mesh.IstiodEvidence) []string {
+		return policyDifferences(snapshot, namespace, node, istiod)
+	})
+}
+
+func policyDifferences(snapshot *mesh.Snapshot, namespace mesh.Namespace, node mesh.NodeEvidence, istiod mesh.IstiodEvidence) []string {
 	concerned := append(snapshot.RootNamespaces(), namespace.Name)
+	return differences(concerned, "policy", node.Policies, istiod.Policies, func(a, b string) bool { return a == b }, false)
+}
+
+func outOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh.Evidence, compare func(mesh.NodeEvidence, mesh.IstiodEvidence) []string) []Finding {
+	var findings []Finding
 	unasked := map[string]bool{}
 	for _, name := range nodesAsked(snapshot, namespace.Name, evidence) {
 		node := evidence.Nodes[name]
@@ -67,12 +91,7 @@ func OutOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh
 			unasked[istiod.Problem] = true
 			continue
 		}
-		differences := slices.Concat(
-			differences(concerned, "policy", node.Policies, istiod.Policies, func(a, b string) bool { return a == b }, false),
-			differences([]string{namespace.Name}, "service", node.Services, istiod.Services, mesh.ZtunnelService.Equal, node.OnDemand),
-			differences([]string{namespace.Name}, "pod", node.Workloads, istiod.Workloads, mesh.ZtunnelWorkload.Equal, node.OnDemand),
-		)
-		if len(differences) > 0 {
+		if differences := compare(node, istiod); len(differences) > 0 {
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusFail, Object: ztunnelReference(node),
 				Message: fmt.Sprintf("it is not in step with istiod %s: it %s", istiod.Istiod, some(differences)),
