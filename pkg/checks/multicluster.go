@@ -124,6 +124,13 @@ func multiNetwork(snapshot *mesh.Snapshot) []Finding {
 	return findings
 }
 
+// SpansNetworks says what shows that the mesh has several networks; nothing where
+// nothing does.
+func SpansNetworks(snapshot *mesh.Snapshot) string {
+	evidence, _ := networkEvidence(snapshot)
+	return evidence
+}
+
 // networkEvidence says what shows that the mesh has several networks.
 func networkEvidence(snapshot *mesh.Snapshot) (string, *v1alpha1.ObjectReference) {
 	for _, name := range snapshot.RootNamespaces() {

@@ -71,24 +71,13 @@ func rival(subject Subject, service string, spec *networkingv1alpha3.VirtualServ
 			same = len(spec.GetTls()) > 0
 		}
 		if same && route.Reference.Namespace == subject.Namespace.Name && slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool {
-			namespace, is := parentService(route, parent)
+			namespace, is := route.ServiceNamespace(parent)
 			return is && namespace == subject.Namespace.Name && string(parent.Name) == service
 		}) {
 			return route.Reference, true
 		}
 	}
 	return v1alpha1.ObjectReference{}, false
-}
-
-// parentService returns the namespace of a route's parent that is a Service.
-func parentService(route mesh.Route, parent gatewayv1.ParentReference) (string, bool) {
-	if parent.Kind == nil || *parent.Kind != mesh.KindService || parent.Group == nil || *parent.Group != "" && *parent.Group != "core" {
-		return "", false
-	}
-	if parent.Namespace != nil {
-		return string(*parent.Namespace), true
-	}
-	return route.Reference.Namespace, true
 }
 
 // routeTargets is about rules that name services that are not there.
@@ -222,7 +211,7 @@ func missingServices(subject Subject, route mesh.Route) []named {
 	}
 	var missing []named
 	for i, parent := range route.Parents {
-		if namespace, is := parentService(route, parent); is && !exists(namespace, string(parent.Name)) {
+		if namespace, is := route.ServiceNamespace(parent); is && !exists(namespace, string(parent.Name)) {
 			missing = append(missing, named{fmt.Sprintf("spec.parentRefs[%d]", i), namespace + "/" + string(parent.Name)})
 		}
 	}

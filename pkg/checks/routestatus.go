@@ -2,7 +2,6 @@ package checks
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -10,10 +9,6 @@ import (
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
-
-// routeController is the name under which istiod writes the status of routes, unless
-// it was given another (istio pilot/pkg/features/pilot.go, ManagedGatewayController).
-const routeController = "istio.io/gateway-controller"
 
 // routesAccepted reads what istiod says of routes. Its condition ResolvedWaypoints is
 // True whatever it means: that a parent has no waypoint, only its message says (istio
@@ -57,8 +52,8 @@ func statusFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.Pa
 		Status: v1alpha1.StatusFail, Object: reference(route.Reference), Field: at,
 		Remedy: fmt.Sprintf("kubectl -n %s describe %s.gateway.networking.k8s.io %s", route.Reference.Namespace, route.Reference.Kind, route.Reference.Name),
 	}
-	status, told := statusAt(route, parent)
-	_, ofService := parentService(route, parent)
+	status, told := route.StatusAt(parent)
+	_, ofService := route.ServiceNamespace(parent)
 	switch {
 	case len(missingServices(subject, route)) > 0:
 		return nil
@@ -66,7 +61,7 @@ func statusFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.Pa
 		finding.Message = fmt.Sprintf("istiod says nothing of it at %s %s", parentKind(parent), parent.Name)
 		finding.Remedy = "look at the log of istiod"
 		return finding
-	case !told, status.ControllerName != routeController:
+	case !told, status.ControllerName != mesh.RouteController:
 		return nil
 	}
 	for _, kind := range []gatewayv1.RouteConditionType{gatewayv1.RouteConditionAccepted, gatewayv1.RouteConditionResolvedRefs} {
@@ -97,37 +92,10 @@ func parentKind(parent gatewayv1.ParentReference) string {
 	return string(*parent.Kind)
 }
 
-// statusAt is what istiod says of a route at a parent.
-func statusAt(route mesh.Route, parent gatewayv1.ParentReference) (gatewayv1.RouteParentStatus, bool) {
-	text := func(reference gatewayv1.ParentReference) string {
-		namespace, section, port := route.Reference.Namespace, "", gatewayv1.PortNumber(0)
-		if reference.Namespace != nil {
-			namespace = string(*reference.Namespace)
-		}
-		if reference.SectionName != nil {
-			section = string(*reference.SectionName)
-		}
-		if reference.Port != nil {
-			port = *reference.Port
-		}
-		return fmt.Sprintf("%s %s/%s %s %d", parentKind(reference), namespace, reference.Name, section, port)
-	}
-	at := slices.DeleteFunc(slices.Clone(route.Statuses), func(status gatewayv1.RouteParentStatus) bool { return text(status.ParentRef) != text(parent) })
-	if len(at) == 0 {
-		return gatewayv1.RouteParentStatus{}, false
-	}
-	istiod := slices.IndexFunc(at, func(status gatewayv1.RouteParentStatus) bool { return status.ControllerName == routeController })
-	if istiod < 0 {
-		// What other controllers say is none of istiod's: nothing is judged by it.
-		return gatewayv1.RouteParentStatus{}, true
-	}
-	return at[istiod], true
-}
-
 // followedFinding is about a route for a Service of the namespace that no waypoint
 // stands before.
 func followedFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.ParentReference) *Finding {
-	in, ofService := parentService(route, parent)
+	in, ofService := route.ServiceNamespace(parent)
 	if !ofService || in != subject.Namespace.Name || !subject.ambient() {
 		return nil
 	}

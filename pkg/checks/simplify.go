@@ -14,6 +14,8 @@ type Simplification struct {
 	Pending []string
 	// Sidecars are the pods that have one when the plan comes to delete something.
 	Sidecars []v1alpha1.ObjectReference
+	// Routes are those of others that stand in for routes which the plan deletes.
+	Routes []v1alpha1.ObjectReference
 	// Leftovers are what no proxy needs any more and no plan deletes.
 	Leftovers []Leftover
 }

@@ -473,10 +473,11 @@ func (s *Snapshot) add(object *unstructured.Unstructured, detailed map[types.UID
 }
 
 // written are the kinds that a migration writes, besides namespaces, pods and
-// workloads.
+// workloads; and HTTPRoutes, which may stand in for what it deletes.
 var written = []string{
 	KindService, KindServiceEntry, KindGateway, KindAuthorizationPolicy, KindRequestAuthentication, KindPeerAuthentication,
 	KindTelemetry, KindWasmPlugin, KindTrafficExtension, KindEnvoyFilter, KindSidecar, KindConfigMap, KindNode,
+	KindVirtualService, KindDestinationRule, KindHTTPRoute,
 }
 
 // placeholderUID stands for the UID of an object that was never in a cluster.

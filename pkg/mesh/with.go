@@ -16,8 +16,8 @@ import (
 
 // With returns the mesh as it would be with some objects changed or created, and
 // others deleted. Kinds that a plan changes are understood: namespaces, workloads,
-// nodes, Services and ServiceEntries, Gateways, policies and extensions. Pods stay as they
-// are: what becomes of them is for controllers to decide.
+// nodes, Services and ServiceEntries, Gateways, routes of Istio, policies and extensions.
+// Pods stay as they are: what becomes of them is for controllers to decide.
 func (s *Snapshot) With(changed []unstructured.Unstructured, deleted []v1alpha1.ObjectReference) (*Snapshot, error) {
 	next := *s
 	next.decoded = nil
@@ -94,6 +94,10 @@ func (s *Snapshot) drop(reference v1alpha1.ObjectReference, kinds map[string]boo
 		s.peerAuthentications = dropPointers(s.peerAuthentications, is)
 	case KindSidecar:
 		s.sidecars = dropPointers(s.sidecars, is)
+	case KindVirtualService:
+		s.virtualServices = dropPointers(s.virtualServices, is)
+	case KindDestinationRule:
+		s.destinationRules = dropPointers(s.destinationRules, is)
 	case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindRequestAuthentication:
 		s.extensions = without(s.extensions, func(extension Extension) bool {
 			own := extension.Reference
@@ -151,6 +155,10 @@ func (s *Snapshot) sortChanged(kinds map[string]bool) {
 			sortPointers(s.peerAuthentications)
 		case KindSidecar:
 			sortPointers(s.sidecars)
+		case KindVirtualService:
+			sortPointers(s.virtualServices)
+		case KindDestinationRule:
+			sortPointers(s.destinationRules)
 		case KindEnvoyFilter, KindWasmPlugin, KindTrafficExtension, KindTelemetry, KindRequestAuthentication:
 			sortExtensions(s.extensions)
 		case KindDeployment, KindStatefulSet, KindDaemonSet, KindReplicaSet, KindCronJob, KindJob, KindRollout:

@@ -31,6 +31,10 @@ metadata: {name: cart, namespace: shop}
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: cart, namespace: shop}
+---
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: cart, namespace: shop}
 `), fixture.Loose("apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: waypoint, namespace: shop}"))
 	for _, test := range []struct {
 		reference v1alpha1.ObjectReference
@@ -41,7 +45,8 @@ metadata: {name: cart, namespace: shop}
 		{v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: "waypoint"}, true},
 		{v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Service", Namespace: "other", Name: "cart"}, false},
 		{v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: "Sidecar", Namespace: "shop", Name: "cart"}, true},
-		{v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: "VirtualService", Namespace: "shop", Name: "cart"}, false},
+		{v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: "VirtualService", Namespace: "shop", Name: "cart"}, true},
+		{v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: "WorkloadEntry", Namespace: "shop", Name: "cart"}, false},
 	} {
 		object, found := snapshot.Object(test.reference)
 		if found != test.want {

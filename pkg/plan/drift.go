@@ -45,7 +45,8 @@ func Drift(reference v1alpha1.ObjectReference, wanted, there map[string]any) *ch
 			return &checks.Drift{Object: reference, Field: "metadata.labels[" + name + "]", Expected: labels[name], Found: found}
 		}
 	}
-	return firstDrift(reference, "spec", wanted["spec"], there["spec"], false)
+	// An HTTPRoute is only ever looked at as somebody else has written it, defaults and all.
+	return firstDrift(reference, "spec", wanted["spec"], there["spec"], reference.Kind == mesh.KindHTTPRoute)
 }
 
 func isSecurityPolicy(kind string) bool {

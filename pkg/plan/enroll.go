@@ -110,6 +110,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 		if err := planner.rely(&planned); err != nil {
 			return planned, err
 		}
+		relyOnRoutes(&planned, migration)
 	}
 	planned.Steps = Span{Until: options.Until}.of(planned.Steps)
 	planned.Overview = overview(snapshot, planned)

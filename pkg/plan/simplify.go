@@ -57,10 +57,24 @@ func (e enrolment) onlySimplify(planned v1alpha1.MigrationPlan) (v1alpha1.Migrat
 		if err := e.rely(&planned); err != nil {
 			return planned, err
 		}
+		relyOnRoutes(&planned, migration)
 	}
 	planned.Steps = Span{Until: e.options.Until}.of(planned.Steps)
 	planned.Overview = overview(e.snapshot, planned)
 	return planned, nil
+}
+
+// relyOnRoutes has the run look, before it deletes anything, whether the routes of others
+// that stand in for what goes are as they were when the plan was made.
+func relyOnRoutes(planned *v1alpha1.MigrationPlan, migration *checks.Migration) {
+	if migration.Simplification == nil {
+		return
+	}
+	for _, route := range migration.Simplification.Routes {
+		if !slices.Contains(planned.Handover.Objects, route) {
+			planned.Handover.Objects = append(planned.Handover.Objects, route)
+		}
+	}
 }
 
 // verification is a step that only looks.
@@ -97,14 +111,18 @@ func (e enrolment) simplify(planned *v1alpha1.MigrationPlan, migration *checks.M
 			s.undecided = append(s.undecided, one.Object)
 		default:
 			s.deleted = append(s.deleted, one.Object)
+			migration.Simplification.Routes = append(migration.Simplification.Routes, one.Routes...)
 		}
 	}
 	if err := s.decide(s.undecided); err != nil {
 		return nil, err
 	}
+	if err := s.subsets(); err != nil {
+		return nil, err
+	}
 	slices.SortFunc(s.kept, func(a, b v1alpha1.KeptField) int { return strings.Compare(a.Object.String(), b.Object.String()) })
 	planned.Kept = append(planned.Kept, s.kept...)
-	if len(s.deleted) == 0 {
+	if len(s.deleted)+len(s.narrowed) == 0 {
 		return nil, nil
 	}
 	steps, err := s.steps(s.deleted)
@@ -122,6 +140,8 @@ type simplification struct {
 	// undecided may decide calls, deleted can go, kept has to stay.
 	undecided, deleted []v1alpha1.ObjectReference
 	kept               []v1alpha1.KeptField
+	// narrowed are DestinationRules that lose subsets, and stay.
+	narrowed []translate.UnnamedSubsets
 }
 
 func (s *simplification) keep(object v1alpha1.ObjectReference, reason string) {
@@ -144,6 +164,64 @@ func (s *simplification) inDoubt(one translate.Superseded) string {
 		return "it is not known in whole"
 	}
 	return ""
+}
+
+// subsets looks for those that no route names any more without the ones that go. A rule
+// that says nothing else goes with them.
+func (s *simplification) subsets() error {
+	without, err := s.at.snapshot.With(nil, s.deleted)
+	if err != nil {
+		return err
+	}
+	elsewhere := checks.SpansNetworks(s.snapshot)
+	for _, one := range translate.SubsetsUnnamed(without, s.namespace.Name) {
+		_, known := s.at.state.find(one.Object)
+		names := "no route names " + some(one.Names) + ", but "
+		switch {
+		case one.Kept != "":
+			s.keep(one.Object, names+one.Kept)
+		case elsewhere != "":
+			s.keep(one.Object, names+elsewhere+": routes of other clusters may, whose proxies name them to the gateway between networks")
+		case !known:
+			s.keep(one.Object, names+"it is not known in whole")
+		case one.Nothing:
+			s.deleted = append(s.deleted, one.Object)
+		default:
+			s.narrowed = append(s.narrowed, one)
+		}
+	}
+	return nil
+}
+
+// narrow takes subsets out of DestinationRules that say other things as well.
+func (s *simplification) narrow(state *Projection) (v1alpha1.Step, error) {
+	step := v1alpha1.Step{
+		ID: string(v1alpha1.PhaseSimplify) + "/subsets", Phase: v1alpha1.PhaseSimplify,
+		Summary: "take out subsets that no route names",
+		Notes:   []string{"what else their DestinationRules say stays; a rollback puts them back"},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateNone},
+	}
+	const path = "/spec/subsets"
+	for _, one := range s.narrowed {
+		object, err := state.Object(one.Object)
+		if err != nil {
+			return step, err
+		}
+		// It was read as a list before.
+		all, _ := Lookup(object, path).([]any)
+		var left any
+		if len(one.Left) > 0 {
+			named := make([]any, 0, len(one.Left))
+			for _, i := range one.Left {
+				named = append(named, all[i])
+			}
+			left = named
+		}
+		if err := state.changes(&step, one.Object, []edit{{path, left}}); err != nil {
+			return step, err
+		}
+	}
+	return step, nil
 }
 
 // decide deletes, of some objects, those without which every call is decided as with
@@ -249,7 +327,8 @@ func (s *simplification) steps(objects []v1alpha1.ObjectReference) ([]v1alpha1.S
 		}
 	}
 	gone.Gate = v1alpha1.Gate{Kind: v1alpha1.GateGone, Objects: changedBy(gone)}
-	return appendStep(appendStep(nil, own), gone), nil
+	narrowed, err := s.narrow(state)
+	return appendStep(appendStep(appendStep(nil, own), gone), narrowed), err
 }
 
 // passages makes what lets the waypoint through fit the ALLOW policies that are left:

@@ -385,3 +385,118 @@ func TestRollbackMakesAgainWhatIsGone(t *testing.T) {
 		})
 	}
 }
+
+// replacedRoutes are a VirtualService, an HTTPRoute that says the same, Services for the
+// versions, and rules with subsets, some of which a gateway goes on to name.
+const replacedRoutes = `apiVersion: v1
+kind: Service
+metadata: {name: cart-v1, namespace: shop}
+spec: {clusterIP: 10.0.1.1, selector: {app: cart, version: v1}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, namespace: shop, labels: {team: carts}}
+spec: {hosts: [cart], http: [{route: [{destination: {host: cart, subset: v1}}]}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart, namespace: shop}
+spec: {host: cart, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: basket, namespace: shop}
+spec: {host: basket, subsets: [{name: v1, labels: {version: v1}}, {name: v2, labels: {version: v2}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: of-gateway, namespace: edge}
+spec: {hosts: [shop.example], gateways: [edge], http: [{route: [{destination: {host: basket.shop.svc.cluster.local, subset: v2}}]}]}
+---
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cart, namespace: shop, generation: 1}
+spec: {parentRefs: [{group: "", kind: Service, name: cart}], rules: [{backendRefs: [{name: cart-v1, port: 80}]}]}
+status:
+  parents:
+  - parentRef: {group: "", kind: Service, name: cart}
+    controllerName: istio.io/gateway-controller
+    conditions:
+    - {type: Accepted, status: "True", observedGeneration: 1, reason: Accepted, message: "", lastTransitionTime: "2026-01-01T00:00:00Z"}
+    - {type: ResolvedRefs, status: "True", observedGeneration: 1, reason: ResolvedRefs, message: "", lastTransitionTime: "2026-01-01T00:00:00Z"}
+`
+
+// TestSimplificationOfRoutes deletes a VirtualService that an HTTPRoute says the same as,
+// then the subsets that it was the last to name; a rollback makes all of it again.
+func TestSimplificationOfRoutes(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _ := readScenario(t, string(content))
+	made := enrolledMesh(t, defaultDeny)
+	routes := fixture.YAML(replacedRoutes)
+	enrolled := append(takingTraffic(t, made.after), routes...)
+	simplification := simplified(t, enrolled, read.Options)
+	var of []string
+	for _, line := range outlined(simplification) {
+		if strings.Contains(line, "VirtualService") || strings.Contains(line, "DestinationRule") {
+			of = append(of, line)
+		}
+	}
+	want := []string{"delete DestinationRule shop/cart", "delete VirtualService shop/cart", "mark DestinationRule shop/basket"}
+	if diff := cmp.Diff(want, of); diff != "" {
+		t.Errorf("it does (-want +got):\n%s", diff)
+	}
+	held := slices.ContainsFunc(simplification.Handover.Objects, func(object v1alpha1.ObjectReference) bool { return object.Kind == "HTTPRoute" })
+	if !held {
+		t.Errorf("nothing looks at the HTTPRoute again: %v", simplification.Handover.Objects)
+	}
+
+	after, images := written(t, enrolled, simplification.Steps)
+	for i := range after {
+		if after[i].GetName() == "basket" {
+			left, _, _ := unstructured.NestedSlice(after[i].Object, "spec", "subsets")
+			if len(left) != 1 || left[0].(map[string]any)["name"] != "v2" {
+				t.Errorf("the subsets left are %v", left)
+			}
+		}
+	}
+	if twice := simplified(t, after, read.Options); len(twice.Steps) > 0 {
+		t.Errorf("it is to be simplified again: %v", outlined(twice))
+	}
+	if left := writes(planOf(t, after, read.Options)); len(left) > 0 {
+		t.Errorf("it is to be enrolled again: %v", left)
+	}
+
+	run := recordOf("two", simplification, done(len(simplification.Steps))...)
+	run.Operation = v1alpha1.OperationSimplify
+	for i := range images {
+		run.Steps[i].Before = images[i]
+	}
+	back := rollback(t, after, run, recordOf("one", made.plan, done(len(made.plan.Steps))...))
+	if len(back.Kept)+len(back.Gone) > 0 {
+		t.Errorf("kept %v, gone %v", back.Kept, back.Gone)
+	}
+	restored, _ := written(t, after, back.Steps)
+	wantPolicies(t, append(slices.Clone(made.before), routes...), restored)
+}
+
+// TestRoutesThatStay wants a VirtualService that nothing stands in for to stay, with what
+// it names, and the plan to say why.
+func TestRoutesThatStay(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _ := readScenario(t, string(content))
+	routes := slices.DeleteFunc(fixture.YAML(replacedRoutes), func(object unstructured.Unstructured) bool {
+		return object.GetKind() == "HTTPRoute" || object.GetName() == "basket"
+	})
+	simplification := simplified(t, append(takingTraffic(t, enrolledMesh(t, defaultDeny).after), routes...), read.Options)
+	lines := strings.Join(outlined(simplification), "\n")
+	if strings.Contains(lines, "DestinationRule") || strings.Contains(lines, "delete VirtualService") ||
+		!strings.Contains(lines, "keep VirtualService shop/cart: waypoints follow it, and no route of Gateway API stands in for it") {
+		t.Errorf("it does\n%s", lines)
+	}
+}

@@ -116,6 +116,8 @@ func operatorNeeds() []authorizationv1.ResourceAttributes {
 		attributes("networking.istio.io", "envoyfilters", "create", "patch", "delete"),
 		attributes("networking.istio.io", "serviceentries", "patch"),
 		attributes("networking.istio.io", "sidecars", "create", "delete"),
+		attributes("networking.istio.io", "virtualservices", "create", "delete"),
+		attributes("networking.istio.io", "destinationrules", "create", "patch", "delete"),
 	)
 }
 

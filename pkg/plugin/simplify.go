@@ -17,10 +17,12 @@ func newSimplifyCommand(session *session) *cobra.Command {
 		Short: "Delete what only the sidecars of an enrolled namespace needed",
 		Long: `Delete what only the sidecars of an enrolled namespace needed: policies and
 extensions by selector whose effect lives on at waypoints and in guards, EnvoyFilters
-for nothing but sidecars, Sidecar resources. It is blocked as long as a pod has a
+for nothing but sidecars, Sidecar resources; VirtualServices that an accepted HTTPRoute
+says the same as, and subsets that no route names. It is blocked as long as a pod has a
 sidecar or anything is left to be enrolled. No call is decided differently
-afterwards: what still decides one is kept, and named with that call. Policies of the
-root namespace are never touched.
+afterwards: what still decides one is kept, and named with that call. What waypoints
+follow and nothing stands in for is kept, and named, too. Policies of the root namespace
+are never touched.
 
 Annotations for sidecars in templates, routes that no proxy follows any more, and
 what the whole mesh no longer needs are named, and left to their owners.

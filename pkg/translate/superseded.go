@@ -16,6 +16,8 @@ type Superseded struct {
 	Object v1alpha1.ObjectReference
 	// By are the objects at waypoints that do it now; none where only sidecars read it.
 	By []v1alpha1.ObjectReference
+	// Routes are the routes of users that say the same; none where it is no route.
+	Routes []v1alpha1.ObjectReference
 	// Decides is true where it may decide calls, at ztunnel as well.
 	Decides bool
 	// Kept says why it has to stay all the same; it is empty where nothing is known
@@ -24,8 +26,9 @@ type Superseded struct {
 }
 
 // SupersededIn returns them of a namespace whose workloads have all lost their
-// sidecars, or lose them, by kind and name. What is the mesh's own, or was never
-// carried over, is not among them.
+// sidecars, or lose them, by kind and name: routes, too, which waypoints go on to follow
+// unless another one says the same. What is the mesh's own, or was never carried over,
+// is not among them.
 func SupersededIn(snapshot *mesh.Snapshot, namespace mesh.Namespace, translation Translation) []Superseded {
 	s := &superseding{snapshot: snapshot, namespace: namespace, pods: podsOf(snapshot, namespace), translation: translation}
 	if slices.Contains(snapshot.RootNamespaces(), namespace.Name) {
@@ -51,6 +54,7 @@ func SupersededIn(snapshot *mesh.Snapshot, namespace mesh.Namespace, translation
 			s.add(Superseded{Object: sidecarReference(sidecar)}, sidecar.Spec.GetWorkloadSelector().GetLabels())
 		}
 	}
+	s.rerouted()
 	slices.SortFunc(s.found, func(a, b Superseded) int { return strings.Compare(a.Object.String(), b.Object.String()) })
 	return s.found
 }

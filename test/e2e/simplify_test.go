@@ -43,7 +43,71 @@ spec:
 var (
 	sidecars    = schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "sidecars"}
 	telemetries = schema.GroupVersionResource{Group: "telemetry.istio.io", Version: "v1", Resource: "telemetries"}
+
+	virtualServices  = schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "virtualservices"}
+	destinationRules = schema.GroupVersionResource{Group: "networking.istio.io", Version: "v1", Resource: "destinationrules"}
+	httpRoutes       = schema.GroupVersionResource{Group: "gateway.networking.k8s.io", Version: "v1", Resource: "httproutes"}
 )
+
+// routed is a route of Istio's with subsets: one rule says nothing else, the other holds
+// a traffic policy as well.
+const routed = `
+---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: cart, labels: {team: carts}}
+spec: {hosts: [cart], http: [{route: [{destination: {host: cart}}], timeout: 5s}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: web}
+spec: {host: web, subsets: [{name: v1, labels: {version: v1}}]}
+---
+apiVersion: networking.istio.io/v1
+kind: DestinationRule
+metadata: {name: cart}
+spec: {host: cart, trafficPolicy: {connectionPool: {http: {maxRetries: 2}}}, subsets: [{name: v1, labels: {version: v1}}]}
+`
+
+// reroute has an HTTPRoute say what the VirtualService says, once the Service has a
+// waypoint, and waits until istiod accepts it.
+func (c *cluster) reroute(t *testing.T, namespace string) {
+	t.Helper()
+	c.applyText(t, namespace, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: cart}
+spec: {parentRefs: [{group: "", kind: Service, name: cart}], rules: [{timeouts: {request: 5s}, backendRefs: [{name: cart, port: 80}]}]}
+`)
+	if output, err := c.Kubectl(t.Context(), "wait", "-n", namespace, "httproute/cart",
+		"--for=jsonpath={.status.parents[0].conditions[?(@.type==\"ResolvedRefs\")].status}=True", "--timeout=30s"); err != nil {
+		t.Fatalf("%v\n%s", err, output)
+	}
+}
+
+// wantRerouted wants the HTTPRoute to be the only route, and the traffic policy to be
+// there without its subsets.
+func (c *cluster) wantRerouted(t *testing.T, namespace string) {
+	t.Helper()
+	if _, err := c.dynamic.Resource(httpRoutes).Namespace(namespace).Get(t.Context(), "cart", metav1.GetOptions{}); err != nil {
+		t.Errorf("what stands in for the VirtualService is gone: %v", err)
+	}
+	if _, err := c.dynamic.Resource(virtualServices).Namespace(namespace).Get(t.Context(), "cart", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("the VirtualService is still there: %v", err)
+	}
+	if _, err := c.dynamic.Resource(destinationRules).Namespace(namespace).Get(t.Context(), "web", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
+		t.Errorf("a DestinationRule of nothing but subsets is still there: %v", err)
+	}
+	rule, err := c.dynamic.Resource(destinationRules).Namespace(namespace).Get(t.Context(), "cart", metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, subsets, _ := unstructured.NestedSlice(rule.Object, "spec", "subsets")
+	_, policy, _ := unstructured.NestedMap(rule.Object, "spec", "trafficPolicy")
+	if subsets || !policy {
+		t.Errorf("the DestinationRule is %v", rule.Object["spec"])
+	}
+}
 
 // TestSimplify deletes what was replaced in a namespace that protects itself by HTTP,
 // as a command of its own and as the end of an enrolment. Nothing takes what is left
@@ -62,7 +126,7 @@ func TestSimplify(t *testing.T) {
 			t.Parallel()
 			c := shared
 			c.namespace(t, test.namespace, test.labels)
-			c.applyText(t, test.namespace, strings.ReplaceAll(protected+forSidecars, "NAMESPACE", test.namespace))
+			c.applyText(t, test.namespace, strings.ReplaceAll(protected+forSidecars+routed, "NAMESPACE", test.namespace))
 			c.settled(t, test.namespace)
 			before := c.said(t, test.namespace)
 			simplify := []string{"simplify", "-n", test.namespace}
@@ -76,6 +140,8 @@ func TestSimplify(t *testing.T) {
 				c.ambient(t, append(enroll, "--simplify")...).want(t, 0)
 			} else {
 				c.ambient(t, enroll...).want(t, 0)
+				says(t, c.ambient(t, append(simplify, "--dry-run=server")...).want(t, 0).stdout, "VirtualService "+test.namespace+"/cart", "no route of Gateway API stands in for it")
+				c.reroute(t, test.namespace)
 				enrolled := c.said(t, test.namespace)
 				shown := c.ambient(t, append(simplify, "--dry-run=server")...).want(t, 0)
 				says(t, shown.stdout, "scrapers", "it still decides calls")
@@ -83,6 +149,7 @@ func TestSimplify(t *testing.T) {
 					t.Errorf("something was changed (-before +now):\n%s", diff)
 				}
 				c.ambient(t, append(simplify, "--yes")...).want(t, 0)
+				c.wantRerouted(t, test.namespace)
 			}
 			for name, resource := range map[string]schema.GroupVersionResource{
 				"nothing": authorizationPolicies, "browsers": authorizationPolicies, "readers": authorizationPolicies, "only-web-to-admin": authorizationPolicies,
@@ -127,10 +194,11 @@ func TestSimplifyKilled(t *testing.T) {
 	trial := func(t *testing.T, namespace string) (before map[string]any) {
 		t.Helper()
 		c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
-		c.applyText(t, namespace, smallProtected)
+		c.applyText(t, namespace, smallProtected+routed)
 		c.settled(t, namespace)
 		before = c.said(t, namespace)
 		c.ambient(t, "enroll", "-n", namespace, "--mixed-callers=deny", "--yes").want(t, 0)
+		c.reroute(t, namespace)
 		return before
 	}
 	const calm = "simplify-never"
@@ -176,6 +244,7 @@ func (c *cluster) simplifyAgain(t *testing.T, namespace string) {
 	if _, err := c.dynamic.Resource(authorizationPolicies).Namespace(namespace).Get(t.Context(), "readers", metav1.GetOptions{}); !apierrors.IsNotFound(err) {
 		t.Errorf("what was replaced is still there: %v", err)
 	}
+	c.wantRerouted(t, namespace)
 }
 
 const smallProtected = `
@@ -207,7 +276,7 @@ spec:
 func (c *cluster) said(t *testing.T, namespace string) map[string]any {
 	t.Helper()
 	state := c.state(t, namespace)
-	for _, resource := range []schema.GroupVersionResource{sidecars, telemetries} {
+	for _, resource := range []schema.GroupVersionResource{sidecars, telemetries, virtualServices, destinationRules} {
 		list, err := c.dynamic.Resource(resource).Namespace(namespace).List(t.Context(), metav1.ListOptions{})
 		if err != nil {
 			t.Fatal(err)

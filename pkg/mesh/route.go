@@ -1,0 +1,53 @@
+package mesh
+
+import (
+	"fmt"
+	"slices"
+
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
+)
+
+// RouteController is the name under which istiod writes the status of routes, unless
+// it was given another (istio pilot/pkg/features/pilot.go, ManagedGatewayController).
+const RouteController = "istio.io/gateway-controller"
+
+// ServiceNamespace returns the namespace of a route's parent that is a Service.
+func (r Route) ServiceNamespace(parent gatewayv1.ParentReference) (string, bool) {
+	if parent.Kind == nil || *parent.Kind != KindService || parent.Group == nil || *parent.Group != "" && *parent.Group != "core" {
+		return "", false
+	}
+	if parent.Namespace != nil {
+		return string(*parent.Namespace), true
+	}
+	return r.Reference.Namespace, true
+}
+
+// StatusAt is what istiod says of a route at a parent. Where only other controllers say
+// something it is empty: nothing is judged by them.
+func (r Route) StatusAt(parent gatewayv1.ParentReference) (status gatewayv1.RouteParentStatus, told bool) {
+	text := func(reference gatewayv1.ParentReference) string {
+		kind, namespace, section, port := KindGateway, r.Reference.Namespace, "", gatewayv1.PortNumber(0)
+		if reference.Kind != nil {
+			kind = string(*reference.Kind)
+		}
+		if reference.Namespace != nil {
+			namespace = string(*reference.Namespace)
+		}
+		if reference.SectionName != nil {
+			section = string(*reference.SectionName)
+		}
+		if reference.Port != nil {
+			port = *reference.Port
+		}
+		return fmt.Sprintf("%s %s/%s %s %d", kind, namespace, reference.Name, section, port)
+	}
+	at := slices.DeleteFunc(slices.Clone(r.Statuses), func(status gatewayv1.RouteParentStatus) bool { return text(status.ParentRef) != text(parent) })
+	if len(at) == 0 {
+		return gatewayv1.RouteParentStatus{}, false
+	}
+	istiod := slices.IndexFunc(at, func(status gatewayv1.RouteParentStatus) bool { return status.ControllerName == RouteController })
+	if istiod < 0 {
+		return gatewayv1.RouteParentStatus{}, true
+	}
+	return at[istiod], true
+}
