@@ -72,14 +72,12 @@ func argoWorkload(object *unstructured.Unstructured) (Workload, bool) {
 }
 
 // argoRolloutOf judges a Rollout by its status, which its controller sums up in a word
-// (argo-rollouts utils/rollout/rolloututil.go, GetRolloutPhase). The generation that it
-// has seen is a text there.
+// (argo-rollouts utils/rollout/rolloututil.go, GetRolloutPhase).
 func argoRolloutOf(workload Workload) Rollout {
 	object := workload.Object
 	phase, message := textAt(object, "status", "phase"), textAt(object, "status", "message")
-	seen, err := strconv.ParseInt(textAt(object, "status", "observedGeneration"), 10, 64)
 	switch {
-	case err != nil || seen < numberAt(object, "metadata", "generation"):
+	case !argoObserved(object):
 		return Rollout{Message: "Argo Rollouts has not seen yet what was written"}
 	case phase != argoHealthy:
 		text := "its phase is " + phase
@@ -93,6 +91,13 @@ func argoRolloutOf(workload Workload) Rollout {
 	default:
 		return Rollout{Complete: true}
 	}
+}
+
+// argoObserved says whether the controller has seen what was written: the generation is a
+// text in the status of a Rollout.
+func argoObserved(object Object) bool {
+	seen, err := strconv.ParseInt(textAt(object, "status", "observedGeneration"), 10, 64)
+	return err == nil && seen >= numberAt(object, "metadata", "generation")
 }
 
 // The phases of a Rollout that mean that it is done, or has failed (argo-rollouts

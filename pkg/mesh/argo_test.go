@@ -36,6 +36,9 @@ func TestRolloutOfArgo(t *testing.T) {
 			if got.Complete != (test.message == "") || got.Failed != test.failed || !strings.Contains(got.Message, test.message) {
 				t.Errorf("it is %+v", got)
 			}
+			if unseen := test.message == "has not seen yet"; workloads[0].Observed() == unseen {
+				t.Errorf("that it was seen is %t", !unseen)
+			}
 		})
 	}
 }

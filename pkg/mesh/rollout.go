@@ -85,5 +85,8 @@ func onDeleteRollout(workload Workload) Rollout {
 
 // Observed says whether the workload's controller has seen it as it is.
 func (w Workload) Observed() bool {
+	if w.Reference.Kind == KindRollout {
+		return argoObserved(w.Object)
+	}
 	return numberAt(w.Object, "status", "observedGeneration") >= numberAt(w.Object, "metadata", "generation")
 }

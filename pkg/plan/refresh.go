@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -51,6 +52,10 @@ func (e enrolment) refreshSidecars() ([]v1alpha1.Step, error) {
 		switch {
 		case step.Gate.Replaces:
 			// What is evicted comes back injected anew, whatever the template says.
+		case restartsAt(workload):
+			if err := e.restartAt(&step, workload, pods); err != nil {
+				return nil, err
+			}
 		case Lookup(workload.Object, Pointer(annotations, restartedAnnotation)) != nil && !mesh.RolloutOf(workload).Complete:
 			step.Summary = "wait for the sidecars of " + shortName(workload.Reference) + " to accept HBONE"
 			step.Notes = append(step.Notes, "its template was written before")
@@ -64,6 +69,38 @@ func (e enrolment) refreshSidecars() ([]v1alpha1.Step, error) {
 	}
 	return steps, nil
 }
+
+// restartAtPath is the field by which Argo Rollouts evicts the pods of a Rollout that are
+// older, and leaves its template alone (argo-rollouts docs, Restarting Rollout Pods, and
+// rollout/restart.go).
+const restartAtPath = "/spec/restartAt"
+
+// restartsAt says whether a workload's pods may be replaced so. The controller takes away
+// one pod at the least before there is another in its place, whatever the strategy says
+// (rollout/restart.go, Reconcile): where that allows none to be missing, a change of the
+// template, which does go by it, is the restart.
+func restartsAt(workload mesh.Workload) bool {
+	return workload.Reference.Kind == mesh.KindRollout && workload.Restart().Unavailable > 0 && workload.Replicas > 1
+}
+
+// restartAt has Argo Rollouts replace some pods, and those that are older. The time is
+// that of the newest of them and not one by this machine's clock: the controller would
+// wait for one that is yet to come, and leave pods alone that are newer than one that is
+// long past.
+func (e enrolment) restartAt(step *v1alpha1.Step, workload mesh.Workload, pods []mesh.Pod) error {
+	newest := slices.MaxFunc(pods, func(a, b mesh.Pod) int { return a.Created.Compare(b.Created) })
+	at := newest.Created.UTC().Truncate(time.Second).Add(time.Second)
+	step.Notes = []string{"Argo Rollouts evicts what is older than " + restartAtField + ", as many at a time as maxUnavailable lets it; no step of the Rollout is taken"}
+	text, _ := Lookup(workload.Object, restartAtPath).(string)
+	if there, err := time.Parse(time.RFC3339, text); err == nil && !there.Before(at) {
+		step.Summary = "wait for the sidecars of " + shortName(workload.Reference) + " to accept HBONE"
+		step.Notes = append(step.Notes, restartAtField+" was written before")
+		return nil
+	}
+	return e.state.changes(step, workload.Reference, []edit{{restartAtPath, at.Format(time.RFC3339)}})
+}
+
+const restartAtField = "spec.restartAt"
 
 // refreshable says whether a restart gives a workload's pods sidecars that accept HBONE.
 func (e enrolment) refreshable(workload mesh.Workload) bool {
@@ -86,7 +123,8 @@ func refreshed(steps []v1alpha1.Step) []v1alpha1.ObjectReference {
 
 // keepRefreshed names what was restarted for newer sidecars only. Taking that out of a
 // template again would be one more restart for nothing: the sidecars would be the same.
-// A template that is put back for another reason is put back whole.
+// A template that is put back for another reason is put back whole. That a Rollout was to
+// be restarted is taken back, which restarts nothing.
 func (r *rollback) keepRefreshed() error {
 	for _, reference := range r.objects(v1alpha1.PhaseRefreshSidecars) {
 		object, err := r.state.Object(reference)
@@ -94,12 +132,24 @@ func (r *rollback) keepRefreshed() error {
 			// It is gone.
 			continue
 		}
-		for _, one := range r.edits(v1alpha1.PhaseRefreshSidecars, reference, object, false) {
+		step := v1alpha1.Step{
+			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference) + "/restart-at", Phase: v1alpha1.PhaseRestoreWorkloads,
+			Summary: "put " + restartAtField + " of " + shortName(reference) + " back", Notes: []string{"restarts nothing: no pod is older than what it was"},
+			Gate: v1alpha1.Gate{Kind: v1alpha1.GateNone},
+		}
+		for _, one := range r.edits(v1alpha1.PhaseRefreshSidecars, reference, object, reference.Kind == mesh.KindRollout) {
+			if one.path == restartAtPath {
+				if err := r.state.changes(&step, reference, []edit{one}); err != nil {
+					return err
+				}
+				continue
+			}
 			r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{
 				Object: reference, Path: one.path, Reason: "taking it out would restart the pods for sidecars like those that they have",
 				Expected: Lookup(object, one.path), Found: Lookup(object, one.path), Wanted: one.after,
 			})
 		}
+		r.plan.Steps = appendStep(r.plan.Steps, step)
 	}
 	return nil
 }

@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
@@ -12,6 +14,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -117,6 +120,86 @@ spec: {selector: {app: cart}, clusterIP: 10.96.0.10, ports: [{name: http, port: 
 	// Until then, it is as the phase has left it.
 	part := carriedOut(t, after, undoneTo(t, after, v1alpha1.PhaseRefreshSidecars, record).Steps)
 	wanted(t, carriedOut(t, before, refreshing(t, before, v1alpha1.PhaseRefreshSidecars).Steps), part)
+}
+
+// aRollout is a Rollout with sidecars of before, made one minute after the other.
+func aRollout(strategy, spec, status string) []any {
+	cart := fixture.Deployment("shop", "cart")
+	replicas := int32(4)
+	cart.Spec.Replicas = &replicas
+	minute := 0
+	objects := fixture.PodsOf(cart, predating, func(pod *corev1.Pod) {
+		pod.CreationTimestamp = metav1.Date(2026, 7, 1, 12, minute, 0, 0, time.UTC)
+		minute++
+	})
+	controller := true
+	objects[0].(*appsv1.ReplicaSet).OwnerReferences = []metav1.OwnerReference{{
+		APIVersion: "argoproj.io/v1alpha1", Kind: "Rollout", Name: "cart", UID: "cart-rollout", Controller: &controller,
+	}}
+	return append(objects, fixture.Loose(fmt.Sprintf(`
+apiVersion: argoproj.io/v1alpha1
+kind: Rollout
+metadata: {name: cart, namespace: shop, uid: cart-rollout, generation: 1}
+spec: {replicas: 4%s, selector: {matchLabels: {app: cart}}, strategy: {canary: {%s}}, template: {metadata: {labels: {app: cart}}, spec: {containers: [{name: cart, image: cart}]}}}
+status: {observedGeneration: "1", updatedReplicas: 4, availableReplicas: 4, %s}
+`, spec, strategy, status)))
+}
+
+// Argo Rollouts is told to replace pods by their age, where the strategy lets one be
+// missing; that is taken back by a rollback, which restarts nothing.
+func TestRolloutsAreRefreshedByTheirRestartAt(t *testing.T) {
+	const healthy, restarting = "phase: Healthy", "phase: Progressing, message: rollout is restarting"
+	for _, test := range []struct {
+		name                   string
+		strategy, spec, status string
+		want                   []v1alpha1.FieldChange
+	}{
+		{"one may be missing by default", "", "", healthy, []v1alpha1.FieldChange{{Path: restartAtPath, After: "2026-07-01T12:03:01Z"}}},
+		{"restarted long ago", "maxUnavailable: 2", ", restartAt: '2026-01-01T00:00:00Z'", healthy, []v1alpha1.FieldChange{{Path: restartAtPath, Before: "2026-01-01T00:00:00Z", After: "2026-07-01T12:03:01Z"}}},
+		{"being restarted", "maxUnavailable: 2", ", restartAt: '2026-07-01T12:03:01Z'", restarting, nil},
+		{"none may be missing", "maxUnavailable: 0, maxSurge: 1", "", healthy, []v1alpha1.FieldChange{{Path: restartedPath, After: "2026-08-01T12:00:00Z"}}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			objects := fixture.Objects(hbone(), fixture.Namespace("shop", map[string]string{"istio-injection": "enabled"}), aRollout(test.strategy, test.spec, test.status))
+			planned := refreshing(t, objects, v1alpha1.PhaseRefreshSidecars)
+			if diff := cmp.Diff([]string{"refresh-sidecars/rollout/cart"}, idsOf(planned)); diff != "" {
+				t.Fatalf("the steps are (-want +got):\n%s", diff)
+			}
+			var fields []v1alpha1.FieldChange
+			for _, change := range planned.Steps[0].Changes {
+				fields = append(fields, change.Fields...)
+			}
+			if diff := cmp.Diff(test.want, fields); diff != "" {
+				t.Errorf("it writes (-want +got):\n%s", diff)
+			}
+			if gate := planned.Steps[0].Gate; gate.Kind != v1alpha1.GateSidecarsHBONE || gate.Replaces || gate.Evicts {
+				t.Errorf("the gate is %+v", gate)
+			}
+			if len(test.want) == 0 || test.want[0].Path != restartAtPath {
+				return
+			}
+			after := carriedOut(t, objects, planned.Steps)
+			snapshot := fixture.Snapshot(after)
+			back, err := Rollback(snapshot, fixture.Find(snapshot, "shop"), []v1alpha1.MigrationRecord{recorded(t, planned)})
+			if err != nil || len(back.Kept) > 0 || len(back.Steps) != 1 || back.Steps[0].Gate.Kind != v1alpha1.GateNone {
+				t.Fatalf("it takes %v, keeps %+v, %v", idsOf(back), back.Kept, err)
+			}
+			wanted(t, objects, carriedOut(t, after, back.Steps))
+			// What somebody has restarted since stays so.
+			for i := range after {
+				if after[i].GetKind() == "Rollout" {
+					if err := unstructured.SetNestedField(after[i].Object, "2026-07-02T00:00:00Z", "spec", "restartAt"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			snapshot = fixture.Snapshot(after)
+			back, err = Rollback(snapshot, fixture.Find(snapshot, "shop"), []v1alpha1.MigrationRecord{recorded(t, planned)})
+			if err != nil || len(back.Steps) > 0 || len(back.Kept) != 1 || back.Kept[0].Path != restartAtPath {
+				t.Errorf("it takes %v, keeps %+v, %v", idsOf(back), back.Kept, err)
+			}
+		})
+	}
 }
 
 func TestNoSidecarsToRefresh(t *testing.T) {
