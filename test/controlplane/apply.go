@@ -19,8 +19,8 @@ const fieldManager = "controlplane"
 
 // applyManifests applies the files that were copied from a module, and waits
 // until the API server serves the types that they define.
-func (c *ControlPlane) applyManifests(ctx context.Context, name string) error {
-	files, err := c.options.Programs.manifestFiles(name)
+func (c *ControlPlane) applyManifests(ctx context.Context, programs Programs, name string) error {
+	files, err := programs.manifestFiles(name)
 	if err != nil {
 		return fmt.Errorf("applying the manifests of %s: %w", name, err)
 	}

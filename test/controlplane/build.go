@@ -26,6 +26,12 @@ func BuildMetricsServer(ctx context.Context, progress func(string)) (Programs, e
 	return build(ctx, measuring, progress)
 }
 
+// BuildArgoRollouts provides the controller of Argo Rollouts, which RunArgoRollouts runs,
+// as Build does the programs of the control plane.
+func BuildArgoRollouts(ctx context.Context, progress func(string)) (Programs, error) {
+	return build(ctx, rollingOut, progress)
+}
+
 func build(ctx context.Context, wanted set, progress func(string)) (Programs, error) {
 	if progress == nil {
 		progress = func(string) {}

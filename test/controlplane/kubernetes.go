@@ -141,14 +141,14 @@ func (c *ControlPlane) startControllers(ctx context.Context) error {
 		c.startControllerManager,
 		c.startScheduler,
 		c.startNodes,
-		func(ctx context.Context) error { return c.applyManifests(ctx, "gateway-api") },
+		func(ctx context.Context) error { return c.applyManifests(ctx, c.options.Programs, "gateway-api") },
 	)
 }
 
 // startNodes starts kwok, which needs its resources to be defined, and creates
 // the nodes that it plays.
 func (c *ControlPlane) startNodes(ctx context.Context) error {
-	if err := c.applyManifests(ctx, "kwok"); err != nil {
+	if err := c.applyManifests(ctx, c.options.Programs, "kwok"); err != nil {
 		return err
 	}
 	if err := c.startKwok(ctx); err != nil {

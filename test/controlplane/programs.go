@@ -58,6 +58,12 @@ var controlPlane = set{"programs", []program{
 // measuring is what a control plane runs besides that serves the metrics API.
 var measuring = set{"metricsserver", []program{{metricsServer, "sigs.k8s.io/metrics-server/cmd/metrics-server"}}, nil}
 
+// rollingOut is what a control plane runs besides that moves Rollouts, and the types that
+// it needs.
+var rollingOut = set{"argorollouts", []program{{rolloutsController, "github.com/argoproj/argo-rollouts/cmd/rollouts-controller"}}, []manifest{
+	{"crds", "github.com/argoproj/argo-rollouts", "manifests/crds/*-crd.yaml"},
+}}
+
 // manifest is a directory of a module whose files a control plane applies when it
 // starts, by the name of the directory that holds their copies.
 type manifest struct{ name, module, glob string }

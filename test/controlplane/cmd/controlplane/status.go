@@ -74,6 +74,9 @@ func build(ctx context.Context, arguments []string) error {
 		if _, err := controlplane.BuildMetricsServer(ctx, say); err != nil {
 			return err
 		}
+		if _, err := controlplane.BuildArgoRollouts(ctx, say); err != nil {
+			return err
+		}
 	}
 	programs, err := controlplane.Build(ctx, say)
 	if err != nil {
