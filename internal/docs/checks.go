@@ -73,6 +73,9 @@ func writeChecks(text *strings.Builder, title string, list []checks.Check) {
 		if len(check.DependsOn) > 0 {
 			reads += " Depends on " + strings.Join(check.DependsOn, ", ") + "."
 		}
+		if len(check.DependsThere) > 0 {
+			reads += " Leaves out the pods, and the nodes, for which " + strings.Join(check.DependsThere, ", ") + " does not hold."
+		}
 		paragraph(text, reads)
 	}
 }

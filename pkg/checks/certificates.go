@@ -17,14 +17,14 @@ func ztunnelCertificates() Check {
 		About: "Whether the ztunnel of its node holds a certificate of its own identity for every pod, that is in force and is being renewed.",
 		Why: "ztunnel speaks for a pod with the certificate of its service account, which it asks the mesh's CA for (ztunnel src/cert_fetcher.rs). Without one every " +
 			"connection from and to the pod fails. It is renewed after half its lifetime (ztunnel src/identity/manager.rs): one of which less than a quarter is left was not.",
-		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsOn: []string{"ztunnel-captured"},
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel holds a certificate in force for every pod",
 		Run: func(subject Subject) []Finding {
 			if subject.Evidence == nil {
-				return perPod(subject, nil)
+				return perCaptured(subject, nil)
 			}
 			judge := certificateJudge{now: subject.Evidence.Taken, seen: map[string]bool{}}
-			findings := perPod(subject, judge.look)
+			findings := perCaptured(subject, judge.look)
 			for _, problem := range judge.problems {
 				findings = append(findings, problem.finding())
 			}

@@ -71,6 +71,10 @@ type Check struct {
 	// that itself, so that one cause is reported once. One that is skipped because it
 	// means nothing here keeps nothing from being made.
 	DependsOn []string
+	// DependsThere are the IDs of checks of pods, without whose passing for a pod this one
+	// means nothing about it: it looks at what else there is, and says what it leaves out.
+	// It is skipped where such a check was not made at all.
+	DependsThere []string
 	// Passed is what is true when nothing was found.
 	Passed string
 	// Run returns the findings.
@@ -97,12 +101,13 @@ const (
 // it is not run, since what it did not see would look like what is not there.
 func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 	var results []v1alpha1.CheckResult
-	// blockers are the checks that what depends on a check waits for, by its ID.
-	blockers := map[string]string{}
+	// blockers are the checks that what depends on a check waits for, by its ID, and unmade
+	// those for which a check was not made at all.
+	blockers, unmade := map[string]string{}, map[string]string{}
 	for _, check := range checks {
-		blocker := check.blocker(blockers)
+		blocker := check.blocker(blockers, unmade)
 		if blocker != "" {
-			blockers[check.ID] = blocker
+			blockers[check.ID], unmade[check.ID] = blocker, blocker
 		}
 		for _, finding := range check.findings(subject, blocker) {
 			result := v1alpha1.CheckResult{
@@ -118,6 +123,9 @@ func Run(checks []Check, subject Subject) []v1alpha1.CheckResult {
 			result.Accepted = result.Blocks() && subject.Accepts != nil && subject.Accepts(result)
 			if result.Blocks() {
 				blockers[check.ID] = check.ID
+				if finding.unseen != nil {
+					unmade[check.ID] = check.ID
+				}
 			}
 			results = append(results, result)
 		}
@@ -130,10 +138,15 @@ func Docs(id string) string { return "docs/checks.md#" + id }
 
 // blocker is the check that does not hold and without which this one means nothing:
 // one that it depends on, or that such a one depends on. It is empty where there is none.
-func (c Check) blocker(blockers map[string]string) string {
+func (c Check) blocker(blockers, unmade map[string]string) string {
 	for _, id := range c.DependsOn {
 		if blockers[id] != "" {
 			return blockers[id]
+		}
+	}
+	for _, id := range c.DependsThere {
+		if unmade[id] != "" {
+			return unmade[id]
 		}
 	}
 	return ""
@@ -141,7 +154,7 @@ func (c Check) blocker(blockers map[string]string) string {
 
 func (c Check) findings(subject Subject, blocker string) []Finding {
 	if blocker != "" {
-		return []Finding{{Status: v1alpha1.StatusSkip, Message: "it means nothing while " + blocker + " does not hold"}}
+		return []Finding{meaningless(blocker)}
 	}
 	findings := c.unseen(subject.Snapshot, subject.Namespace.Name)
 	if len(findings) == 0 {
@@ -151,6 +164,11 @@ func (c Check) findings(subject Subject, blocker string) []Finding {
 		findings = []Finding{{Status: v1alpha1.StatusPass, Message: c.Passed}}
 	}
 	return findings
+}
+
+// meaningless is the finding of a check that is not made while another does not hold.
+func meaningless(blocker string) Finding {
+	return Finding{Status: v1alpha1.StatusSkip, Message: "it means nothing while " + blocker + " does not hold"}
 }
 
 // unseen is the finding of a check whose needs were not all read.

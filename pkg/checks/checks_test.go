@@ -195,7 +195,7 @@ func TestNoCheckPassesOnWhatWasNotRead(t *testing.T) {
 	}
 	dependencies := map[string][]string{}
 	for _, check := range everyCheck() {
-		dependencies[check.ID] = check.DependsOn
+		dependencies[check.ID] = slices.Concat(check.DependsOn, check.DependsThere)
 	}
 	var waits func(id string) bool
 	waits = func(id string) bool {
@@ -324,7 +324,7 @@ func TestChecksAreWellFormed(t *testing.T) {
 			if len(check.Needs) == 0 {
 				t.Errorf("%s: %s needs nothing, so it passes on an empty mesh", name, check.ID)
 			}
-			for _, id := range check.DependsOn {
+			for _, id := range slices.Concat(check.DependsOn, check.DependsThere) {
 				if !seen[id] {
 					t.Errorf("%s: %s depends on %s, which does not come before it", name, check.ID, id)
 				}
@@ -368,6 +368,9 @@ func TestRun(t *testing.T) {
 		{ID: "f", DependsOn: []string{"e"}, Run: func(checks.Subject) []checks.Finding { panic(errors.New("it must not be run")) }},
 		{ID: "g", Run: findings(checks.Finding{Status: skip, Message: "there is nothing to look at"})},
 		{ID: "h", DependsOn: []string{"g"}, Passed: "fine", Run: findings()},
+		{ID: "i", DependsThere: []string{"b"}, Passed: "fine", Run: findings()},
+		{ID: "j", DependsThere: []string{"c"}, Run: func(checks.Subject) []checks.Finding { panic(errors.New("it must not be run")) }},
+		{ID: "k", DependsThere: []string{"j"}, Run: func(checks.Subject) []checks.Finding { panic(errors.New("it must not be run")) }},
 	}, checks.Subject{Snapshot: snapshot})
 	want := []v1alpha1.CheckResult{
 		{ID: "a", Category: "x", Severity: v1alpha1.SeverityError, Status: pass, Message: "fine"},
@@ -380,6 +383,9 @@ func TestRun(t *testing.T) {
 		{ID: "f", Status: skip, Message: "it means nothing while b does not hold", Docs: "docs/checks.md#f"},
 		{ID: "g", Status: skip, Message: "there is nothing to look at", Docs: "docs/checks.md#g"},
 		{ID: "h", Status: pass, Message: "fine"},
+		{ID: "i", Status: pass, Message: "fine"},
+		{ID: "j", Status: skip, Message: "it means nothing while c does not hold", Docs: "docs/checks.md#j"},
+		{ID: "k", Status: skip, Message: "it means nothing while c does not hold", Docs: "docs/checks.md#k"},
 	}
 	if diff := cmp.Diff(want, results); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -204,11 +204,14 @@ func redirected() Check {
 	}
 }
 
+// IDZtunnelCaptured is the check that says of which pods ztunnel can be asked for more.
+const IDZtunnelCaptured = "ztunnel-captured"
+
 // ztunnelCaptured asks ztunnel itself. The annotation that istio-cni writes
 // can be stale after a node has restarted (istio#61182).
 func ztunnelCaptured() Check {
 	return Check{
-		ID: "ztunnel-captured", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		ID: IDZtunnelCaptured, Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether the ztunnel of its node says of every pod that it is proxied.",
 		Why:   "The annotation that istio-cni writes is a claim, and stale once a node has restarted (istio/istio issue 61182). The state of the pod in ztunnel's own dump is what tells.",
 		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, Passed: "ztunnel proxies every pod on its node",
@@ -239,10 +242,10 @@ func ztunnelHBONE() Check {
 		ID: "ztunnel-hbone", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether istiod tells ztunnel to reach every pod by HBONE, through the ztunnel of its node.",
 		Why:   "A sidecar that accepts HBONE shows as HBONE too, with a tunnel of its own; a pod that shows as TCP is sent plaintext (istio pilot/pkg/serviceregistry/ambient/workloads.go).",
-		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsOn: []string{"ztunnel-captured"},
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel reaches every pod by HBONE, through ztunnel",
 		Run: func(subject Subject) []Finding {
-			return perPod(subject, hboneFinding)
+			return perCaptured(subject, hboneFinding)
 		},
 	}
 }
@@ -253,10 +256,10 @@ func ztunnelPolicies() Check {
 		About: "Whether the ztunnel of each pod's node has received every policy that istiod names for the pod.",
 		Why: "ztunnel learns of a pod and of the policies that hold for it apart, and passes over one that it has not received: what that policy " +
 			"refuses is let in (ztunnel src/state.rs, assert_rbac).",
-		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsOn: []string{"ztunnel-captured"},
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel has every policy that holds for the pods",
 		Run: func(subject Subject) []Finding {
-			return perPod(subject, policiesFinding)
+			return perCaptured(subject, policiesFinding)
 		},
 	}
 }

@@ -155,7 +155,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		}), want: []finding{{fail, pod, "", "does not know the pod as its own"}}},
 
 		{name: "all are", check: "ztunnel-hbone", objects: enrolled(), evidence: evidence()},
-		{name: "nobody was asked", check: "ztunnel-hbone", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "nobody was asked", check: "ztunnel-hbone", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "one is not known", check: "ztunnel-hbone", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Workloads = nil }), want: []finding{{fail, pod, "", "was not told of the pod by istiod"}}},
 		{name: "one is reached by TCP", check: "ztunnel-hbone", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "TCP"}}
@@ -169,14 +169,14 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a"}}}
 			n.Policies = map[string]string{"shop/a": ""}
 		})},
-		{name: "nobody was asked", check: "ztunnel-policies", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "nobody was asked", check: "ztunnel-policies", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "one was not received", check: "ztunnel-policies", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a", "shop/b"}}}
 			n.Policies = map[string]string{"shop/a": ""}
 		}), want: []finding{{fail, pod, "", "has not received the policies that hold for the pod: shop/b"}}},
 
 		{name: "none is named", check: "ztunnel-waypoints", objects: enrolled(), evidence: evidence()},
-		{name: "nobody was asked", check: "ztunnel-waypoints", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "nobody was asked", check: "ztunnel-waypoints", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "it is gone through", check: "ztunnel-waypoints", objects: behindOwn(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Waypoint: "shop/own.shop.svc.cluster.local"}}
 		})},
@@ -199,7 +199,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "a Service that ztunnel was not told of", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: evidence()},
 
 		{name: "it is in force", check: "ztunnel-certificates", objects: enrolled(), evidence: evidence()},
-		{name: "nobody was asked", check: "ztunnel-certificates", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "nobody was asked", check: "ztunnel-certificates", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "there is none", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Certificates = nil }), want: []finding{{fail, pod, "", "the certificate for " + identity + " at istio-system/ztunnel-x is missing"}}},
 		{name: "it was refused", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Certificates = map[string]mesh.ZtunnelCertificate{identity: {State: "Unavailable: refused"}}
@@ -215,7 +215,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 
 		{name: "it is", check: "ztunnel-in-step", objects: enrolled(), evidence: evidence()},
 		{name: "a node without pods of the namespace", check: "ztunnel-in-step", objects: enrolled(), evidence: elsewhere(evidence(), mesh.NodeEvidence{})},
-		{name: "nobody was asked", check: "ztunnel-in-step", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
+		{name: "nobody was asked", check: "ztunnel-in-step", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "istiod was not asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(*mesh.IstiodEvidence) {}, func(e *mesh.Evidence) { e.Istiods = nil }), want: []finding{{unknown, ztunnel, "", "istiod was not asked"}}},
 		{name: "istiod could not be asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem = "forbidden" }), want: []finding{{unknown, ztunnel, "", "cannot be told: forbidden"}}},
 		{name: "istiod runs elsewhere", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem, i.Elsewhere = "not here", true }), want: []finding{{"skip", ztunnel, "", "not here"}}},

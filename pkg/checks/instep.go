@@ -20,13 +20,20 @@ func ztunnelInStep() Check {
 		About: "Whether the ztunnels of the namespace's nodes know of its pods, Services and policies, and of mesh-wide policies, what istiod means them to know now.",
 		Why: "A ztunnel that has lost istiod goes on with what it knew: pods that are gone, a waypoint that is not meant any more, a policy before it was changed. " +
 			"It says Up of every pod all the while. What istiod means it to know is what istiod answers at /debug/ambientz (istio pilot/pkg/xds/debug.go).",
-		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsOn: []string{"ztunnel-captured"},
+		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel knows of the namespace what istiod means it to know",
 		Run: func(subject Subject) []Finding {
 			if subject.Evidence == nil {
-				return perPod(subject, nil)
+				return perCaptured(subject, nil)
 			}
-			return OutOfStep(subject.Snapshot, subject.Namespace, subject.Evidence)
+			var silent []string
+			nodes := nodesAsked(subject.Snapshot, subject.Namespace.Name, subject.Evidence)
+			for _, name := range nodes {
+				if subject.Evidence.Nodes[name].Problem != "" {
+					silent = append(silent, "node "+name)
+				}
+			}
+			return slices.Concat(OutOfStep(subject.Snapshot, subject.Namespace, subject.Evidence), leftOut(silent, len(nodes)))
 		},
 	}
 }

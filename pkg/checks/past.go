@@ -76,7 +76,7 @@ func callsKept() Check {
 		DependsOn: []string{
 			"istio-installed", "waypoint-missing", "waypoint-unready", "waypoint-shape", "waypoint-diverted", "waypoint-copies", "policy-waypoints",
 			"handed-over", "policies-accepted", "layer7-enforced", "no-sidecars", "dataplane-mode", "labels-consistent", "outside-mesh", "redirected",
-			"ztunnel-captured", "ztunnel-hbone", "ztunnel-policies", "ztunnel-waypoints", "ztunnel-accepted", "ztunnel-certificates", "ztunnel-in-step", IDStrictKept,
+			IDZtunnelCaptured, "ztunnel-hbone", "ztunnel-policies", "ztunnel-waypoints", "ztunnel-accepted", "ztunnel-certificates", "ztunnel-in-step", IDStrictKept,
 		},
 		Passed: "calls are decided as before the enrolment, but for what its plan announced",
 	}, func(_ Subject, past *Past) []Finding {

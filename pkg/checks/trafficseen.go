@@ -18,7 +18,7 @@ func trafficSeen() Check {
 		Why: "All else is what is meant; a connection that ztunnel has counted is one that went its way (ztunnel src/proxy/metrics.rs). That none was seen says nothing where nobody calls, and is no " +
 			"finding. What ztunnel counts ends with its process: where it was started anew and has counted nothing yet, and where its counts are not known, those of now or of before, its access " +
 			"log is read instead. That has connections that have ended, and the log of the process before, in the same pod, those of then: what is older, or was rotated away, nobody knows.",
-		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsOn: []string{"ztunnel-captured"},
+		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel has carried connections of the namespace since its enrolment",
 	}, func(subject Subject, past *Past) []Finding {
 		if subject.Evidence == nil {
@@ -34,7 +34,7 @@ func plaintextSeen() Check {
 		About: "Whether ztunnel has let in connections without mTLS since the enrolment, for workloads that refused callers without it on all ports.",
 		Why: "ztunnel counts what it refuses as opened, too, and tells by the response flags that it refused it when it closes it (ztunnel src/proxy/inbound_passthrough.rs and metrics.rs): " +
 			"these are taken off. Where no ztunnel says anything this is skipped; where some do not, they are named.",
-		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsOn: []string{"ztunnel-captured"},
+		Needs: []string{mesh.KindPod, mesh.ZtunnelPods}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "no connection without mTLS is known to have been let in since the enrolment",
 	}, func(subject Subject, past *Past) []Finding {
 		if subject.Evidence == nil {
@@ -55,6 +55,8 @@ type counted struct {
 	// logs do not tell either, and logged are the connections that these have.
 	silent, unseen []string
 	logged         v1alpha1.Connections
+	// unasked are the nodes whose ztunnels could not be asked for anything.
+	unasked []string
 	// nodes is on how many there are pods, told on how many something is known.
 	nodes, told int
 }
@@ -68,7 +70,7 @@ func (s Subject) counted(past *Past) counted {
 		log := accessLog(evidence, s.Namespace.Name)
 		switch {
 		case evidence.Problem != "":
-			all.unsaid(node, on(node, evidence.Problem), log)
+			all.unasked = append(all.unasked, "node "+node)
 			continue
 		case evidence.TrafficProblem != "":
 			all.unsaid(node, on(node, evidence.TrafficProblem), log)
@@ -125,7 +127,7 @@ func AccessLogsWanted(subject Subject) (nodes []string, since time.Time) {
 	if counted.total.Inbound+counted.total.Outbound > 0 {
 		return nil, time.Time{}
 	}
-	return slices.DeleteFunc(counted.silent, func(node string) bool { return subject.Evidence.Nodes[node].Problem != "" }), subject.Past.Baseline.Taken
+	return counted.silent, subject.Past.Baseline.Taken
 }
 
 // on names the node of a problem that does not.
@@ -178,6 +180,8 @@ func (c counted) untold() []Finding {
 	switch {
 	case c.nodes == 0:
 		return []Finding{{Status: v1alpha1.StatusSkip, Message: "none of its pods is on a node"}}
+	case len(c.unasked) > 0:
+		return leftOut(c.unasked, c.nodes)
 	case c.told == 0:
 		return []Finding{{Status: v1alpha1.StatusSkip, Message: "no ztunnel says what it has let in: " + some(c.unknown)}}
 	case len(c.unknown) > 0:
@@ -200,6 +204,8 @@ func (c counted) seen(past *Past) Finding {
 		return Finding{Status: v1alpha1.StatusUnknown, Message: "it is unknown whether there was traffic since the enrolment: " + some(c.unseen), Remedy: "verify again once there was some"}
 	case c.nodes == 0:
 		return Finding{Status: v1alpha1.StatusSkip, Message: "none of its pods is on a node"}
+	case len(c.unasked) > 0:
+		return leftOut(c.unasked, c.nodes)[0]
 	default:
 		return Finding{Status: v1alpha1.StatusSkip, Message: "none seen: ztunnel has carried no connection of its workloads since " + past.since()}
 	}

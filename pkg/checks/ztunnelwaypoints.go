@@ -22,10 +22,10 @@ func ztunnelWaypoints() Check {
 		Why: "istiod tells ztunnel of a waypoint once that is ready, admits the namespace and takes such calls (istio " +
 			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForService and fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it.",
 		Needs:     []string{"Pod", mesh.KindService, mesh.ZtunnelPods, mesh.IstioConfigMaps, mesh.KindGateway},
-		DependsOn: []string{"waypoint-shape", "ztunnel-captured"},
-		Passed:    "ztunnel goes through every waypoint that is named, ready and made for such calls",
+		DependsOn: []string{"waypoint-shape"}, DependsThere: []string{IDZtunnelCaptured},
+		Passed: "ztunnel goes through every waypoint that is named, ready and made for such calls",
 		Run: func(subject Subject) []Finding {
-			findings := perPod(subject, waypointFinding(subject.Snapshot, subject.Namespace))
+			findings := perCaptured(subject, waypointFinding(subject.Snapshot, subject.Namespace))
 			if subject.Evidence == nil {
 				return findings
 			}

@@ -232,22 +232,22 @@ spec: {containers: [{name: app, image: app}]}`, native)
 			want: []string{"fail ztunnel-captured Pod details-v1"}, says: "says the pod is Pending",
 		},
 		{
-			name: "no ztunnel on a node",
+			name:  "no ztunnel on a node",
+			plant: func(t *testing.T) func() { return c.withoutZtunnel(t, namespace, pod(t, "details").Spec.NodeName) },
+			want:  []string{"unknown ztunnel-captured Pod details-v1"}, says: "no ready ztunnel pod on node",
+		},
+		{
+			name: "no ztunnel on a node, and one on another that has lost istiod",
 			plant: func(t *testing.T) func() {
 				node := pod(t, "details").Spec.NodeName
-				restore, err := c.RemoveZtunnel(t.Context(), node)
-				if err != nil {
-					t.Fatal(err)
-				}
+				back := c.withoutZtunnel(t, namespace, node)
+				heard := c.cutOff(t, kubectl, c.anotherNode(t, namespace, node))
 				return func() {
-					if err := restore(context.WithoutCancel(t.Context())); err != nil {
-						t.Fatal(err)
-					}
-					// It counts anew: without any connection nobody could tell whether there were some.
-					c.Ztunnel(node).Open(ztunnel.Connection{Reporter: "source", SourceNamespace: namespace, SourceWorkload: "productpage-v1", Security: "mutual_tls"}, 1)
+					heard()
+					back()
 				}
 			},
-			want: []string{"unknown ztunnel-captured Pod details-v1"}, says: "no ready ztunnel pod on node",
+			want: []string{"fail ztunnel-in-step Pod ztunnel", "unknown ztunnel-captured Pod details-v1"}, says: "no ready ztunnel pod on node",
 		},
 		{
 			name: "a policy at a waypoint that nothing uses",
@@ -311,21 +311,9 @@ spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{s
 			want: []string{"fail ztunnel-certificates Pod details-v1"}, says: "has expired",
 		},
 		{
-			name: "a ztunnel that has lost istiod",
-			plant: func(t *testing.T) func() {
-				restore := c.Ztunnel(pod(t, "details").Spec.NodeName).Cut()
-				path := file(t, `
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: news}
-spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{source: {namespaces: [other]}}]}]}`)
-				kubectl(t, "apply", "-f", path)
-				return func() {
-					restore()
-					kubectl(t, "delete", "-f", path)
-				}
-			},
-			want: []string{"fail ztunnel-in-step Pod ztunnel"}, says: "not in step with istiod",
+			name:  "a ztunnel that has lost istiod",
+			plant: func(t *testing.T) func() { return c.cutOff(t, kubectl, pod(t, "details").Spec.NodeName) },
+			want:  []string{"fail ztunnel-in-step Pod ztunnel"}, says: "not in step with istiod",
 		},
 		{
 			name: "two routers of one Service",
@@ -379,6 +367,54 @@ spec: {serviceAccountName: details, containers: [{name: app, image: app}]}`))
 			want: []string{"fail labels-consistent Pod details-v1"}, says: `the label is "none", and "" in the template`,
 		},
 	}...)
+}
+
+// withoutZtunnel takes ztunnel off a node.
+func (c *cluster) withoutZtunnel(t *testing.T, namespace, node string) (back func()) {
+	t.Helper()
+	restore, err := c.RemoveZtunnel(t.Context(), node)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := restore(context.WithoutCancel(t.Context())); err != nil {
+			t.Fatal(err)
+		}
+		// It counts anew: without any connection nobody could tell whether there were some.
+		c.Ztunnel(node).Open(ztunnel.Connection{Reporter: "source", SourceNamespace: namespace, SourceWorkload: "productpage-v1", Security: "mutual_tls"}, 1)
+	}
+}
+
+// cutOff has the ztunnel of a node lose istiod, and makes a policy that it does not hear of.
+func (c *cluster) cutOff(t *testing.T, kubectl func(t *testing.T, arguments ...string), node string) (heard func()) {
+	t.Helper()
+	restore := c.Ztunnel(node).Cut()
+	path := file(t, `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: news}
+spec: {action: DENY, selector: {matchLabels: {app: details}}, rules: [{from: [{source: {namespaces: [other]}}]}]}`)
+	kubectl(t, "apply", "-f", path)
+	return func() {
+		restore()
+		kubectl(t, "delete", "-f", path)
+	}
+}
+
+// anotherNode is one that pods of a namespace run on besides a node.
+func (c *cluster) anotherNode(t *testing.T, namespace, node string) string {
+	t.Helper()
+	pods, err := c.kube.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, pod := range pods.Items {
+		if pod.Spec.NodeName != "" && pod.Spec.NodeName != node {
+			return pod.Spec.NodeName
+		}
+	}
+	t.Fatalf("all pods of %s are on node %s", namespace, node)
+	return ""
 }
 
 // waypointFaults are those about what stands before Services.
