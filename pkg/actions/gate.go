@@ -76,6 +76,10 @@ const retryEvidence = 500 * time.Millisecond
 // heard yet of what istiod has just told it.
 const firstEvidence = 50 * time.Millisecond
 
+// retryVerify is how long it is until all that verify asks is asked again: the whole mesh
+// is read for it.
+const retryVerify = 2 * time.Second
+
 // restoredEvidence is how long ztunnels are given to say what they capture at the end
 // of a rollback, which does not depend on it.
 const restoredEvidence = 10 * time.Second
@@ -351,7 +355,7 @@ func (r *Runner) lookReleased(_ context.Context, snapshot *mesh.Snapshot, _ v1al
 }
 
 // lookVerified makes the checks of verify that are about what a run has done. Istiod is
-// asked last: it answers for the whole mesh.
+// asked after that: it answers for the whole mesh; and then all that verify asks.
 func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1alpha1.Gate) (verdict, error) {
 	namespace, err := r.namespace(snapshot)
 	if err != nil {
@@ -372,6 +376,10 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 			return verdict{}, err
 		}
 		missing = notArrived(subject)
+	}
+	if len(missing) == 0 && r.Verify != nil {
+		missing, err := r.notVerified(ctx)
+		return verdict{missing: missing, retry: retryVerify}, err
 	}
 	return verdict{missing: missing, retry: retryEvidence}, nil
 }
@@ -414,17 +422,29 @@ func (r *Runner) noteMeant(istiods map[string]mesh.IstiodEvidence) {
 	r.meant = meant
 }
 
-// notArrived is what the end of an enrolment still waits for. An istiod that cannot be
-// asked does not hold it up: nothing else depends on its debug interface, which it may
-// not even serve (istio pilot/pkg/features, ENABLE_DEBUG_ON_HTTP).
+// notArrived is what the end of an enrolment still waits for.
 func notArrived(subject checks.Subject) []string {
 	var missing []string
 	for _, result := range checks.Run(checks.ArrivalChecks(), subject) {
-		if result.Blocks() && (result.ID != checks.IDZtunnelInStep || result.Status == v1alpha1.StatusFail) {
+		if checks.HoldsUp(result, nil) {
 			missing = append(missing, sayResult(result))
 		}
 	}
 	return missing
+}
+
+// notVerified is what verify would fail on now, but for what the run goes on to delete,
+// and what it would have failed on before.
+func (r *Runner) notVerified(ctx context.Context) ([]string, error) {
+	results, err := r.Verify(ctx)
+	var missing []string
+	for _, result := range results {
+		ends := result.Object != nil && r.deletes[result.Object.Unversioned()]
+		if !ends && checks.HoldsUp(result, r.standing) {
+			missing = append(missing, sayResult(result))
+		}
+	}
+	return missing, err
 }
 
 func sayResult(result v1alpha1.CheckResult) string {

@@ -383,6 +383,53 @@ func TestLookVerifiedAsksIstiodLast(t *testing.T) {
 	}
 }
 
+// Once what the run has done has arrived, all that verify asks is asked, and what was so
+// before, or what the plan goes on to delete, is not waited for.
+func TestLookVerifiedAsksAllThatVerifyAsks(t *testing.T) {
+	objects := func(edits ...func(*corev1.Pod)) []any {
+		return append(fixture.Installation(), ambientShop, switched(), fixture.PodsOf(switched(), edits...))
+	}
+	route, rule := reference("HTTPRoute", "astray"), reference("VirtualService", "cart")
+	found := []v1alpha1.CheckResult{
+		{ID: "routes-accepted", Severity: v1alpha1.SeverityError, Status: v1alpha1.StatusFail, Object: &route, Message: "it is not resolved"},
+		{ID: "route-conflicts", Severity: v1alpha1.SeverityError, Status: v1alpha1.StatusFail, Object: &rule, Message: "too"},
+		{ID: "traffic-seen", Severity: v1alpha1.SeverityWarning, Status: v1alpha1.StatusUnknown, Message: "nobody knows"},
+	}
+	for _, test := range []struct {
+		name     string
+		objects  []any
+		standing []v1alpha1.StandingFinding
+		deletes  map[v1alpha1.ObjectReference]bool
+		asked    int
+		want     []string
+		retry    time.Duration
+	}{
+		{"something has not arrived", objects(fixture.Sidecar), nil, nil, 0, []string{"no-sidecars: "}, retryEvidence},
+		{"verify would fail", objects(fixture.Ambient), nil, nil, 1, []string{"routes-accepted: HTTPRoute shop/astray: it is not resolved", "route-conflicts: "}, retryVerify},
+		{"it would have failed before", objects(fixture.Ambient), []v1alpha1.StandingFinding{{ID: "routes-accepted", Object: &route}}, nil, 1, []string{"route-conflicts: "}, retryVerify},
+		{"the plan ends it", objects(fixture.Ambient), []v1alpha1.StandingFinding{{ID: "routes-accepted", Object: &route}}, map[v1alpha1.ObjectReference]bool{rule.Unversioned(): true}, 1, nil, retryVerify},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(test.objects...)
+			runner, _ := looker(snapshot)
+			asked := 0
+			runner.standing, runner.deletes = test.standing, test.deletes
+			runner.Verify = func(context.Context) ([]v1alpha1.CheckResult, error) {
+				asked++
+				return found, nil
+			}
+			got, err := runner.lookVerified(t.Context(), snapshot, gateOf(v1alpha1.GateVerified))
+			if err != nil {
+				t.Fatal(err)
+			}
+			missing(t, got, test.want...)
+			if asked != test.asked || got.retry != test.retry {
+				t.Errorf("verify was asked %d times, and is again after %s", asked, got.retry)
+			}
+		})
+	}
+}
+
 func TestLookRestored(t *testing.T) {
 	cart := fixture.Deployment("shop", "cart")
 	way := v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "Gateway", Namespace: "shop", Name: "way"}

@@ -29,6 +29,9 @@ type Runner struct {
 	Evidence func(ctx context.Context, nodes []string) (*mesh.Evidence, error)
 	// Istiods adds to evidence what istiod means the ztunnels to know.
 	Istiods func(ctx context.Context, evidence *mesh.Evidence) error
+	// Verify, where set, makes all checks of verify, of the mesh as it is now: the last
+	// gate wants what the run is not excused from to hold.
+	Verify func(ctx context.Context) ([]v1alpha1.CheckResult, error)
 	// Mesh is the mesh as it was read when the plan was made.
 	Mesh mesh.Content
 	// GateTimeout bounds the wait at each gate; 0 means no bound of its own.
@@ -63,6 +66,10 @@ type Runner struct {
 	// meant is what istiods have said of the policies that they give ztunnels, since the
 	// run has last written one.
 	meant map[string]mesh.IstiodEvidence
+	// standing is what verify would have failed on before, deletes are the objects that
+	// the plan deletes.
+	standing []v1alpha1.StandingFinding
+	deletes  map[v1alpha1.ObjectReference]bool
 	// written are the fields that the steps so far have written.
 	written []writtenField
 	changed bool
@@ -87,6 +94,10 @@ const recordGrace = 10 * time.Second
 // says whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
 	r.changed, r.written, r.meant, r.kept, r.accepts = false, nil, nil, run.Plan.Kept, plan.Accepts(run.Plan.Accepted)
+	r.standing, r.deletes = nil, deletedBy(run.Plan)
+	if run.Baseline != nil {
+		r.standing = run.Baseline.Standing
+	}
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
@@ -111,6 +122,19 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	err = r.finish(ctx, run, err)
 	audit.ended(ctx, err)
 	return r.changed, err
+}
+
+// deletedBy are the objects that a plan deletes.
+func deletedBy(planned v1alpha1.MigrationPlan) map[v1alpha1.ObjectReference]bool {
+	deleted := map[v1alpha1.ObjectReference]bool{}
+	for _, step := range planned.Steps {
+		for _, change := range step.Changes {
+			if change.Delete {
+				deleted[change.Object.Unversioned()] = true
+			}
+		}
+	}
+	return deleted
 }
 
 // beforeImages reads each object that a step changes or deletes, as it is. Of

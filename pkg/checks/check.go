@@ -231,21 +231,26 @@ func LeavesBehind(id string) bool {
 
 // VerifyChecks are the checks that make up verify.
 func VerifyChecks() []Check {
-	standing := []Check{
-		routesAccepted(), ztunnelAccepted(), waypointCopies(), labelsConsistent(),
-		policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies(),
-	}
-	return slices.Concat(underlyingChecks(), []Check{waypointShape()}, arrivedChecks(), standing, pastChecks())
+	return slices.Concat(underlyingChecks(), []Check{waypointShape()}, arrivedChecks(), standingChecks(), pastChecks())
 }
 
-// ArrivalChecks are those of them that are made at the end of an enrolment as well.
-// The others are gates of its plan, which has judged them, or about what no run does.
+// ArrivalChecks are those of them about what an enrolment makes of a namespace, which is
+// watched: its last gate makes these again and again, and once they hold all the others.
 func ArrivalChecks() []Check { return slices.Concat(underlyingChecks(), arrivedChecks()) }
 
 // underlyingChecks are about what all else rests upon, arrivedChecks about what an
 // enrolment has made of a namespace.
 func underlyingChecks() []Check {
 	return []Check{istioInstalled(), waypointMissing(), waypointUnready()}
+}
+
+// standingChecks are about what others have made as well, and what holds of it may hold,
+// or not, before an enrolment as after it.
+func standingChecks() []Check {
+	return []Check{
+		routesAccepted(), ztunnelAccepted(), waypointCopies(), labelsConsistent(),
+		policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies(),
+	}
 }
 
 func arrivedChecks() []Check {

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
@@ -19,7 +20,7 @@ func Baseline(content mesh.Content, snapshot *mesh.Snapshot, namespace mesh.Name
 		return nil, err
 	}
 	dump.Taken = now
-	made := &v1alpha1.Baseline{Version: v1alpha1.BaselineVersion, Taken: now, Mesh: dump}
+	made := &v1alpha1.Baseline{Version: v1alpha1.BaselineVersion, Taken: now, Mesh: dump, Standing: checks.Standing(snapshot, namespace)}
 	for _, workload := range snapshot.Workloads(namespace.Name) {
 		pods := snapshot.PodsOf(workload)
 		if workload.Reference.Kind != mesh.KindCronJob && workload.Reference.Kind != mesh.KindJob {

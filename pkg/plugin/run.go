@@ -319,6 +319,9 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,
 		},
 	}
+	if run.plan.Operation == v1alpha1.OperationEnroll {
+		runner.Verify = o.verifyNow
+	}
 	changed, failure := runner.Run(ctx, migration)
 	progress.Clear()
 	if failure == nil {
@@ -328,6 +331,16 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 		return migration, o.incomplete(migration, changed, failure)
 	}
 	return migration, nil
+}
+
+// verifyNow is what verify would find if it were called now.
+func (o *runOptions) verifyNow(ctx context.Context) ([]v1alpha1.CheckResult, error) {
+	verify := verifyOptions{namespaced: o.namespaced}
+	reports, err := verify.verify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return reports[0].Results, nil
 }
 
 // undo rolls back a run that has failed, under the lock that it holds. Where

@@ -27,6 +27,19 @@ type Baseline struct {
 	ZtunnelProblem string                     `json:"ztunnelProblem,omitempty"`
 	// Resources are what the namespace's sidecars took; nil where nobody asked.
 	Resources *ProxyResources `json:"resources,omitempty"`
+	// Standing is what verify would have failed on, of what no enrolment has made.
+	// Earlier versions leave it out.
+	Standing []StandingFinding `json:"standing,omitempty"`
+}
+
+// StandingFinding is what a check found: it is the same as another that is about the same
+// field of the same object.
+type StandingFinding struct {
+	ID     string           `json:"id"`
+	Object *ObjectReference `json:"object,omitempty"`
+	Field  string           `json:"field,omitempty"`
+	// Unknown is true where it could not be seen.
+	Unknown bool `json:"unknown,omitempty"`
 }
 
 // WorkloadBaseline is how a workload ran.
