@@ -73,7 +73,8 @@ func (c *cluster) plantAll(t *testing.T, namespace string, faults []fault) {
 }
 
 // wantFindings waits until verify finds just what is wanted: some faults take a moment
-// until istiod, or a controller, has heard of them.
+// until istiod, or a controller, has heard of them. All else was looked at and passes,
+// but for what means nothing because of what is wanted, or of nothing to be compared.
 func (c *cluster) wantFindings(t *testing.T, namespace string, want []string, part string) {
 	t.Helper()
 	var got []string
@@ -107,9 +108,66 @@ func (c *cluster) wantFindings(t *testing.T, namespace string, want []string, pa
 		if diff := cmp.Diff(want, got); diff != "" {
 			return fmt.Errorf("(-want +got):\n%s", diff)
 		}
+		if told := contradictions(report.Results); len(told) > 0 {
+			return fmt.Errorf("next to %s:\n%s", got, strings.Join(told, "\n"))
+		}
 		return nil
 	})
 	says(t, first, part)
+}
+
+// contradictions are the results that do not go with what else there is: a check that
+// passes, and has findings that block; and one that was skipped although what it depends
+// on holds.
+func contradictions(results []v1alpha1.CheckResult) []string {
+	blocks := map[string]bool{}
+	for _, result := range results {
+		blocks[result.ID] = blocks[result.ID] || result.Blocks()
+	}
+	var told []string
+	for _, result := range results {
+		blocker, waits := strings.CutPrefix(result.Message, "it means nothing ")
+		switch {
+		case result.Status == v1alpha1.StatusPass && blocks[result.ID]:
+			told = append(told, fmt.Sprintf("%s passes, and does not: %s", result.ID, result.Message))
+		case result.Status == v1alpha1.StatusSkip && waits && !slices.ContainsFunc(strings.Fields(blocker), func(word string) bool { return blocks[word] }),
+			result.Status == v1alpha1.StatusSkip && !waits && !mayMeanNothing[result.ID]:
+			told = append(told, fmt.Sprintf("%s was skipped: %s", result.ID, result.Message))
+		}
+	}
+	return told
+}
+
+// mayMeanNothing are the checks that have nothing to look at where nobody calls, or no
+// ztunnel that runs since then has counted.
+var mayMeanNothing = map[string]bool{"traffic-seen": true, "plaintext-seen": true}
+
+func TestContradictions(t *testing.T) {
+	t.Parallel()
+	result := func(status v1alpha1.CheckStatus, id, message string) v1alpha1.CheckResult {
+		return v1alpha1.CheckResult{ID: id, Status: status, Severity: v1alpha1.SeverityError, Message: message}
+	}
+	fails := result(v1alpha1.StatusFail, "a", "no")
+	for _, test := range []struct {
+		name    string
+		results []v1alpha1.CheckResult
+		want    int
+	}{
+		{"none", []v1alpha1.CheckResult{fails, result(v1alpha1.StatusPass, "b", "yes")}, 0},
+		{"it passes, too", []v1alpha1.CheckResult{fails, result(v1alpha1.StatusPass, "a", "yes")}, 1},
+		{"skipped for it", []v1alpha1.CheckResult{fails, result(v1alpha1.StatusSkip, "b", "it means nothing while a does not hold")}, 0},
+		{"left out for it", []v1alpha1.CheckResult{fails, result(v1alpha1.StatusSkip, "b", "it means nothing for Pod shop/x while a does not hold there")}, 0},
+		{"skipped for what holds", []v1alpha1.CheckResult{fails, result(v1alpha1.StatusSkip, "b", "it means nothing while c does not hold")}, 1},
+		{"skipped for another reason", []v1alpha1.CheckResult{fails, result(v1alpha1.StatusSkip, "b", "it cannot be compared: no record")}, 1},
+		{"nobody called", []v1alpha1.CheckResult{result(v1alpha1.StatusSkip, "traffic-seen", "none seen")}, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			if got := contradictions(test.results); len(got) != test.want {
+				t.Errorf("%d are wanted: %q", test.want, got)
+			}
+		})
+	}
 }
 
 // generated is the end of a pod's name that its controllers make up.
