@@ -60,9 +60,10 @@ func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, e
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(atOnce)
+	parser := newParser()
 	for _, node := range nodes {
 		group.Go(func() error {
-			answer := r.ask(ctx, node, byNode[node])
+			answer := r.ask(ctx, parser, node, byNode[node])
 			mu.Lock()
 			defer mu.Unlock()
 			evidence.Nodes[node] = answer
@@ -121,7 +122,7 @@ func ready(pod *corev1.Pod) bool {
 	return of.Live() && of.Ready
 }
 
-func (r *Reader) ask(ctx context.Context, node string, pod *corev1.Pod) mesh.NodeEvidence {
+func (r *Reader) ask(ctx context.Context, parser *parser, node string, pod *corev1.Pod) mesh.NodeEvidence {
 	if pod == nil {
 		return mesh.NodeEvidence{Absent: true, Problem: "no ready ztunnel pod on node " + node}
 	}
@@ -135,7 +136,7 @@ func (r *Reader) ask(ctx context.Context, node string, pod *corev1.Pod) mesh.Nod
 	if err != nil {
 		return mesh.NodeEvidence{Ztunnel: name, Problem: err.Error()}
 	}
-	evidence, err := Parse(name, data)
+	evidence, err := parser.parse(name, data)
 	if err != nil {
 		return mesh.NodeEvidence{Ztunnel: name, Problem: err.Error()}
 	}

@@ -150,7 +150,11 @@ func (l *list[T]) UnmarshalJSON(data []byte) error {
 // workloadState is an error: a ztunnel that does not say what it captures is
 // no evidence.
 func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
-	parsed, err := readDump(data)
+	return newParser().parse(ztunnel, data)
+}
+
+func (p *parser) parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
+	parsed, err := p.read(data)
 	if err != nil {
 		return mesh.NodeEvidence{}, fmt.Errorf("read the config dump of %s: %w", ztunnel, err)
 	}
@@ -177,22 +181,19 @@ func Parse(ztunnel string, data []byte) (mesh.NodeEvidence, error) {
 	return evidence, nil
 }
 
-func viewOf(d dump) mesh.DataPlaneView {
-	view := newView()
+func viewOf(d said) mesh.DataPlaneView {
+	view := mesh.DataPlaneView{
+		Workloads: make(map[string]mesh.ZtunnelWorkload, len(d.workloads)), Services: make(map[string]mesh.ZtunnelService, len(d.services)), Policies: map[string]string{},
+	}
 	for _, policy := range d.Policies {
 		view.Policies[policy.Namespace+"/"+policy.Name] = policy.canonical()
 	}
-	for _, service := range d.Services {
-		view.Services[service.Namespace+"/"+service.Hostname] = mesh.ZtunnelService{Addresses: sorted(service.Addresses), Waypoint: service.Waypoint.text()}
+	for _, service := range d.services {
+		view.Services[service.key] = service.service
 	}
-	for _, workload := range d.Workloads {
-		if !isPodOf(workload.UID, d.Config.ClusterID) {
-			continue
-		}
-		view.Workloads[workload.Namespace+"/"+workload.Name] = mesh.ZtunnelWorkload{
-			Protocol: workload.Protocol, NativeTunnel: workload.NativeTunnel, Addresses: sorted(workload.Addresses),
-			Identity: identityOf(workload.TrustDomain, workload.Namespace, workload.ServiceAccount),
-			Policies: sorted(workload.AuthorizationPolicies), Waypoint: workload.Waypoint.text(),
+	for _, workload := range d.workloads {
+		if isPodOf(workload.uid, d.Config.ClusterID) {
+			view.Workloads[workload.key] = workload.workload
 		}
 	}
 	return view

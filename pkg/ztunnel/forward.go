@@ -1,6 +1,7 @@
 package ztunnel
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -37,11 +38,15 @@ func (r *Reader) get(ctx context.Context, pod *corev1.Pod, port int, path string
 	if response.StatusCode != http.StatusOK {
 		return nil, fmt.Errorf("ask Pod %s/%s for %s: it answered %s", pod.Namespace, pod.Name, path, response.Status)
 	}
-	data, err := io.ReadAll(io.LimitReader(response.Body, mostBytes))
-	if err != nil {
+	var data bytes.Buffer
+	if length := response.ContentLength; length > 0 && length < mostBytes {
+		// Dumps are large, and ztunnel says how large. ReadFrom wants room beyond the end.
+		data.Grow(int(length) + bytes.MinRead)
+	}
+	if _, err := data.ReadFrom(io.LimitReader(response.Body, mostBytes)); err != nil {
 		return nil, fmt.Errorf("read %s of Pod %s/%s: %w", path, pod.Namespace, pod.Name, err)
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // unwrapURL takes off the address of the local end of the port-forward, which

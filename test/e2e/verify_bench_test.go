@@ -46,6 +46,9 @@ func BenchmarkVerify(b *testing.B) {
 	for b.Loop() {
 		took.add(c.timed(b, nil, "ambient", "verify", "-n", "many"))
 	}
+	// A benchmark that fails does not show its metrics.
+	b.Logf("verify took %s, and %s of processor time; it asked %d times for %d pods on %d nodes, %d for %d there, and %d on %d nodes",
+		took.wall/time.Duration(b.N), took.processor/time.Duration(b.N), many, verifiedPods, verifiedNodes, few, verifiedPods/10, half, verifiedNodes/2)
 	// Pages of lists are all that grows with pods.
 	if most := few + verifiedPods/mostPodsForARequest; many > most {
 		b.Errorf("verify asks %d times for 10 times the pods on as many nodes, instead of %d: want %d at most", many, few, most)
