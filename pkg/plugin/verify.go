@@ -18,6 +18,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/usage"
 	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
 	"istio.io/api/label"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -221,26 +222,29 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 	if err != nil {
 		return nil, err
 	}
-	evidence, err := o.collect(ctx, snapshot, namespaces)
-	if err != nil {
-		return nil, err
-	}
-	measured, err := o.measure(ctx)
-	if err != nil {
-		return nil, err
-	}
+	var evidence *mesh.Evidence
+	var measured usage.Measured
 	var subjects []checks.Subject
-	for _, namespace := range namespaces {
-		subject := checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence}
-		if err := o.recorded(ctx, &subject); err != nil {
-			if ctx.Err() != nil || outOfTime(err) {
-				return nil, err
-			}
-			// A record that cannot be read leaves unknown what it tells, and no more; nor does
-			// it keep other namespaces from being verified.
-			subject = checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, NoRecords: err.Error()}
-		}
-		subjects = append(subjects, subject)
+	// None of these needs another: while ztunnels are asked, what the records tell is
+	// compared with what is.
+	group, asking := errgroup.WithContext(ctx)
+	group.Go(func() (err error) {
+		evidence, err = o.collect(asking, snapshot, namespaces)
+		return err
+	})
+	group.Go(func() (err error) {
+		measured, err = o.measure(asking)
+		return err
+	})
+	group.Go(func() (err error) {
+		subjects, err = o.subjects(asking, snapshot, namespaces)
+		return err
+	})
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	for i := range subjects {
+		subjects[i].Evidence = evidence
 	}
 	if err := o.readAccessLogs(ctx, evidence, subjects); err != nil {
 		return nil, err
@@ -250,6 +254,24 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 		reports = append(reports, reportOn(subject, measured))
 	}
 	return reports, nil
+}
+
+// subjects are the namespaces with what their records tell.
+func (o *verifyOptions) subjects(ctx context.Context, snapshot *mesh.Snapshot, namespaces []mesh.Namespace) ([]checks.Subject, error) {
+	var subjects []checks.Subject
+	for _, namespace := range namespaces {
+		subject := checks.Subject{Snapshot: snapshot, Namespace: namespace}
+		if err := o.recorded(ctx, &subject); err != nil {
+			if ctx.Err() != nil || outOfTime(err) {
+				return nil, err
+			}
+			// A record that cannot be read leaves unknown what it tells, and no more; nor does
+			// it keep other namespaces from being verified.
+			subject = checks.Subject{Snapshot: snapshot, Namespace: namespace, NoRecords: err.Error()}
+		}
+		subjects = append(subjects, subject)
+	}
+	return subjects, nil
 }
 
 // reportOn makes the checks of a namespace.
