@@ -112,7 +112,7 @@ func TestElements(t *testing.T) {
 			t.Errorf("%s counts as an array", text)
 		}
 	}
-	for text, want := range map[string][]string{`{}`: nil, ` {"a":1 , "b" : {"c":[2]}} `: {"a=1", `b={"c":[2]}`}, "{\"x\":\n\"y\"}": {`x="y"`}} {
+	for text, want := range map[string][]string{`{}`: nil, `{"a":1 , "b" : {"c":[2]}}`: {"a=1", `b={"c":[2]}`}, "{\"x\":\n\"y\"}": {`x="y"`}} {
 		if got, ok := members(text); !ok || !slices.Equal(got, want) {
 			t.Errorf("%s: %v, %q, want %q", text, ok, got, want)
 		}

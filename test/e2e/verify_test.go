@@ -295,7 +295,7 @@ spec: {containers: [{name: app, image: app}]}`, native)
 			want:  []string{"unknown ztunnel-captured Pod details-v1"}, says: "no ready ztunnel pod on node",
 		},
 		{
-			name: "no ztunnel on a node, and one on another that has lost istiod",
+			name: "no ztunnel on a node and one on another that has lost istiod",
 			plant: func(t *testing.T) func() {
 				node := pod(t, "details").Spec.NodeName
 				back := c.withoutZtunnel(t, namespace, node)
