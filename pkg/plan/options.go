@@ -41,6 +41,9 @@ type Options struct {
 	// RestartedAt is the time that templates get which are restarted for newer sidecars,
 	// as kubectl rollout restart writes it.
 	RestartedAt string
+	// Unverified is true where a run before has stopped before its last gate held: the
+	// plan has that one even if nothing else is left to be done.
+	Unverified bool
 	// Until is the last phase whose steps the plan holds; empty means all.
 	Until v1alpha1.Phase
 }

@@ -199,7 +199,13 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 			return nil, err
 		}
 	}
+	if !o.resume && !o.noted {
+		if err := o.noteStopped(ctx); err != nil {
+			return nil, err
+		}
+	}
 	options := o.options()
+	options.Unverified = o.contract.file == "" && unverified(o.hooks.stopped)
 	// What undoes the run goes about it in the same way.
 	o.handover.cordon, o.handover.maxParallel = options.Cordon, options.MaxParallelRestarts
 	content, snapshot, err := o.readSharing(ctx, o.name, options.Beside()...)
@@ -220,12 +226,15 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 	if err := o.contract.holds(o.session, plan.WithObjects(snapshot, planned)); err != nil {
 		return nil, err
 	}
-	if !o.resume && !o.noted {
-		if err := o.noteStopped(ctx); err != nil {
-			return nil, err
-		}
-	}
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
+}
+
+// unverified says whether a run has stopped after it had begun to change the namespace,
+// so that its last gate has not held.
+func unverified(stopped *v1alpha1.MigrationRecord) bool {
+	return stopped != nil && stopped.State != v1alpha1.RunSucceeded && slices.ContainsFunc(stopped.Steps, func(step v1alpha1.StepRecord) bool {
+		return step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone
+	})
 }
 
 // acceptAgain takes out of the options of a plan that was given, or of the run that is

@@ -80,6 +80,10 @@ func TestEnrollWaitsForAllThatVerifyAsks(t *testing.T) {
 	c.applyText(t, namespace, strayRoute)
 	release()
 	says(t, c.ambient(t, append(enroll, "--resume")...).want(t, 4).stderr, "routes-accepted", "HTTPRoute "+namespace+"/astray", "it is not resolved at Service cart")
+	// All is done by now but to ask that gate.
+	for _, again := range [][]string{append(enroll, "--resume"), append(enroll, "--mixed-callers=deny")} {
+		says(t, c.ambient(t, again...).want(t, 4).stderr, "routes-accepted", "HTTPRoute "+namespace+"/astray")
+	}
 	c.kubectlIn(namespace)(t, "delete", "httproute", "astray")
 	c.ambient(t, append(enroll, "--resume")...).want(t, 0)
 	c.ambient(t, "verify", "-n", namespace).want(t, 0)

@@ -55,7 +55,7 @@ func TestUnreadableRecord(t *testing.T) {
 	says(t, c.ambient(t, "rollback", "-n", namespace, "--yes", "--run", oldest).want(t, 1).stderr, "it may be of the run that counts")
 	c.wantState(t, namespace, halfway)
 	verified := c.ambient(t, "verify", "-n", namespace).want(t, 3)
-	says(t, verified.stdout, "unknown", "handed-over", "ConfigMap unreadable/kubectl-ambient-99999999-new")
+	says(t, verified.stdout, "unknown  handed-over", "unreadable/kubectl-ambient-99999999-new")
 	remove("kubectl-ambient-99999999-new")
 
 	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
