@@ -99,7 +99,7 @@ func ownPolicy(name string, metadata map[string]any) *unstructured.Unstructured 
 func somebodysPolicy(name string) *unstructured.Unstructured {
 	object := ownPolicy(name, nil)
 	object.SetLabels(nil)
-	object.Object["spec"] = map[string]any{"action": "DENY"}
+	object.Object["spec"] = map[string]any{"action": "DENY", "rules": []any{map[string]any{}}}
 	return object
 }
 
