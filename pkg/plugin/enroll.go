@@ -324,12 +324,13 @@ func (o *enrollOptions) noteStopped(ctx context.Context) error {
 	if errors.As(err, new(*record.UnreadableError)) {
 		return err
 	}
+	// Where they may not be listed there are none: that is said when a record is to be
+	// written.
 	open := record.Open(records)
 	if off := record.TakenOff(records); o.service == "" && len(off) > 0 {
 		fmt.Fprintf(o.Streams.ErrOut, "A rollback has taken Service %s off its waypoint: this enrolment gives it one again where it needs one; --%s leaves it so.\n", strings.Join(off, ", "), flagSkip)
 	}
-	if err != nil || len(open) == 0 || open[0].Operation != v1alpha1.OperationEnroll || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
-		// Not being allowed to list them is said when a record is to be written.
+	if len(open) == 0 || open[0].Operation != v1alpha1.OperationEnroll || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
 		return nil
 	}
 	o.goesOnAfter(open[0])

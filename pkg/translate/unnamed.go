@@ -58,19 +58,25 @@ func SubsetsUnnamed(snapshot *mesh.Snapshot, namespace string) []UnnamedSubsets 
 func namedByRoutes(snapshot *mesh.Snapshot, rule *clientnetworkingv1.DestinationRule, subset string) bool {
 	return slices.ContainsFunc(snapshot.VirtualServices(), func(virtualService *clientnetworkingv1.VirtualService) bool {
 		return slices.ContainsFunc(destinationsOf(&virtualService.Spec), func(destination *networkingv1alpha3.Destination) bool {
-			return destination.GetSubset() == subset && mayMean(destination.GetHost(), rule.Spec.GetHost())
+			return destination.GetSubset() == subset && mayMean(destination.GetHost(), virtualService.Namespace, rule.Spec.GetHost(), rule.Namespace)
 		})
 	})
 }
 
-// mayMean says whether two hosts, each as written in its own namespace, may have a name
-// in common: they do if they begin alike, whatever comes behind.
-func mayMean(a, b string) bool {
-	first := func(host string) string {
-		name, _, _ := strings.Cut(host, ".")
-		return strings.ToLower(name)
+// mayMean says whether two hosts, written in these namespaces, may have a name in common.
+// One without a dot is a Service of the namespace that it is written in (istio
+// pilot/pkg/model/config.go, ResolveShortnameToFQDN); of others
+// the first two parts tell Services apart, and what comes behind is not looked at.
+func mayMean(a, aNamespace, b, bNamespace string) bool {
+	return strings.HasPrefix(a, "*") || strings.HasPrefix(b, "*") || slices.Equal(beginning(a, aNamespace), beginning(b, bNamespace))
+}
+
+func beginning(host, namespace string) []string {
+	parts := strings.Split(strings.ToLower(host), ".")
+	if len(parts) == 1 {
+		return []string{parts[0], namespace}
 	}
-	return strings.HasPrefix(a, "*") || strings.HasPrefix(b, "*") || first(a) == first(b)
+	return parts[:2]
 }
 
 // destinationsOf are what a VirtualService sends traffic to.
@@ -104,7 +110,7 @@ func destinationsOf(spec *networkingv1alpha3.VirtualService) []*networkingv1alph
 // would come to hold.
 func keepsOthers(snapshot *mesh.Snapshot, rule *clientnetworkingv1.DestinationRule) bool {
 	return slices.ContainsFunc(snapshot.DestinationRules(), func(other *clientnetworkingv1.DestinationRule) bool {
-		return other != rule && mayMean(other.Spec.GetHost(), rule.Spec.GetHost())
+		return other != rule && mayMean(other.Spec.GetHost(), other.Namespace, rule.Spec.GetHost(), rule.Namespace)
 	})
 }
 

@@ -249,6 +249,8 @@ func (m *meddled) rolledBack(t *testing.T, of meddling, at int, manifest string)
 	t.Helper()
 	t.Run(fmt.Sprintf("%s back/%d", of.name, at), func(t *testing.T) {
 		t.Parallel()
+		// What is verified then is that all that is there has its sidecars.
+		of.verified = ""
 		namespace := fmt.Sprintf("%s-back-%d", strings.ReplaceAll(of.name, " ", "-"), at)
 		m.try(t, namespace, manifest, of, func() (result, *meddler) {
 			m.ambient(t, "enroll", "-n", namespace, "--yes", "--mixed-callers=deny").want(t, 0)
