@@ -179,6 +179,11 @@ func (k killing) wantBack(t *testing.T, c *cluster, namespace string, before map
 	c.wantStateSoon(t, namespace, before)
 	c.wantSidecars(t, namespace)
 	says(t, c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
+}
+
+// wantUnlocked wants no lock to be left behind.
+func (c *cluster) wantUnlocked(t *testing.T, namespace string) {
+	t.Helper()
 	leases, err := c.kube.CoordinationV1().Leases(namespace).List(t.Context(), metav1.ListOptions{})
 	if err != nil || len(leases.Items) != 0 {
 		t.Errorf("locks are left behind: %v %v", leases, err)
@@ -257,6 +262,9 @@ type kill struct {
 	// resumed is true where the enrolment is gone on with, and ends, before it is rolled
 	// back.
 	resumed bool
+	// done is true where the rollback is killed at its last write: whoever looks after it
+	// has nothing to do, and leaves the lock as it is, which runs out.
+	done bool
 }
 
 func (k kill) String() string {
@@ -291,7 +299,7 @@ func (k killing) kills(enrolment, rollback int) []kill {
 		if next == len(ended) {
 			ended = append(ended, kill{resumed: true})
 		}
-		ended[next].rollback = at
+		ended[next].rollback, ended[next].done = at, at == rollback
 		next++
 	}
 	return append(ended, undone...)
@@ -318,6 +326,9 @@ func (k killing) try(t *testing.T, c *cluster, namespace string, at kill, before
 		c.kill(t, at.rollback, namespace, "rollback", "-n", namespace, "--yes")
 	}
 	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
+	if !at.done {
+		c.wantUnlocked(t, namespace)
+	}
 	k.wantBack(t, c, namespace, before)
 }
 
