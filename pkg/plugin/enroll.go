@@ -229,12 +229,23 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
 }
 
-// unverified says whether a run has stopped after it had begun to change the namespace,
-// so that its last gate has not held.
+// unverified says whether a run has stopped after it, or one that it went on with, had
+// begun to change the namespace, so that its last gate has not held.
 func unverified(stopped *v1alpha1.MigrationRecord) bool {
-	return stopped != nil && stopped.State != v1alpha1.RunSucceeded && slices.ContainsFunc(stopped.Steps, func(step v1alpha1.StepRecord) bool {
-		return step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone
-	})
+	return stopped != nil && stopped.State != v1alpha1.RunSucceeded && (stopped.Resumes != "" || len(stopped.Awaits) > 0 ||
+		slices.ContainsFunc(stopped.Steps, func(step v1alpha1.StepRecord) bool {
+			return step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone
+		}))
+}
+
+// begun says whether a run may have changed something that it has not undone.
+func begun(run v1alpha1.MigrationRecord) bool {
+	for i, step := range run.Steps {
+		if step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone && (len(run.Plan.Steps[i].Changes) > 0 || run.Plan.Steps[i].Gate.Replaces || run.Plan.Steps[i].Gate.Evicts) {
+			return true
+		}
+	}
+	return false
 }
 
 // acceptAgain takes out of the options of a plan that was given, or of the run that is

@@ -349,6 +349,10 @@ func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord,
 	if ExitStatus(failure) != StatusIncomplete || ctx.Err() != nil || errors.Is(failure, errNotContinued) || errors.Is(failure, errNobodyAnswered) {
 		return failure
 	}
+	if failed.Resumes == "" && !begun(*failed) {
+		// It was another run that has changed something.
+		return failure
+	}
 	progress.Note("the run has failed and is rolled back: " + firstLine(failure))
 	ctx, cancel := o.timed(ctx)
 	defer cancel()
@@ -471,10 +475,14 @@ func (o *runOptions) incomplete(migration *v1alpha1.MigrationRecord, changed boo
 			fmt.Fprintf(&text, "\n  log: %s", line)
 		}
 	}
-	if !changed {
+	before := o.hooks.stopped
+	switch {
+	case !changed && migration.Operation == v1alpha1.OperationEnroll && unverified(before):
+		// What the run before has changed is still there.
+		fmt.Fprintf(&text, "\nNothing was changed but by run %s, which this one goes on with.", before.ID)
+	case !changed:
 		text.WriteString("\nNothing was changed.")
-		status := ExitStatus(failure)
-		return &ExitError{Status: status, Err: errors.New(text.String())}
+		return &ExitError{Status: ExitStatus(failure), Err: errors.New(text.String())}
 	}
 	done := 0
 	for _, step := range migration.Steps {

@@ -83,6 +83,15 @@ func TestIncomplete(t *testing.T) {
 		return &v1alpha1.MigrationRecord{ID: "one", Operation: operation, Steps: []v1alpha1.StepRecord{{State: v1alpha1.StepDone}, {State: v1alpha1.StepFailed}, {State: v1alpha1.StepPending}}}
 	}
 	o := options(t, nil, io.Discard, io.Discard)
+	after := func(stopped v1alpha1.MigrationRecord) *runOptions {
+		goesOn := *o
+		goesOn.hooks.stopped = &stopped
+		return &goesOn
+	}
+	stopped := v1alpha1.MigrationRecord{ID: "zero", State: v1alpha1.RunIncomplete, Steps: []v1alpha1.StepRecord{{State: v1alpha1.StepFailed}}}
+	untouched := v1alpha1.MigrationRecord{ID: "zero", State: v1alpha1.RunIncomplete, Steps: []v1alpha1.StepRecord{{State: v1alpha1.StepPending}}}
+	awaiting := v1alpha1.MigrationRecord{ID: "zero", State: v1alpha1.RunIncomplete, Awaits: []v1alpha1.AwaitedGate{{Step: "a"}}}
+	ended := v1alpha1.MigrationRecord{ID: "zero", State: v1alpha1.RunSucceeded, Steps: []v1alpha1.StepRecord{{State: v1alpha1.StepDone}}}
 	tests := []struct {
 		name    string
 		err     error
@@ -97,6 +106,10 @@ func TestIncomplete(t *testing.T) {
 		{"a rollback that changed something", o.incomplete(record(v1alpha1.OperationRollback), true, errors.New("broken")), StatusIncomplete, []string{"broken", "to go on:     kubectl ambient rollback -n shop"}, []string{"to roll back"}},
 		{"one that timed out and changed nothing", o.incomplete(record(v1alpha1.OperationEnroll), false, gate), StatusTimeout, []string{"Nothing was changed."}, []string{"to go on"}},
 		{"one that was interrupted and changed nothing", o.incomplete(record(v1alpha1.OperationEnroll), false, fmt.Errorf("before step a: %w", context.Canceled)), StatusInterrupted, []string{"Nothing was changed."}, nil},
+		{"one that changed nothing, after one that had", after(stopped).incomplete(record(v1alpha1.OperationEnroll), false, gate), StatusIncomplete, []string{"Nothing was changed but by run zero", "to go on:", "to roll back:"}, nil},
+		{"one that changed nothing, after one whose gate was not asked", after(awaiting).incomplete(record(v1alpha1.OperationEnroll), false, gate), StatusIncomplete, []string{"Nothing was changed but by run zero"}, nil},
+		{"one that changed nothing, after one that had not", after(untouched).incomplete(record(v1alpha1.OperationEnroll), false, gate), StatusTimeout, []string{"Nothing was changed."}, []string{"to go on"}},
+		{"one that changed nothing, after one that has ended", after(ended).incomplete(record(v1alpha1.OperationEnroll), false, gate), StatusTimeout, []string{"Nothing was changed."}, []string{"to go on"}},
 		{"one that failed and changed nothing", o.incomplete(record(v1alpha1.OperationEnroll), false, errors.New("broken")), StatusError, []string{"Nothing was changed."}, nil},
 	}
 	for _, test := range tests {

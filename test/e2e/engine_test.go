@@ -158,14 +158,14 @@ func TestGateBetweenWorkloads(t *testing.T) {
 	asked(first)
 	halfway := c.state(t, namespace)
 	for _, again := range [][]string{{"--resume"}, {"--until=restart-workloads"}} {
-		says(t, enroll(again...).want(t, 1).stderr, "after step restart-workloads/"+first+": --gate-exec", "Nothing was changed.")
+		says(t, enroll(again...).want(t, 4).stderr, "after step restart-workloads/"+first+": --gate-exec", "Nothing was changed but by run", "to go on:", "to roll back:")
 		asked(first)
 		c.wantState(t, namespace, halfway)
 	}
 	opens(order[:len(order)-1]...)
 	says(t, enroll("--resume").want(t, 4).stderr, "after step restart-workloads/"+last)
 	asked(order...)
-	says(t, enroll("--resume").want(t, 1).stderr, "after step restart-workloads/"+last, "Nothing was changed.")
+	says(t, enroll("--resume").want(t, 4).stderr, "after step restart-workloads/"+last, "Nothing was changed but by run")
 	asked(last)
 	opens(last)
 	says(t, enroll("--resume").want(t, 0).stdout, "up to phase restart-workloads are done")
