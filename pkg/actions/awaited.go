@@ -2,6 +2,7 @@ package actions
 
 import (
 	"context"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 )
@@ -14,10 +15,12 @@ func (r *Runner) awaitGate(run *v1alpha1.MigrationRecord, step v1alpha1.Step) {
 	}
 }
 
-// restarts says whether a step of an enrolment replaces pods. Some steps of these phases
-// do not: what was cordoned or paused is put back.
+// restarts says whether a step of an enrolment replaces pods: those of gateways, too,
+// whose templates are pinned. Some steps of these phases do not: what was cordoned or
+// paused is put back.
 func restarts(step v1alpha1.Step) bool {
-	return (step.Phase == v1alpha1.PhaseRefreshSidecars || step.Phase == v1alpha1.PhaseRestartWorkloads) && len(step.Gate.Workloads) > 0
+	phases := []v1alpha1.Phase{v1alpha1.PhaseRefreshSidecars, v1alpha1.PhasePin, v1alpha1.PhaseRestartWorkloads}
+	return slices.Contains(phases, step.Phase) && len(step.Gate.Workloads) > 0
 }
 
 // askAwaited asks the gates that have not held yet, up to the first that does not. That

@@ -108,7 +108,7 @@ func TestGateOfARunBefore(t *testing.T) {
 
 // Steps that restart nothing are not asked about, nor is anything without a gate.
 func TestGateOnlyAfterRestarts(t *testing.T) {
-	r := gatedTrial(t, v1alpha1.PhasePin, "a")
+	r := gatedTrial(t, v1alpha1.PhaseEnableAmbient, "a")
 	if _, err := r.Run(t.Context(), r.record); err != nil || strings.Contains(strings.Join(r.asked(), " "), "gate") {
 		t.Errorf("it asks %q, %v", r.asked(), err)
 	}

@@ -117,9 +117,8 @@ func (r *Runner) lookAt(one *waiter, snapshot *mesh.Snapshot) (held bool, err er
 	}
 	if err != nil {
 		if len(one.last) == 0 {
-			// Everything that the API server knows says yes: what is slow is
-			// the only thing that is asked elsewhere.
-			one.last = []string{"ztunnel does not answer"}
+			// What the watches tell says yes: what is slow is what is asked besides.
+			one.last = []string{"ztunnel, or the API server, does not answer in time"}
 		}
 		return false, r.gateError(one.ctx, one.step, one.last, context.Cause(one.ctx))
 	}

@@ -40,6 +40,12 @@ func (s *Snapshot) Coverage(key, namespace string) Coverage {
 	return coverage
 }
 
+// Unread names those of some kinds of which it is not known, for a namespace, what there
+// is; it is empty where all were read.
+func (s *Snapshot) Unread(namespace string, kinds ...string) string {
+	return strings.Join(slices.DeleteFunc(kinds, func(kind string) bool { return s.Coverage(kind, namespace).Known() }), ", ")
+}
+
 // Unrecognized counts the objects of kinds that mean nothing here.
 func (s *Snapshot) Unrecognized() map[schema.GroupVersionKind]int { return maps.Clone(s.unrecognized) }
 

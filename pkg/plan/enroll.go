@@ -105,9 +105,9 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
 			return gate.Blocks() && planner.leavesBehind(gate)
 		})
-		if options.Unverified && !planned.Blocked && !planner.onlyRefreshes() {
-			planned.Steps = append(planned.Steps, planner.verification())
-		}
+	}
+	if options.Unverified && len(planned.Steps) == 0 && !planned.Blocked && !planner.onlyRefreshes() {
+		planned.Steps = append(planned.Steps, planner.verification())
 	}
 	if len(planned.Steps) > 0 && !planner.onlyRefreshes() {
 		if err := planner.rely(&planned); err != nil {

@@ -4,8 +4,12 @@ import (
 	"bytes"
 	"encoding/json"
 	"slices"
+	"strings"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
 // SameSteps says whether two plans would do the same: create, change and delete
@@ -37,21 +41,30 @@ func Settled(earlier, later v1alpha1.MigrationPlan) bool {
 }
 
 // LetsInMore says whether a plan that was made later lets in calls that an earlier one does
-// not: policies that no step touches decide them, too.
-func LetsInMore(earlier, later v1alpha1.MigrationPlan) bool {
-	known := letIn(earlier)
+// not: policies that no step touches decide them, too. Before is the mesh that the earlier
+// one was made from: calls from namespaces that nobody called from by then are not among
+// them, since these come and go, whatever policies say.
+func LetsInMore(before *mesh.Snapshot, earlier, later v1alpha1.MigrationPlan) bool {
+	known, called := letIn(earlier), comparing(before, []string{later.Namespace}).Others
 	for kind, alike := range letIn(later) {
-		if alike > known[kind] {
+		namespace, other := strings.CutPrefix(kind.caller, mesh.KindNamespace+" ")
+		came := other && !slices.ContainsFunc(called, func(group compare.Group) bool {
+			return group.Namespace == namespace && slices.ContainsFunc(group.Modes, func(mode access.Mode) bool { return string(mode) == kind.mode })
+		})
+		if alike > known[kind] && !came {
 			return true
 		}
 	}
 	return false
 }
 
-// letIn counts the newly allowed calls of a plan by what they are, whichever step it
-// happens with.
-func letIn(planned v1alpha1.MigrationPlan) map[string]int {
-	kinds := map[string]int{}
+// letInKind is a kind of calls of one caller.
+type letInKind struct{ caller, mode, call string }
+
+// letIn counts the newly allowed calls of a plan by what they are and who calls,
+// whichever step it happens with.
+func letIn(planned v1alpha1.MigrationPlan) map[letInKind]int {
+	kinds := map[letInKind]int{}
 	if planned.Access == nil {
 		return kinds
 	}
@@ -59,12 +72,19 @@ func letIn(planned v1alpha1.MigrationPlan) map[string]int {
 		if change.Effect != v1alpha1.CallNewlyAllowed {
 			continue
 		}
-		bare := v1alpha1.CallChange{Caller: change.Caller, Server: change.Server, Service: change.Service, Port: change.Port, AnyOther: change.AnyOther, Request: change.Request}
-		kind, err := json.Marshal(bare)
+		bare := v1alpha1.CallChange{Server: change.Server, Service: change.Service, Port: change.Port, AnyOther: change.AnyOther, Request: change.Request}
+		call, err := json.Marshal(bare)
 		if err != nil {
 			continue
 		}
-		kinds[string(kind)] = max(kinds[string(kind)], change.Alike)
+		callers := change.Caller.Names
+		if len(callers) == 0 {
+			callers = strings.Split(change.Caller.Name, ", ")
+		}
+		for _, caller := range callers {
+			kind := letInKind{caller: caller, mode: change.Caller.Mode, call: string(call)}
+			kinds[kind] = max(kinds[kind], change.Alike)
+		}
 	}
 	return kinds
 }

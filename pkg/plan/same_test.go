@@ -2,8 +2,10 @@ package plan_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 )
@@ -93,11 +95,23 @@ func TestSettled(t *testing.T) {
 }
 
 func TestLetsInMore(t *testing.T) {
-	change := func(effect v1alpha1.CallEffect, path, from string, alike int) v1alpha1.CallChange {
-		return v1alpha1.CallChange{Effect: effect, From: from, Port: 80, Request: v1alpha1.CallRequest{Path: path}, Alike: alike}
+	from := func(effect v1alpha1.CallEffect, path, step string, alike int, callers ...string) v1alpha1.CallChange {
+		change := v1alpha1.CallChange{Effect: effect, From: step, Port: 80, Request: v1alpha1.CallRequest{Path: path}, Alike: alike, Caller: v1alpha1.CallCaller{Name: strings.Join(callers, ", "), Mode: "sidecar"}}
+		if len(callers) > 3 {
+			change.Caller.Name, change.Caller.Names = callers[0]+" and more", callers
+		}
+		return change
 	}
+	change := func(effect v1alpha1.CallEffect, path, step string, alike int) v1alpha1.CallChange {
+		return from(effect, path, step, alike, "Deployment shop/web")
+	}
+	// Of these namespaces others call, and nobody of the namespace late.
+	calling := fixture.Snapshot(
+		fixture.Namespace("shop", nil), fixture.Namespace("front", nil), fixture.Namespace("back", nil), fixture.Namespace("late", nil),
+		running(fixture.Deployment("front", "web"), fixture.Sidecar), running(fixture.Deployment("back", "web"), fixture.Sidecar), running(fixture.Deployment("late", "web")),
+	)
 	const allowed, denied = v1alpha1.CallNewlyAllowed, v1alpha1.CallNewlyDenied
-	base := []v1alpha1.CallChange{change(allowed, "/a", "one", 2)}
+	base := []v1alpha1.CallChange{change(allowed, "/a", "one", 2), from(allowed, "/c", "one", 1, "Namespace front")}
 	for _, test := range []struct {
 		name  string
 		later []v1alpha1.CallChange
@@ -110,13 +124,17 @@ func TestLetsInMore(t *testing.T) {
 		{"more alike", []v1alpha1.CallChange{change(allowed, "/a", "one", 3)}, true},
 		{"another", append(base, change(allowed, "/b", "one", 1)), true},
 		{"another that is refused", append(base, change(denied, "/b", "one", 1)), false},
+		{"from another workload", []v1alpha1.CallChange{from(allowed, "/a", "one", 2, "Deployment shop/web", "Deployment shop/cart")}, true},
+		{"from another namespace", []v1alpha1.CallChange{from(allowed, "/c", "one", 1, "Namespace back", "Namespace front")}, true},
+		{"from another namespace, of many", []v1alpha1.CallChange{from(allowed, "/c", "one", 1, "Namespace late", "Namespace front", "Namespace later", "Namespace back")}, true},
+		{"from a namespace that nobody called from", []v1alpha1.CallChange{from(allowed, "/c", "one", 1, "Namespace front", "Namespace late")}, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			later := v1alpha1.MigrationPlan{Access: &v1alpha1.AccessReport{Changes: test.later}}
-			if got := plan.LetsInMore(v1alpha1.MigrationPlan{Access: &v1alpha1.AccessReport{Changes: base}}, later); got != test.want {
+			later := v1alpha1.MigrationPlan{Namespace: "shop", Access: &v1alpha1.AccessReport{Changes: test.later}}
+			if got := plan.LetsInMore(calling, v1alpha1.MigrationPlan{Access: &v1alpha1.AccessReport{Changes: base}}, later); got != test.want {
 				t.Errorf("it is %t", got)
 			}
-			if got := plan.LetsInMore(v1alpha1.MigrationPlan{}, later); got != (len(onlyAllowed(test.later)) > 0) {
+			if got := plan.LetsInMore(calling, v1alpha1.MigrationPlan{}, later); got != (len(onlyAllowed(test.later)) > 0) {
 				t.Errorf("without a report before it is %t", got)
 			}
 		})

@@ -53,6 +53,9 @@ func (e enrolment) onlySimplify(planned v1alpha1.MigrationPlan) (v1alpha1.Migrat
 	})
 	planned.Summary = v1alpha1.Summarize(planned.Gates)
 	planned.Blocked = slices.ContainsFunc(planned.Gates, v1alpha1.CheckResult.Blocks)
+	if e.options.Unverified && len(planned.Steps) == 0 && !planned.Blocked {
+		planned.Steps = []v1alpha1.Step{verification(v1alpha1.PhaseVerify)}
+	}
 	if len(planned.Steps) > 0 {
 		if err := e.rely(&planned); err != nil {
 			return planned, err
@@ -107,6 +110,8 @@ func (e enrolment) simplify(planned *v1alpha1.MigrationPlan, migration *checks.M
 		switch kept := s.inDoubt(one); {
 		case kept != "":
 			s.keep(one.Object, kept)
+		case len(one.Routes) > 0 && len(before) > 0:
+			s.keep(one.Object, laterOn)
 		case one.Decides:
 			s.undecided = append(s.undecided, one.Object)
 		default:
@@ -117,9 +122,7 @@ func (e enrolment) simplify(planned *v1alpha1.MigrationPlan, migration *checks.M
 	if err := s.decide(s.undecided); err != nil {
 		return nil, err
 	}
-	if err := s.subsets(); err != nil {
-		return nil, err
-	}
+	s.subsets(len(before) > 0)
 	slices.SortFunc(s.kept, func(a, b v1alpha1.KeptField) int { return strings.Compare(a.Object.String(), b.Object.String()) })
 	planned.Kept = append(planned.Kept, s.kept...)
 	if len(s.deleted)+len(s.narrowed) == 0 {
@@ -166,18 +169,31 @@ func (s *simplification) inDoubt(one translate.Superseded) string {
 	return ""
 }
 
-// subsets looks for those that no route names any more without the ones that go. A rule
-// that says nothing else goes with them.
-func (s *simplification) subsets() error {
-	without, err := s.at.snapshot.With(nil, s.deleted)
-	if err != nil {
-		return err
+// laterOn is why routes, and what they might name, stay while a run has other things to
+// do first: what is true of them now need not be by then.
+const laterOn = "whether it can go is looked at when pods have been moved: simplify then"
+
+// namersOf are the kinds that have to be known for it to be known what names subsets, or
+// that several networks are spanned.
+func namersOf() []string {
+	return []string{
+		mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindEnvoyFilter, mesh.KindRollout, mesh.KindGateway, mesh.KindService, mesh.KindNamespace, mesh.IstioConfigMaps,
 	}
-	elsewhere := checks.SpansNetworks(s.snapshot)
-	for _, one := range translate.SubsetsUnnamed(without, s.namespace.Name) {
+}
+
+// subsets looks for those that no route names, those included that are about to go: they
+// would come to name nothing before they have. A rule that says nothing else goes as a
+// whole.
+func (s *simplification) subsets(late bool) {
+	elsewhere, unread := checks.SpansNetworks(s.snapshot), s.snapshot.Unread(s.namespace.Name, namersOf()...)
+	for _, one := range translate.SubsetsUnnamed(s.at.snapshot, s.namespace.Name) {
 		_, known := s.at.state.find(one.Object)
 		names := "no route names " + some(one.Names) + ", but "
 		switch {
+		case unread != "":
+			s.keep(one.Object, "whether anything names "+some(one.Names)+" cannot be told without "+unread)
+		case late:
+			s.keep(one.Object, laterOn)
 		case one.Kept != "":
 			s.keep(one.Object, names+one.Kept)
 		case elsewhere != "":
@@ -190,7 +206,6 @@ func (s *simplification) subsets() error {
 			s.narrowed = append(s.narrowed, one)
 		}
 	}
-	return nil
 }
 
 // narrow takes subsets out of DestinationRules that say other things as well.

@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
@@ -386,8 +387,8 @@ func TestRollbackMakesAgainWhatIsGone(t *testing.T) {
 	}
 }
 
-// replacedRoutes are a VirtualService, an HTTPRoute that says the same, Services for the
-// versions, and rules with subsets, some of which a gateway goes on to name.
+// replacedRoutes are a VirtualService, an HTTPRoute that says the same, and rules with
+// subsets, some of which a gateway goes on to name.
 const replacedRoutes = `apiVersion: v1
 kind: Service
 metadata: {name: cart-v1, namespace: shop}
@@ -396,7 +397,7 @@ spec: {clusterIP: 10.0.1.1, selector: {app: cart, version: v1}, ports: [{name: h
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: cart, namespace: shop, labels: {team: carts}}
-spec: {hosts: [cart], http: [{route: [{destination: {host: cart, subset: v1}}]}]}
+spec: {hosts: [cart], http: [{route: [{destination: {host: cart, port: {number: 80}}}]}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
@@ -416,7 +417,7 @@ spec: {hosts: [shop.example], gateways: [edge], http: [{route: [{destination: {h
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: cart, namespace: shop, generation: 1}
-spec: {parentRefs: [{group: "", kind: Service, name: cart}], rules: [{backendRefs: [{name: cart-v1, port: 80}]}]}
+spec: {parentRefs: [{group: "", kind: Service, name: cart}], rules: [{backendRefs: [{name: cart, port: 80}]}]}
 status:
   parents:
   - parentRef: {group: "", kind: Service, name: cart}
@@ -427,7 +428,7 @@ status:
 `
 
 // TestSimplificationOfRoutes deletes a VirtualService that an HTTPRoute says the same as,
-// then the subsets that it was the last to name; a rollback makes all of it again.
+// and subsets that nothing names; a rollback makes all of it again.
 func TestSimplificationOfRoutes(t *testing.T) {
 	content, err := os.ReadFile(defaultDeny)
 	if err != nil {
@@ -482,6 +483,47 @@ func TestSimplificationOfRoutes(t *testing.T) {
 	wantPolicies(t, append(slices.Clone(made.before), routes...), restored)
 }
 
+// TestRoutesOfWhichTooLittleIsKnown wants routes and subsets to stay where what might
+// name them could not be read, and while other steps come first.
+func TestRoutesOfWhichTooLittleIsKnown(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _ := readScenario(t, string(content))
+	enrolled := append(takingTraffic(t, enrolledMesh(t, defaultDeny).after), fixture.YAML(replacedRoutes)...)
+	for kind, stays := range map[string][]string{
+		mesh.KindGRPCRoute:       {"keep VirtualService shop/cart: waypoints follow it, and whether a route of Gateway API stands in for it cannot be told without GRPCRoute"},
+		mesh.KindVirtualService:  {"keep DestinationRule shop/basket: whether anything names v1, v2 cannot be told without VirtualService", "keep DestinationRule shop/cart: "},
+		mesh.KindEnvoyFilter:     {"keep DestinationRule shop/cart: whether anything names v1 cannot be told without EnvoyFilter"},
+		mesh.KindRollout:         {"keep DestinationRule shop/cart: whether anything names v1 cannot be told without Rollout"},
+		mesh.KindDestinationRule: nil,
+	} {
+		t.Run(kind, func(t *testing.T) {
+			known := fixture.Content(enrolled)
+			known.Coverage[kind] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
+			known.Objects = fixture.Without(kind, known.Objects)
+			snapshot, err := mesh.NewSnapshot(known)
+			if err != nil {
+				t.Fatal(err)
+			}
+			simplification, err := plan.Simplify(snapshot, fixture.Find(snapshot, "shop"), read.Options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			lines := strings.Join(outlined(simplification), "\n")
+			for _, stay := range stays {
+				if !strings.Contains(lines, stay) {
+					t.Errorf("it does not say %q:\n%s", stay, lines)
+				}
+			}
+			if strings.Contains(lines, "delete DestinationRule") && kind != mesh.KindGRPCRoute {
+				t.Errorf("it does\n%s", lines)
+			}
+		})
+	}
+}
+
 // TestRoutesThatStay wants a VirtualService that nothing stands in for to stay, with what
 // it names, and the plan to say why.
 func TestRoutesThatStay(t *testing.T) {
@@ -490,7 +532,7 @@ func TestRoutesThatStay(t *testing.T) {
 		t.Fatal(err)
 	}
 	read, _ := readScenario(t, string(content))
-	routes := slices.DeleteFunc(fixture.YAML(replacedRoutes), func(object unstructured.Unstructured) bool {
+	routes := slices.DeleteFunc(fixture.YAML(strings.Replace(replacedRoutes, "{host: cart, port: {number: 80}}", "{host: cart, subset: v1}", 1)), func(object unstructured.Unstructured) bool {
 		return object.GetKind() == "HTTPRoute" || object.GetName() == "basket"
 	})
 	simplification := simplified(t, append(takingTraffic(t, enrolledMesh(t, defaultDeny).after), routes...), read.Options)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/usage"
@@ -13,29 +14,35 @@ import (
 
 // baseline is the namespace as it is before an enrolment. Where another one is open, it is
 // what that one has: each record says what was before the oldest, whichever is rolled
-// back first. What ztunnel or the metrics API do not tell is noted in it:
-// nothing of the run depends on that.
-func (o *runOptions) baseline(ctx context.Context, run *prepared) (*v1alpha1.Baseline, error) {
-	if run.plan.Operation != v1alpha1.OperationEnroll {
+// back first. What others have broken since is new to this run all the same, unless it
+// goes on with one that had begun: that might have been what broke it. What ztunnel or the
+// metrics API do not tell is noted in it: nothing of the run depends on that.
+func (o *runOptions) baseline(ctx context.Context, prepared *prepared) (*v1alpha1.Baseline, error) {
+	if prepared.plan.Operation != v1alpha1.OperationEnroll {
 		return nil, nil
 	}
 	records, err := o.store.List(ctx)
 	if err != nil {
 		return nil, o.explain(err)
 	}
-	if open := record.Open(records); len(open) > 0 {
-		for _, run := range open {
-			if run.Baseline != nil {
-				return run.Baseline, nil
-			}
-		}
-		return nil, nil
-	}
-	namespace, err := o.find(run.snapshot, o.name)
+	namespace, err := o.find(prepared.snapshot, o.name)
 	if err != nil {
 		return nil, err
 	}
-	taken, err := plan.Baseline(run.content, run.snapshot, namespace, o.Now().UTC())
+	if open := record.Open(records); len(open) > 0 {
+		for _, run := range open {
+			if run.Baseline == nil {
+				continue
+			}
+			baseline := *run.Baseline
+			if !unverified(o.hooks.stopped) {
+				baseline.Standing = checks.Standing(prepared.snapshot, namespace)
+			}
+			return &baseline, nil
+		}
+		return nil, nil
+	}
+	taken, err := plan.Baseline(prepared.content, prepared.snapshot, namespace, o.Now().UTC())
 	if err != nil {
 		return nil, err
 	}
@@ -45,7 +52,7 @@ func (o *runOptions) baseline(ctx context.Context, run *prepared) (*v1alpha1.Bas
 	if err != nil {
 		return nil, err
 	}
-	taken.Resources = usage.Sidecars(run.snapshot, o.name, measured)
+	taken.Resources = usage.Sidecars(prepared.snapshot, o.name, measured)
 	return taken, ctx.Err()
 }
 

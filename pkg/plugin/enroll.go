@@ -2,7 +2,6 @@ package plugin
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -13,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	"github.com/spf13/cobra"
+	apierrors "k8s.io/apimachinery/pkg/api/errors"
 )
 
 // enrollOptions are those of enroll besides what every run has.
@@ -194,15 +194,8 @@ func (o *enrollOptions) restartedAt() string {
 
 // prepare reads the mesh and plans the enrolment.
 func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
-	if o.resume && o.hooks.resumes == nil {
-		if err := o.findStopped(ctx); err != nil {
-			return nil, err
-		}
-	}
-	if !o.resume && !o.noted {
-		if err := o.noteStopped(ctx); err != nil {
-			return nil, err
-		}
+	if err := o.lookBefore(ctx); err != nil {
+		return nil, err
 	}
 	options := o.options()
 	options.Unverified = o.contract.file == "" && unverified(o.hooks.stopped)
@@ -275,6 +268,21 @@ func (o *enrollOptions) acceptAgain(options *plan.Options, snapshot *mesh.Snapsh
 	return nil
 }
 
+// lookBefore finds the run before, once, and looks what has become of it each time that
+// the plan is made again.
+func (o *enrollOptions) lookBefore(ctx context.Context) error {
+	switch {
+	case o.hooks.stopped != nil:
+		return o.readStopped(ctx)
+	case o.resume:
+		return o.findStopped(ctx)
+	case !o.noted:
+		return o.noteStopped(ctx)
+	default:
+		return nil
+	}
+}
+
 // findStopped finds the run that is to be gone on with: the newest enrolment, where it
 // was not rolled back. One that has ended well is gone on with where it was to stop
 // after a phase, or somebody has taken away since what it made.
@@ -330,23 +338,54 @@ func (o *enrollOptions) goesOnAfter(stopped v1alpha1.MigrationRecord) {
 // way of an enrolment: whether it builds on another one, which a rollback has to undo,
 // cannot be told.
 func (o *enrollOptions) noteStopped(ctx context.Context) error {
-	o.noted = true
 	records, err := o.store.List(ctx)
-	if errors.As(err, new(*record.UnreadableError)) {
-		return err
+	if err != nil && !apierrors.IsForbidden(err) {
+		return o.explain(err)
 	}
 	// Where they may not be listed there are none: that is said when a record is to be
 	// written.
-	open := record.Open(records)
+	o.noted = true
+	stopped, found := o.lastBefore(records)
 	if off := record.TakenOff(records); o.service == "" && len(off) > 0 {
 		fmt.Fprintf(o.Streams.ErrOut, "A rollback has taken Service %s off its waypoint: this enrolment gives it one again where it needs one; --%s leaves it so.\n", strings.Join(off, ", "), flagSkip)
 	}
-	if len(open) == 0 || open[0].Operation != v1alpha1.OperationEnroll || open[0].State == v1alpha1.RunSucceeded || open[0].Plan.Options == nil {
+	if !found || stopped.Operation != v1alpha1.OperationEnroll || stopped.State == v1alpha1.RunSucceeded || stopped.Plan.Options == nil {
 		return nil
 	}
-	o.goesOnAfter(open[0])
-	if !plan.SameOptions(*open[0].Plan.Options, o.options().Chosen()) {
-		fmt.Fprintf(o.Streams.ErrOut, "Run %s stopped before it was complete, with other options than these: --%s goes on with it.\n", open[0].ID, flagResume)
+	o.goesOnAfter(stopped)
+	if !plan.SameOptions(*stopped.Plan.Options, o.options().Chosen()) {
+		fmt.Fprintf(o.Streams.ErrOut, "Run %s stopped before it was complete, with other options than these: --%s goes on with it.\n", stopped.ID, flagResume)
+	}
+	return nil
+}
+
+// lastBefore is the run that this one comes after: what was done since for single
+// Services, and has ended well, does not hide one of the namespace that has not.
+func (o *enrollOptions) lastBefore(records []v1alpha1.MigrationRecord) (v1alpha1.MigrationRecord, bool) {
+	if o.service == "" {
+		return record.Continued(records)
+	}
+	open := record.Open(records)
+	if len(open) == 0 {
+		return v1alpha1.MigrationRecord{}, false
+	}
+	return open[0], true
+}
+
+// readStopped reads the record of the run before once more: while the lock was waited for
+// that may have gone on.
+func (o *enrollOptions) readStopped(ctx context.Context) error {
+	records, err := o.store.List(ctx)
+	if err != nil {
+		return o.explain(err)
+	}
+	at := slices.IndexFunc(records, func(run v1alpha1.MigrationRecord) bool { return run.ID == o.hooks.stopped.ID })
+	if at < 0 {
+		return nil
+	}
+	o.hooks.stopped = &records[at]
+	if o.hooks.resumes != nil {
+		o.hooks.resumes, o.continues = &records[at], record.Whole(records, records[at])
 	}
 	return nil
 }

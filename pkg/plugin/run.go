@@ -127,6 +127,9 @@ func (o *runOptions) run(ctx context.Context, prepare func(context.Context) (*pr
 	if nothingToDo(run.plan) {
 		// What the runs had changed is as it was before, by whoever: only their
 		// records have to say so. Or all is done but to ask a gate.
+		if err := o.permitted(timed, run); err != nil {
+			return err
+		}
 		return o.carryOut(ctx, timed, run, prepare)
 	}
 	if o.output.human() {
@@ -276,7 +279,7 @@ func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prep
 		return o.showOnly(bounded, run)
 	case !nothingToDo(run.plan) && !plan.SameSteps(agreed.plan, run.plan) && !plan.Settled(agreed.plan, run.plan):
 		return blockedError("namespace %s has changed since the plan was made, and nothing was done: run the command again to see what there is to do now", o.name)
-	case plan.LetsInMore(agreed.plan, run.plan):
+	case plan.LetsInMore(agreed.snapshot, agreed.plan, run.plan):
 		return blockedError("policies have changed since the plan was made, and it would let in other calls than it said; nothing was done: run the command again to see which")
 	}
 	started := o.Now()
@@ -320,7 +323,8 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 		},
 	}
 	if run.plan.Operation == v1alpha1.OperationEnroll {
-		runner.Verify = o.verifyNow
+		verify := verifyOptions{namespaced: o.namespaced}
+		runner.Verify = verify.now
 	}
 	changed, failure := runner.Run(ctx, migration)
 	progress.Clear()
@@ -331,16 +335,6 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 		return migration, o.incomplete(migration, changed, failure)
 	}
 	return migration, nil
-}
-
-// verifyNow is what verify would find if it were called now.
-func (o *runOptions) verifyNow(ctx context.Context) ([]v1alpha1.CheckResult, error) {
-	verify := verifyOptions{namespaced: o.namespaced}
-	reports, err := verify.verify(ctx)
-	if err != nil {
-		return nil, err
-	}
-	return reports[0].Results, nil
 }
 
 // undo rolls back a run that has failed, under the lock that it holds. Where

@@ -159,6 +159,17 @@ func (s *session) writer() (actions.Writer, error) {
 	return actions.Writer{Dynamic: s.dyn, Mapper: mapper}, nil
 }
 
+// unreachableError says in words of its own that a cluster cannot be reached. It is
+// still the error that it is about, by which others tell whether to try again.
+type unreachableError struct {
+	text string
+	err  error
+}
+
+func (e *unreachableError) Error() string { return e.text }
+
+func (e *unreachableError) Unwrap() error { return e.err }
+
 // explain turns the errors that mean "this is not the cluster you think of"
 // into a sentence with a remedy.
 func (s *session) explain(err error) error {
@@ -172,7 +183,9 @@ func (s *session) explain(err error) error {
 		if network == nil {
 			cause = address.Err
 		}
-		return fmt.Errorf("the cluster of context %s cannot be reached at %s: %w: check --context and --kubeconfig", s.contextName(), s.config.Host, cause)
+		return &unreachableError{
+			text: fmt.Sprintf("the cluster of context %s cannot be reached at %s: %v: check --context and --kubeconfig", s.contextName(), s.config.Host, cause), err: err,
+		}
 	case apierrors.IsUnauthorized(err):
 		return fmt.Errorf("the cluster of context %s does not accept your credentials: log in again: %w", s.contextName(), err)
 	default:

@@ -256,6 +256,15 @@ func (o *verifyOptions) verify(ctx context.Context) ([]v1alpha1.VerifyReport, er
 	return reports, nil
 }
 
+// now is what verify would find of a single namespace if it were called now.
+func (o *verifyOptions) now(ctx context.Context) ([]v1alpha1.CheckResult, error) {
+	reports, err := o.verify(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return reports[0].Results, nil
+}
+
 // subjects are the namespaces with what their records tell.
 func (o *verifyOptions) subjects(ctx context.Context, snapshot *mesh.Snapshot, namespaces []mesh.Namespace) ([]checks.Subject, error) {
 	var subjects []checks.Subject

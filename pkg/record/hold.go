@@ -52,14 +52,22 @@ func Writable(ctx context.Context) error {
 func (h *hold) look() (fresh bool, changed <-chan struct{}) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return h.ended || time.Since(h.renewed) < renewDeadline, h.changed
+	return h.ended || since(h.renewed) < renewDeadline, h.changed
 }
 
 // age is how long ago the Lease was renewed.
 func (h *hold) age() time.Duration {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	return time.Since(h.renewed)
+	return since(h.renewed)
+}
+
+// since is how long ago a time was: by the clock that only runs while the machine does
+// (documentation of Go's package time, Monotonic Clocks), or by the one on its wall,
+// which goes on while it sleeps, whichever says more. A wall clock that was set forward
+// holds writes back until the Lease is renewed, and no longer.
+func since(then time.Time) time.Duration {
+	return max(time.Since(then), time.Now().Round(0).Sub(then.Round(0)))
 }
 
 func (h *hold) renew(at time.Time) {

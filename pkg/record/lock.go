@@ -88,6 +88,9 @@ func acquire(ctx context.Context, lease *lease, waiting func(holder string)) (ti
 		if err == nil {
 			return began, nil
 		}
+		if apierrors.IsForbidden(err) {
+			return began, fmt.Errorf("lock namespace %s: %w", lease.namespace, err)
+		}
 		other := (*HeldError)(nil)
 		if errors.As(err, &other) && !told {
 			told = true

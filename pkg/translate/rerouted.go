@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -30,15 +29,17 @@ func (s *superseding) rerouted() {
 		}
 		one := Superseded{Object: reference}
 		var err error
+		if unread := s.snapshot.Unread(s.namespace.Name, mesh.KindVirtualService, mesh.KindHTTPRoute, mesh.KindGRPCRoute, mesh.KindTCPRoute, mesh.KindTLSRoute); unread != "" {
+			one.Kept = "waypoints follow it, and whether a route of Gateway API stands in for it cannot be told without " + unread
+			s.found = append(s.found, one)
+			continue
+		}
 		if one.Routes, err = s.routesFor(virtualService); err != nil {
 			one.Routes, one.Kept = nil, err.Error()
 		}
 		s.found = append(s.found, one)
 	}
 }
-
-// errorf is a reason why something has to stay.
-func errorf(format string, arguments ...any) error { return fmt.Errorf(format, arguments...) }
 
 // routesFor are the routes that say what a VirtualService does, for every Service that
 // it is about. The error says why it has to stay.
@@ -48,14 +49,14 @@ func (s *superseding) routesFor(virtualService *clientnetworkingv1.VirtualServic
 	for _, host := range spec.GetHosts() {
 		service, found := s.serviceOf(host)
 		if !found {
-			return nil, errorf("waypoints follow it, and its host %s is not that of one Service of the namespace, which a route of Gateway API could be for", host)
+			return nil, fmt.Errorf("waypoints follow it, and its host %s is not that of one Service of the namespace, which a route of Gateway API could be for", host)
 		}
 		route, err := s.routeOf(service)
 		if err != nil {
 			return nil, err
 		}
 		if err := s.standsIn(virtualService, service, route); err != nil {
-			return nil, errorf("waypoints follow it, and %s %s, which is for Service %s, too, cannot stand in for it: %w", route.Reference.Kind, route.Reference.Name, service.Name, err)
+			return nil, fmt.Errorf("waypoints follow it, and %s %s, which is for Service %s, too, cannot stand in for it: %w", route.Reference.Kind, route.Reference.Name, service.Name, err)
 		}
 		routes = append(routes, route.Reference)
 	}
@@ -88,11 +89,11 @@ func (s *superseding) routeOf(service corev1.Service) (mesh.Route, error) {
 	}
 	switch len(found) {
 	case 0:
-		return mesh.Route{}, errorf("waypoints follow it, and no route of Gateway API stands in for it")
+		return mesh.Route{}, fmt.Errorf("waypoints follow it, and no route of Gateway API stands in for it")
 	case 1:
 		return found[0], nil
 	default:
-		return mesh.Route{}, errorf("waypoints follow it, and several routes of Gateway API are for Service %s: which is taken first cannot be told", service.Name)
+		return mesh.Route{}, fmt.Errorf("waypoints follow it, and several routes of Gateway API are for Service %s: which is taken first cannot be told", service.Name)
 	}
 }
 
@@ -105,7 +106,7 @@ func isParent(route mesh.Route, parent gatewayv1.ParentReference, service corev1
 func (s *superseding) standsIn(virtualService *clientnetworkingv1.VirtualService, service corev1.Service, route mesh.Route) error {
 	spec := &virtualService.Spec
 	if route.Reference.Kind != mesh.KindHTTPRoute {
-		return errorf("only HTTP routes can be compared")
+		return fmt.Errorf("only HTTP routes can be compared")
 	}
 	if err := s.inForce(service, route); err != nil {
 		return err
@@ -116,7 +117,7 @@ func (s *superseding) standsIn(virtualService *clientnetworkingv1.VirtualService
 		return unlike("spec." + other)
 	}
 	if slices.ContainsFunc(spec.GetGateways(), func(gateway string) bool { return gateway != mesh.MeshGateway }) {
-		return errorf("spec.gateways names gateways, which do not follow a route of a Service")
+		return fmt.Errorf("spec.gateways names gateways, which do not follow a route of a Service")
 	}
 	if slices.ContainsFunc(spec.GetExportTo(), func(to string) bool { return to != "*" && to != "." }) {
 		return unlike("spec.exportTo")
@@ -125,7 +126,7 @@ func (s *superseding) standsIn(virtualService *clientnetworkingv1.VirtualService
 		if other != virtualService && mesh.BindsMesh(&other.Spec) && slices.ContainsFunc(other.Spec.GetHosts(), func(host string) bool {
 			return mesh.HostMeans(host, other.Namespace, service.Name, service.Namespace)
 		}) {
-			return errorf("VirtualService %s/%s routes that Service as well", other.Namespace, other.Name)
+			return fmt.Errorf("VirtualService %s/%s routes that Service as well", other.Namespace, other.Name)
 		}
 	}
 	return s.sayTheSame(spec, route)
@@ -136,23 +137,23 @@ func (s *superseding) inForce(service corev1.Service, route mesh.Route) error {
 	if !slices.ContainsFunc(s.translation.Services, func(placed ServiceWaypoint) bool {
 		return placed.WaypointName != "" && placed.Need.Service == mesh.ServiceReference(service.Namespace, service.Name)
 	}) {
-		return errorf("no waypoint stands before that Service")
+		return fmt.Errorf("no waypoint stands before that Service")
 	}
 	if route.Reference.Namespace != service.Namespace {
-		return errorf("waypoints do not follow routes of other namespaces than the Service's")
+		return fmt.Errorf("waypoints do not follow routes of other namespaces than the Service's")
 	}
 	for i, parent := range route.Parents {
 		if !isParent(route, parent, service) {
 			continue
 		}
 		if parent.Port != nil || parent.SectionName != nil {
-			return errorf("spec.parentRefs[%d] is for one port only", i)
+			return fmt.Errorf("spec.parentRefs[%d] is for one port only", i)
 		}
 		status, _ := route.StatusAt(parent)
 		for _, kind := range []gatewayv1.RouteConditionType{gatewayv1.RouteConditionAccepted, gatewayv1.RouteConditionResolvedRefs} {
 			condition := meta.FindStatusCondition(status.Conditions, string(kind))
 			if condition == nil || condition.ObservedGeneration != route.Generation || condition.Status != "True" {
-				return errorf("istiod does not say that it is %s as it is now", kind)
+				return fmt.Errorf("istiod does not say that it is %s as it is now", kind)
 			}
 		}
 	}
@@ -171,20 +172,13 @@ func (s *superseding) sayTheSame(spec *networkingv1alpha3.VirtualService, route 
 	// What is not known says something that cannot be compared.
 	decoder.DisallowUnknownFields()
 	if err := decoder.Decode(&stated); err != nil {
-		return errorf("it is not understood in whole: %w", err)
+		return fmt.Errorf("it is not understood in whole: %w", err)
 	}
-	backends := map[string]bool{}
-	does, err := ofRoute(stated, func(field string, backend gatewayv1.BackendRef) (string, error) {
-		to, err := s.backend(field, backend)
-		backends[to] = true
-		return to, err
-	})
+	does, err := ofRoute(stated, s.backend)
 	if err != nil {
 		return err
 	}
-	did, err := ofVirtualService(spec, func(field string, destination *networkingv1alpha3.Destination) (string, error) {
-		return s.destination(field, destination, backends)
-	})
+	did, err := ofVirtualService(spec, s.destination)
 	if err != nil {
 		return err
 	}
@@ -192,13 +186,13 @@ func (s *superseding) sayTheSame(spec *networkingv1alpha3.VirtualService, route 
 	for i, one := range did {
 		switch {
 		case i >= len(does):
-			return errorf("nothing in it says what %s does", one.field)
+			return fmt.Errorf("nothing in it says what %s does", one.field)
 		case one.says() != does[i].says():
-			return errorf("%s is not what its %s says, which is tried at that place", one.field, does[i].field)
+			return fmt.Errorf("%s is not what its %s says, which is tried at that place", one.field, does[i].field)
 		}
 	}
 	if len(does) > len(did) {
-		return errorf("nothing in the VirtualService says what its %s does", does[len(did)].field)
+		return fmt.Errorf("nothing in the VirtualService says what its %s does", does[len(did)].field)
 	}
 	return nil
 }
@@ -215,9 +209,13 @@ func (s *superseding) backend(field string, backend gatewayv1.BackendRef) (strin
 	return fmt.Sprintf("%s/%s:%d", namespace, backend.Name, *backend.Port), nil
 }
 
-// destination is the Service and port that a VirtualService sends to. A subset is the
-// Service among the backends of the route whose pods are those of the subset.
-func (s *superseding) destination(field string, destination *networkingv1alpha3.Destination, backends map[string]bool) (string, error) {
+// destination is the Service and port that a VirtualService sends to. What names a
+// subset has no counterpart: a Service for its pods is another one, with ports, policies
+// and a waypoint of its own.
+func (s *superseding) destination(field string, destination *networkingv1alpha3.Destination) (string, error) {
+	if destination.GetSubset() != "" {
+		return "", unlike(field + ".subset")
+	}
 	host := destination.GetHost()
 	var service *corev1.Service
 	all := s.snapshot.AllServices()
@@ -235,84 +233,7 @@ func (s *superseding) destination(field string, destination *networkingv1alpha3.
 	case port == 0:
 		return "", &unlikeError{field, "has the port that was called, of several"}
 	}
-	if destination.GetSubset() == "" {
-		return fmt.Sprintf("%s/%s:%d", service.Namespace, service.Name, port), nil
-	}
-	labels, err := s.subsetLabels(field, *service, destination.GetSubset())
-	if err != nil {
-		return "", err
-	}
-	for i := range all {
-		to := fmt.Sprintf("%s/%s:%d", all[i].Namespace, all[i].Name, port)
-		if backends[to] && isVersion(all[i], *service, labels, port) {
-			return to, s.withoutPolicy(field, all[i])
-		}
-	}
-	return "", &unlikeError{field + ".subset", "has no Service for its pods among the backends"}
-}
-
-// subsetLabels are those of the pods of a subset, where nothing else is said of it.
-func (s *superseding) subsetLabels(field string, service corev1.Service, name string) (map[string]string, error) {
-	var labels map[string]string
-	for _, rule := range s.snapshot.DestinationRules() {
-		if !mesh.HostMeans(rule.Spec.GetHost(), rule.Namespace, service.Name, service.Namespace) {
-			continue
-		}
-		for _, subset := range rule.Spec.GetSubsets() {
-			switch {
-			case subset.GetName() != name:
-			case labels != nil:
-				return nil, &unlikeError{field + ".subset", "is defined more than once"}
-			case subset.GetTrafficPolicy() != nil:
-				return nil, &unlikeError{field + ".subset", "has a traffic policy of its own, in DestinationRule " + rule.Namespace + "/" + rule.Name}
-			default:
-				labels = subset.GetLabels()
-			}
-		}
-	}
-	if len(labels) == 0 {
-		return nil, &unlikeError{field + ".subset", "is not defined, or has no labels"}
-	}
-	return labels, s.withoutPolicy(field, service)
-}
-
-// withoutPolicy says which DestinationRule says more of a Service than its subsets.
-func (s *superseding) withoutPolicy(field string, service corev1.Service) error {
-	for _, rule := range s.snapshot.DestinationRules() {
-		if rule.Spec.GetTrafficPolicy() != nil && mesh.HostMeans(rule.Spec.GetHost(), rule.Namespace, service.Name, service.Namespace) {
-			return &unlikeError{field + ".subset", fmt.Sprintf("is under the traffic policy of DestinationRule %s/%s for Service %s, which another Service is not under",
-				rule.Namespace, rule.Name, service.Name)}
-		}
-	}
-	return nil
-}
-
-// isVersion says whether the pods of a Service, behind one of its ports, are those of
-// another one that have some labels besides.
-func isVersion(version, whole corev1.Service, labels map[string]string, port uint32) bool {
-	wanted := maps.Clone(whole.Spec.Selector)
-	if len(wanted) == 0 || version.Namespace != whole.Namespace {
-		return false
-	}
-	for name, value := range labels {
-		if other, set := wanted[name]; set && other != value {
-			// No pod is of such a subset.
-			return false
-		}
-		wanted[name] = value
-	}
-	target := func(service corev1.Service) string {
-		for _, one := range service.Spec.Ports {
-			if int64(one.Port) == int64(port) {
-				if one.TargetPort.String() == "0" {
-					return fmt.Sprint(one.Port)
-				}
-				return one.TargetPort.String()
-			}
-		}
-		return ""
-	}
-	return maps.Equal(version.Spec.Selector, wanted) && target(version) != "" && target(version) == target(whole)
+	return fmt.Sprintf("%s/%s:%d", service.Namespace, service.Name, port), nil
 }
 
 func virtualServiceReference(virtualService *clientnetworkingv1.VirtualService) v1alpha1.ObjectReference {

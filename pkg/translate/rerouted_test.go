@@ -64,6 +64,7 @@ func TestRerouted(t *testing.T) {
 		toCart   = "[{route: [{destination: {host: cart}}]}]"
 		ruleCart = "[{backendRefs: [{name: cart, port: 80}]}]"
 		split    = "[{route: [{destination: {host: cart, subset: v1}, weight: 90}, {destination: {host: cart, subset: v2}, weight: 10}]}]"
+		weighed  = "[{route: [{destination: {host: cart}, weight: 90}, {destination: {host: two, port: {number: 80}}, weight: 10}]}]"
 		ruled    = "[{backendRefs: [{name: cart-v1, port: 80, weight: 9}, {name: cart-v2, port: 80, weight: 1}]}]"
 	)
 	for _, test := range []struct {
@@ -75,7 +76,9 @@ func TestRerouted(t *testing.T) {
 		{"the same", []string{virtualService(toCart), httpRoute(ruleCart)}, ""},
 		{"the same, for the mesh by name", []string{virtualService(toCart, "gateways: [mesh]"), httpRoute("[{matches: [{path: {type: PathPrefix, value: /}}], backendRefs: [{name: cart, port: 80}]}]")}, ""},
 		{"what is behind a route for everything", []string{virtualService("[{route: [{destination: {host: cart}}]}, {fault: null, route: [{destination: {host: two, port: {number: 81}}}]}]"), httpRoute(ruleCart)}, ""},
-		{"versions", []string{virtualService(split), versions, httpRoute(ruled)}, ""},
+		{"versions", []string{virtualService(split), versions, httpRoute(ruled)}, "spec.http[0].route[0].destination.subset has no counterpart"},
+		{"weights", []string{virtualService(weighed), httpRoute("[{backendRefs: [{name: cart, port: 80, weight: 9}, {name: two, port: 80, weight: 1}]}]")}, ""},
+		{"other weights", []string{virtualService(weighed), httpRoute("[{backendRefs: [{name: cart, port: 80}, {name: two, port: 80}]}]")}, "spec.http[0] is not what its spec.rules[0] says"},
 		{"matches", []string{
 			virtualService("[{match: [{uri: {exact: /a}, method: {exact: GET}, headers: {X-Team: {exact: blue}}}, {uri: {prefix: /b}}], route: [{destination: {host: cart.shop.svc.cluster.local, port: {number: 80}}}], timeout: 5s}]"),
 			httpRoute("[{matches: [{path: {type: Exact, value: /a}, method: GET, headers: [{name: x-team, value: blue}]}, {path: {type: RegularExpression, value: '/b.*'}}], timeouts: {request: 5000ms}, backendRefs: [{name: cart, port: 80}]}]"),
@@ -89,11 +92,6 @@ func TestRerouted(t *testing.T) {
 			virtualService("[{match: [{uri: {regex: '/b.*'}}], route: [{destination: {host: cart}}]}, {match: [{uri: {exact: /bo}}], route: [{destination: {host: two, port: {number: 80}}}]}]"),
 			httpRoute("[{matches: [{path: {type: RegularExpression, value: '/b.*'}}], backendRefs: [{name: cart, port: 80}]}, {matches: [{path: {type: Exact, value: /bo}}], backendRefs: [{name: two, port: 80}]}]"),
 		}, "spec.http[0].match[0] is not what its spec.rules[1].matches[0] says"},
-		{"other weights", []string{virtualService(split), versions, httpRoute("[{backendRefs: [{name: cart-v1, port: 80}, {name: cart-v2, port: 80}]}]")}, "spec.http[0] is not what its spec.rules[0] says"},
-		{"other pods", []string{virtualService(split), strings.ReplaceAll(versions, "version: v2", "version: next"), httpRoute(ruled)}, "route[1].destination.subset has no Service for its pods"},
-		{"a policy for versions", []string{virtualService(split), strings.Replace(versions, "host: cart,", "host: cart, trafficPolicy: {connectionPool: {http: {maxRetries: 1}}},", 1), httpRoute(ruled)}, "is under the traffic policy of DestinationRule shop/cart"},
-		{"a policy of one version", []string{virtualService(split), strings.Replace(versions, "labels: {version: v1}", "labels: {version: v1}, trafficPolicy: {connectionPool: {http: {maxRetries: 1}}}", 1), httpRoute(ruled)}, "has a traffic policy of its own"},
-		{"no such subset", []string{virtualService(split), httpRoute(ruled)}, "is not defined"},
 		{"a fault", []string{virtualService("[{fault: {abort: {httpStatus: 500, percentage: {value: 1}}}, route: [{destination: {host: cart}}]}]"), httpRoute(ruleCart)}, "spec.http[0].fault has no counterpart"},
 		{"retries", []string{virtualService("[{retries: {attempts: 3}, route: [{destination: {host: cart}}]}]"), httpRoute(ruleCart)}, "spec.http[0].retries has no counterpart"},
 		{"who calls", []string{virtualService("[{match: [{sourceLabels: {app: web}}], route: [{destination: {host: cart}}]}]"), httpRoute(ruleCart)}, "match[0].sourceLabels has no counterpart"},
