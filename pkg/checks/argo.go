@@ -2,10 +2,12 @@ package checks
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
 func argoRollouts() Check {
@@ -76,13 +78,22 @@ func argoObstacle(subject Subject, rollout mesh.ArgoRollout) (Finding, bool) {
 			Field: rollout.Waits, Message: "it waits there for somebody to promote it, with pods of both modes meanwhile",
 			Remedy: "let it go on by itself for the migration: give the pause a duration, or set autoPromotionEnabled",
 		}, true
-	case !mesh.RolloutOf(workload).Complete && !begun(subject, workload):
+	case !mesh.RolloutOf(workload).Complete && !begun(subject, workload) && !restarting(subject, workload):
 		return Finding{
 			Field: "status.phase", Message: "it is in the middle of another change: " + mesh.RolloutOf(workload).Message, Remedy: "wait until it is Healthy",
 		}, true
 	default:
 		return Finding{}, false
 	}
+}
+
+// restarting says whether a Rollout is only being restarted, as the plan's own step for
+// newer sidecars has it, or a run before wrote: that step waits for its end. The status
+// says when it was restarted last (argo-rollouts rollout/restart.go).
+func restarting(subject Subject, workload mesh.Workload) bool {
+	wanted, _, _ := unstructured.NestedString(workload.Object, "spec", "restartAt")
+	done, _, _ := unstructured.NestedString(workload.Object, "status", "restartedAt")
+	return wanted != "" && wanted != done && subject.Migration != nil && slices.Contains(subject.Migration.Refreshed, workload.Reference)
 }
 
 // runByArgo says whether argo-rollouts speaks of a pod.

@@ -165,6 +165,9 @@ func TestRolloutsAreRefreshedByTheirRestartAt(t *testing.T) {
 			if diff := cmp.Diff([]string{"refresh-sidecars/rollout/cart"}, idsOf(planned)); diff != "" {
 				t.Fatalf("the steps are (-want +got):\n%s", diff)
 			}
+			if planned.Blocked {
+				t.Errorf("it is blocked by %v", blockers(planned))
+			}
 			var fields []v1alpha1.FieldChange
 			for _, change := range planned.Steps[0].Changes {
 				fields = append(fields, change.Fields...)
