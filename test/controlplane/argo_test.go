@@ -37,7 +37,7 @@ func TestRolloutsRestart(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(stop)
-	namespace := newNamespace(t, "rollouts", nil)
+	namespace := newNamespace(t, "argo", nil)
 	path, err := plane.writeState("rollout.yaml", []byte(rolloutYAML))
 	if err != nil {
 		t.Fatal(err)
