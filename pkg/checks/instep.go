@@ -27,7 +27,7 @@ func ztunnelInStep() Check {
 				return perCaptured(subject, nil)
 			}
 			var silent []string
-			nodes := nodesAsked(subject.Snapshot, subject.Namespace.Name, subject.Evidence)
+			nodes := nodesCapturing(subject)
 			for _, name := range nodes {
 				if subject.Evidence.Nodes[name].Problem != "" {
 					silent = append(silent, "node "+name)
@@ -48,6 +48,16 @@ func nodesAsked(snapshot *mesh.Snapshot, namespace string, evidence *mesh.Eviden
 		}
 	}
 	return slices.Sorted(maps.Keys(own))
+}
+
+// nodesCapturing are the nodes whose ztunnels should capture pods of the namespace:
+// those that ztunnel-captured is about.
+func nodesCapturing(subject Subject) []string {
+	with := map[string]bool{}
+	for _, pod := range expected(subject) {
+		with[pod.Node] = true
+	}
+	return slices.DeleteFunc(nodesAsked(subject.Snapshot, subject.Namespace.Name, subject.Evidence), func(node string) bool { return !with[node] })
 }
 
 // OutOfStep names the ztunnels of a namespace's nodes that know of it something else

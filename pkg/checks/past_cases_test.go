@@ -277,7 +277,7 @@ func trafficCases() []testCase {
 		{name: "one of two ztunnels says", check: "plaintext-seen", past: was(strict), objects: enrolled(fixture.Pod("shop", "bare", fixture.Ambient, func(pod *corev1.Pod) { pod.Spec.NodeName = "elsewhere" })), evidence: elsewhere(carried("z/0", counted(8, 0)), mesh.NodeEvidence{
 			TrafficProblem: "timed out", Captured: map[types.UID]mesh.CaptureState{fixture.UID("Pod", "shop", "bare"): mesh.CaptureUp},
 		}), want: []finding{{pass, "", "", "but not everything was counted: node elsewhere: timed out"}}},
-		{name: "on no node", check: "plaintext-seen", past: was(strict), objects: fixtureWithout("Pod"), evidence: evidence(), want: []finding{{skip, "", "", "none of its pods is on a node"}}},
+		{name: "on no node", check: "plaintext-seen", past: was(strict), objects: fixtureWithout("Pod"), evidence: evidence(), want: []finding{{skip, "", "", "none of its pods is to be captured on a node"}}},
 		{name: "nothing to be told where nobody was strict", check: "plaintext-seen", past: was(), objects: enrolled(), evidence: silent()},
 		{name: "plain and permissive", check: "plaintext-seen", past: was(), objects: enrolled(), evidence: carried("z/0", counted(8, 2))},
 	}

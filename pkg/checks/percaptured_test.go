@@ -119,3 +119,23 @@ func TestFaultsOfTwoNodes(t *testing.T) {
 		})
 	}
 }
+
+// A node whose ztunnel is silent and that has no pod which ztunnel should capture keeps no
+// check from having been made whole.
+func TestNodesWithoutCapturedPods(t *testing.T) {
+	optedOut := fixture.Pod("shop", "aa", fixture.Labelled("istio.io/dataplane-mode", "none"), func(pod *corev1.Pod) { pod.Spec.NodeName = "node-a" })
+	evidence := evidence()
+	node := evidence.Nodes[fixture.Node]
+	node.Instance, node.Traffic = "z/1", map[string]mesh.Traffic{"shop/cart": {Inbound: 8}}
+	node.Captured = map[types.UID]mesh.CaptureState{fixture.UID("Pod", "shop", "cart-5d8f7-0"): mesh.CaptureUp}
+	evidence.Nodes[fixture.Node] = node
+	evidence.Nodes["node-a"] = mesh.NodeEvidence{Problem: "no ready ztunnel pod"}
+	snapshot := fixture.Snapshot(enrolled(optedOut)...)
+	for _, result := range checks.Run(checks.VerifyChecks(), checks.Subject{
+		Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop"), Evidence: evidence, Handed: &checks.Handed{}, Past: was(strict(true, nil, nil)),
+	}) {
+		if slices.Contains([]string{checks.IDZtunnelCaptured, checks.IDZtunnelInStep, "traffic-seen", "plaintext-seen"}, result.ID) && strings.Contains(result.Message, "node-a") {
+			t.Errorf("%s: %s: %s", result.ID, result.Status, result.Message)
+		}
+	}
+}

@@ -450,7 +450,9 @@ func TestSimplificationOfRoutes(t *testing.T) {
 		t.Errorf("it does (-want +got):\n%s", diff)
 	}
 	held := slices.ContainsFunc(simplification.Handover.Objects, func(object v1alpha1.ObjectReference) bool { return object.Kind == "HTTPRoute" })
-	if at := slices.IndexFunc(simplification.Gates, func(gate v1alpha1.CheckResult) bool { return gate.ID == "layer7-enforced" && gate.Status != v1alpha1.StatusPass }); at >= 0 {
+	if at := slices.IndexFunc(simplification.Gates, func(gate v1alpha1.CheckResult) bool {
+		return gate.ID == "layer7-enforced" && gate.Status != v1alpha1.StatusPass
+	}); at >= 0 {
 		t.Errorf("what stands in for a policy is doubted: %+v", simplification.Gates[at])
 	}
 	if !held {
