@@ -138,6 +138,8 @@ func TestSimplify(t *testing.T) {
 			}
 			if test.with {
 				c.ambient(t, append(enroll, "--simplify")...).want(t, 0)
+				// What is named by nothing is looked for when nothing else is left to be done.
+				says(t, c.ambient(t, append(simplify, "--yes")...).want(t, 0).stdout, "delete DestinationRule "+test.namespace+"/web", "take out subsets")
 			} else {
 				c.ambient(t, enroll...).want(t, 0)
 				says(t, c.ambient(t, append(simplify, "--dry-run=server")...).want(t, 0).stdout, "VirtualService "+test.namespace+"/cart", "no route of Gateway API stands in for it")
