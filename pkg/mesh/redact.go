@@ -69,7 +69,7 @@ func metadataOf(object unstructured.Unstructured) unstructured.Unstructured {
 var managed = []string{
 	KindNamespace, KindService, KindDeployment, KindStatefulSet, KindDaemonSet, KindCronJob, KindRollout,
 	KindGateway, KindAuthorizationPolicy, KindRequestAuthentication, KindTelemetry, KindWasmPlugin,
-	KindTrafficExtension, KindEnvoyFilter, KindSidecar, KindServiceEntry,
+	KindTrafficExtension, KindEnvoyFilter, KindSidecar, KindServiceEntry, KindVirtualService, KindDestinationRule,
 }
 
 func trimMetadata(object *unstructured.Unstructured) {

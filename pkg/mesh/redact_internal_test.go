@@ -56,8 +56,12 @@ func TestRedact(t *testing.T) {
 			"{apiVersion: apiextensions.k8s.io/v1, kind: CustomResourceDefinition, metadata: {name: a, labels: {b: c}}}", false,
 		},
 		{
-			"Istio's own", "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a, managedFields: []}, spec: {http: [{headers: {request: {set: {a: b}}}}]}}",
-			"{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a}, spec: {http: [{headers: {request: {set: {a: b}}}}]}}", false,
+			"Istio's own, which a simplification may delete", "{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a, managedFields: []}, spec: {http: [{headers: {request: {set: {a: b}}}}]}}",
+			"{apiVersion: networking.istio.io/v1, kind: VirtualService, metadata: {name: a, managedFields: []}, spec: {http: [{headers: {request: {set: {a: b}}}}]}}", false,
+		},
+		{
+			"Istio's own, which nothing deletes", "{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: a, managedFields: []}, spec: {address: 10.0.0.1}}",
+			"{apiVersion: networking.istio.io/v1, kind: WorkloadEntry, metadata: {name: a}, spec: {address: 10.0.0.1}}", false,
 		},
 		{"a Node", "{apiVersion: v1, kind: Node, metadata: {name: a}, status: {images: [{names: [x]}], nodeInfo: {a: b}}}", "{apiVersion: v1, kind: Node, metadata: {name: a}, status: {nodeInfo: {a: b}}}", false},
 		{
