@@ -13,16 +13,10 @@ func isAfter(phase, to v1alpha1.Phase) bool {
 	return to == "" || slices.Index(EnrollPhases(), phase) > slices.Index(EnrollPhases(), to)
 }
 
-// begun says whether a step may have written something that was not undone since. A
-// step that was never started has written nothing; one that says running may have.
-func begun(step v1alpha1.StepRecord) bool {
-	return step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone
-}
-
 // left are the changes of a step that a run may have made, and that nothing has put
 // back since.
 func left(record v1alpha1.MigrationRecord, i int) []v1alpha1.Change {
-	if i >= len(record.Steps) || !begun(record.Steps[i]) {
+	if i >= len(record.Steps) || !record.Steps[i].Begun() {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(record.Plan.Steps[i].Changes), func(change v1alpha1.Change) bool {
@@ -55,7 +49,7 @@ func Undone(record v1alpha1.MigrationRecord, to v1alpha1.Phase) v1alpha1.Migrati
 	if to != "" {
 		record.Steps = slices.Clone(record.Steps)
 		for i, step := range record.Plan.Steps {
-			if i < len(record.Steps) && begun(record.Steps[i]) && isAfter(step.Phase, to) {
+			if i < len(record.Steps) && record.Steps[i].Begun() && isAfter(step.Phase, to) {
 				record.Steps[i].State = v1alpha1.StepUndone
 			}
 		}

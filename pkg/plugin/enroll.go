@@ -226,15 +226,13 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 // begun to change the namespace, so that its last gate has not held.
 func unverified(stopped *v1alpha1.MigrationRecord) bool {
 	return stopped != nil && stopped.State != v1alpha1.RunSucceeded && (stopped.Resumes != "" || len(stopped.Awaits) > 0 ||
-		slices.ContainsFunc(stopped.Steps, func(step v1alpha1.StepRecord) bool {
-			return step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone
-		}))
+		slices.ContainsFunc(stopped.Steps, v1alpha1.StepRecord.Begun))
 }
 
 // begun says whether a run may have changed something that it has not undone.
 func begun(run v1alpha1.MigrationRecord) bool {
-	for i, step := range run.Steps {
-		if step.State != v1alpha1.StepPending && step.State != v1alpha1.StepUndone && (len(run.Plan.Steps[i].Changes) > 0 || run.Plan.Steps[i].Gate.Replaces || run.Plan.Steps[i].Gate.Evicts) {
+	for i, planned := range run.Plan.Steps {
+		if i < len(run.Steps) && run.Steps[i].Begun() && (len(planned.Changes) > 0 || planned.Gate.Replaces || planned.Gate.Evicts) {
 			return true
 		}
 	}

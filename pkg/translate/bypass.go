@@ -2,12 +2,14 @@ package translate
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // bypasses are routes of services behind the waypoint that lead to other services:
@@ -75,16 +77,13 @@ func destinations(spec *networkingv1alpha3.VirtualService) []string {
 
 // routesFor says whether a route has a Service for its parent.
 func routesFor(route mesh.Route, service v1alpha1.ObjectReference) bool {
-	for _, parent := range route.Parents {
-		namespace := route.Reference.Namespace
-		if parent.Namespace != nil {
-			namespace = string(*parent.Namespace)
-		}
-		if parent.Kind != nil && *parent.Kind == mesh.KindService && namespace == service.Namespace && string(parent.Name) == service.Name {
-			return true
-		}
-	}
-	return false
+	return slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool { return isParent(route, parent, service) })
+}
+
+// isParent says whether a route's parent is a Service.
+func isParent(route mesh.Route, parent gatewayv1.ParentReference, service v1alpha1.ObjectReference) bool {
+	namespace, is := route.ServiceNamespace(parent)
+	return is && namespace == service.Namespace && string(parent.Name) == service.Name
 }
 
 func (t *translator) bypassByRoute(route mesh.Route, service *fronted) {

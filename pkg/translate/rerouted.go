@@ -34,16 +34,16 @@ func (s *superseding) rerouted() {
 			s.found = append(s.found, one)
 			continue
 		}
-		if one.Routes, err = s.routesFor(virtualService); err != nil {
+		if one.Routes, err = s.standIns(virtualService); err != nil {
 			one.Routes, one.Kept = nil, err.Error()
 		}
 		s.found = append(s.found, one)
 	}
 }
 
-// routesFor are the routes that say what a VirtualService does, for every Service that
+// standIns are the routes that say what a VirtualService does, for every Service that
 // it is about. The error says why it has to stay.
-func (s *superseding) routesFor(virtualService *clientnetworkingv1.VirtualService) ([]v1alpha1.ObjectReference, error) {
+func (s *superseding) standIns(virtualService *clientnetworkingv1.VirtualService) ([]v1alpha1.ObjectReference, error) {
 	spec := &virtualService.Spec
 	var routes []v1alpha1.ObjectReference
 	for _, host := range spec.GetHosts() {
@@ -83,7 +83,7 @@ func namesOne(host string) bool {
 func (s *superseding) routeOf(service corev1.Service) (mesh.Route, error) {
 	var found []mesh.Route
 	for _, route := range s.snapshot.Routes() {
-		if slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool { return isParent(route, parent, service) }) {
+		if routesFor(route, mesh.ServiceReference(service.Namespace, service.Name)) {
 			found = append(found, route)
 		}
 	}
@@ -95,11 +95,6 @@ func (s *superseding) routeOf(service corev1.Service) (mesh.Route, error) {
 	default:
 		return mesh.Route{}, fmt.Errorf("waypoints follow it, and several routes of Gateway API are for Service %s: which is taken first cannot be told", service.Name)
 	}
-}
-
-func isParent(route mesh.Route, parent gatewayv1.ParentReference, service corev1.Service) bool {
-	namespace, is := route.ServiceNamespace(parent)
-	return is && namespace == service.Namespace && string(parent.Name) == service.Name
 }
 
 // standsIn says why a route does not do for a Service what a VirtualService does.
@@ -143,7 +138,7 @@ func (s *superseding) inForce(service corev1.Service, route mesh.Route) error {
 		return fmt.Errorf("waypoints do not follow routes of other namespaces than the Service's")
 	}
 	for i, parent := range route.Parents {
-		if !isParent(route, parent, service) {
+		if !isParent(route, parent, mesh.ServiceReference(service.Namespace, service.Name)) {
 			continue
 		}
 		if parent.Port != nil || parent.SectionName != nil {

@@ -96,6 +96,10 @@ type StepRecord struct {
 	Cordoned []string `json:"cordoned,omitempty"`
 }
 
+// Begun says whether the step may have written something that was not undone since. One
+// that was never started has written nothing; one that says running may have.
+func (s StepRecord) Begun() bool { return s.State != StepPending && s.State != StepUndone }
+
 // BeforeImage is an object as it was before a step changed it.
 type BeforeImage struct {
 	Object ObjectReference `json:"object"`
