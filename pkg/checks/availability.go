@@ -62,6 +62,13 @@ func restartAvailability() Check {
 	}
 }
 
+// Outage says why nobody serves for a moment while a workload is restarted by its own
+// strategy; it is empty where somebody does.
+func Outage(workload mesh.Workload) string {
+	_, message, _ := outage(workload)
+	return message
+}
+
 // outage says why nobody serves for a moment while a workload is restarted.
 func outage(workload mesh.Workload) (field, message, remedy string) {
 	const single = "its only pod stops before the new one starts, so the restart is an outage"

@@ -85,7 +85,7 @@ func leftovers() Check {
 		ID: IDLeftovers, Category: CategoryPolicies, Severity: v1alpha1.SeverityWarning,
 		About: "Names what nothing needs any more once the sidecars are gone, and what is left to its owners all the same.",
 		Why: "Annotations for sidecars mean nothing in ambient mode, but taking them out of a template is a restart: the next deployment does it for " +
-			"free. Routes that no proxy follows today may be there for one that is to come. What is for the whole mesh is not one namespace's.",
+			"free, enroll --simplify with the restart that there is anyway, and simplify --restart with one of its own. Routes that no proxy follows today may be there for one that is to come. What is for the whole mesh is not one namespace's.",
 		Needs:  []string{mesh.KindPod, mesh.PodsMeshWide, mesh.KindWorkloadEntry, mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindSidecar, mesh.KindMutatingWebhookConfiguration},
 		Passed: "nothing is left over that only sidecars needed",
 	}, func(subject Subject) []Finding {

@@ -87,6 +87,9 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 		if deletions, err = planner.simplify(&planned, migration); err != nil {
 			return planned, err
 		}
+		if len(deletions) > 0 {
+			deletions = append(deletions, verification(v1alpha1.PhaseSimplify, "verify"))
+		}
 		gates = slices.Concat(gates, checks.SimplifyGates())
 	}
 	migration.Writes = writesOf(slices.Concat(planned.Steps, deletions))
@@ -300,6 +303,11 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 				{Pointer(labels, label.SidecarInject.Name), "false"},
 				{Pointer(labels, label.IoIstioRev.Name), nil},
 				{Pointer(annotations, annotation.SidecarInject.Name), nil},
+			}
+			if e.options.Simplify {
+				// They mean nothing to the pods that this write makes.
+				named := slices.DeleteFunc(annotationsForSidecars(workload), func(name string) bool { return name == annotation.SidecarInject.Name })
+				edits = append(edits, withoutAnnotations(workload, named)...)
 			}
 		} else {
 			step.Summary = strings.Replace(step.Summary, "without sidecars", "behind its waypoint", 1)

@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -9,7 +8,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
-	"istio.io/api/annotation"
 	"istio.io/api/label"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	admissionv1 "k8s.io/api/admissionregistration/v1"
@@ -32,30 +30,18 @@ func (e enrolment) leftovers(moved map[v1alpha1.ObjectReference]bool) []checks.L
 // none, and the label by which they were moved.
 func (e enrolment) inTemplates(moved map[v1alpha1.ObjectReference]bool) []checks.Leftover {
 	var left []checks.Leftover
-	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
-		labels, annotations := workload.Template.Labels, workload.Template.Annotations
-		ambient := mesh.OptedOut(labels, annotations) && labels[label.IoIstioDataplaneMode.Name] != mesh.DataplaneNone &&
-			e.namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient
-		if workload.IsGateway() || mesh.IsWaypointPod(labels) || !moved[workload.Reference] && !ambient {
-			continue
-		}
-		var names []string
-		for _, name := range slices.Sorted(maps.Keys(annotations)) {
-			if forSidecars(name) {
-				names = append(names, name)
-			}
-		}
-		field := strings.ReplaceAll(strings.Trim(workload.TemplatePath, "/"), "/", ".") + ".metadata"
+	for _, workload := range e.withoutSidecars(moved) {
+		metadata := fieldName(workload.TemplatePath) + ".metadata"
+		names, kept := e.annotationsLeft(workload, moved[workload.Reference])
 		if len(names) > 0 {
 			left = append(left, checks.Leftover{
-				Object: workload.Reference, Field: field + ".annotations[" + names[0] + "]",
-				Message: "its template has annotations that only sidecars read: " + some(names),
-				Remedy:  "leave them out at the next deployment: taking them out is a restart",
+				Object: workload.Reference, Field: metadata + ".annotations[" + names[0] + "]",
+				Message: "its template has annotations that only sidecars read: " + some(names), Remedy: kept,
 			})
 			continue
 		}
 		left = append(left, checks.Leftover{
-			Object: workload.Reference, Field: field + ".labels[" + label.SidecarInject.Name + "]",
+			Object: workload.Reference, Field: metadata + ".labels[" + label.SidecarInject.Name + "]",
 			Message: "its template refuses a sidecar that nothing asks for any more",
 			Remedy:  "leave it out at the next deployment, once nobody is going to roll back: taking it out is a restart",
 		})
@@ -63,10 +49,9 @@ func (e enrolment) inTemplates(moved map[v1alpha1.ObjectReference]bool) []checks
 	return left
 }
 
-// forSidecars says whether an annotation of a pod is only for the sidecar in it, or for
-// whoever injects it.
-func forSidecars(name string) bool {
-	return strings.HasPrefix(name, "sidecar.istio.io/") || strings.HasPrefix(name, "traffic.sidecar.istio.io/") || name == annotation.ProxyConfig.Name
+// fieldName is a path into an object as people write it.
+func fieldName(path string) string {
+	return strings.ReplaceAll(strings.Trim(path, "/"), "/", ".")
 }
 
 // sidecarsElsewhere says whether any sidecar of the mesh is left once some workloads

@@ -38,6 +38,9 @@ type Options struct {
 	Service string
 	// Simplify deletes what was replaced, at the end.
 	Simplify bool
+	// CleanTemplates restarts workloads to take annotations out of their templates that
+	// only sidecars read. It is a choice of a simplification only, made anew each time.
+	CleanTemplates bool
 	// RestartedAt is the time that templates get which are restarted for newer sidecars,
 	// as kubectl rollout restart writes it.
 	RestartedAt string
@@ -90,7 +93,7 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 		Waypoint: o.Translation.Waypoint, WaypointNamespace: o.Translation.WaypointNamespace, WaypointReplicas: o.Translation.Replicas,
 		MixedCallers: string(o.Translation.MixedCallers), AllowEnvoyFilter: o.Translation.EnvoyFilters,
 		IncludeNamespaces: o.Include, Until: o.Until, Workload: o.Workload, Service: o.Service, TakenOff: o.Translation.TakenOff, Cordon: o.Cordon, ResumePaused: o.ResumePaused, Simplify: o.Simplify,
-		RestartedAt: o.RestartedAt,
+		CleanTemplates: o.CleanTemplates, RestartedAt: o.RestartedAt,
 	}
 }
 

@@ -42,11 +42,15 @@ func (e enrolment) onlySimplify(planned v1alpha1.MigrationPlan) (v1alpha1.Migrat
 	for _, step := range pending {
 		migration.Simplification.Pending = append(migration.Simplification.Pending, step.Summary)
 	}
+	restarts, err := e.cleanTemplates(e.state)
+	if err != nil {
+		return planned, err
+	}
 	gates := checks.SimplifyGates()
-	if len(deletions) > 0 {
+	if writing := slices.Concat(deletions, restarts); len(writing) > 0 {
 		gates = slices.Concat(checks.ReplacedGates(), gates, checks.OwnershipChecks())
-		migration.Writes = writesOf(deletions)
-		planned.Steps = append([]v1alpha1.Step{verification(v1alpha1.PhaseVerify)}, deletions...)
+		migration.Writes = writesOf(writing)
+		planned.Steps = slices.Concat([]v1alpha1.Step{verification(v1alpha1.PhaseVerify)}, writing, []v1alpha1.Step{verification(v1alpha1.PhaseSimplify, "verify")})
 	}
 	planned.Gates = checks.Run(gates, checks.Subject{
 		Snapshot: e.snapshot, Namespace: e.namespace, Migration: migration, Accepts: e.options.accepts,
@@ -128,11 +132,7 @@ func (e enrolment) simplify(planned *v1alpha1.MigrationPlan, migration *checks.M
 	if len(s.deleted)+len(s.narrowed) == 0 {
 		return nil, nil
 	}
-	steps, err := s.steps(s.deleted)
-	if err != nil {
-		return nil, err
-	}
-	return append(steps, verification(v1alpha1.PhaseSimplify, "verify")), nil
+	return s.steps(s.deleted)
 }
 
 // simplification decides what can be deleted.

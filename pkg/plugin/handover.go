@@ -21,7 +21,7 @@ type handover struct {
 	resumePaused, cordon               bool
 	maxParallel                        int
 	strategy                           string
-	simplify                           bool
+	simplify, cleanTemplates           bool
 }
 
 // The flags' names.
@@ -39,6 +39,7 @@ const (
 	flagResumePaused      = "resume-paused"
 	flagCordon            = "cordon"
 	flagSimplify          = "simplify"
+	flagRestart           = "restart"
 	flagMaxParallel       = "max-parallel-restarts"
 	flagStrategy          = "strategy"
 )

@@ -24,8 +24,9 @@ afterwards: what still decides one is kept, and named with that call. What waypo
 follow and nothing stands in for is kept, and named, too. Policies of the root namespace
 are never touched.
 
-Annotations for sidecars in templates, routes that no proxy follows any more, and
-what the whole mesh no longer needs are named, and left to their owners.
+Annotations for sidecars in templates are named; taking them out is a restart, which
+--restart makes, one workload after another. Routes that no proxy follows any more, and
+what the whole mesh no longer needs, are named, and left to their owners.
 
 What is deleted is in the record of the run: rollback makes it again, before it puts
 everything else back as it was.`,
@@ -35,11 +36,16 @@ everything else back as it was.`,
 			if err := options.complete(command); err != nil {
 				return err
 			}
+			if options.handover.cleanTemplates {
+				options.again = " --" + flagRestart
+			}
 			return options.run(command.Context(), options.prepareSimplify)
 		},
 	}
 	options.addFlags(command)
 	options.handover.addAcceptFlag(command)
+	command.Flags().BoolVar(&options.handover.cleanTemplates, flagRestart, false,
+		"Also take annotations that only sidecars read out of templates, which restarts their workloads, one after another")
 	return command
 }
 
@@ -54,7 +60,7 @@ func (o *runOptions) prepareSimplify(ctx context.Context) (*prepared, error) {
 	if len(whole) > 0 {
 		options = plan.OptionsOf(record.Whole(records, whole[0]))
 	}
-	options.Accept = o.handover.accept
+	options.Accept, options.CleanTemplates = o.handover.accept, o.handover.cleanTemplates
 	content, snapshot, err := o.readSharing(ctx, o.name, options.Include...)
 	if err != nil {
 		return nil, err

@@ -29,7 +29,7 @@ func TestMain(m *testing.M) {
 }
 
 func run(m *testing.M) int {
-	ctx, cancel := context.WithTimeout(context.Background(), 45*time.Minute)
+	ctx, cancel := untilTimeout()
 	defer cancel()
 	directory, err := os.MkdirTemp("", "kubectl-ambient-e2e-")
 	if err != nil {
@@ -56,6 +56,18 @@ func run(m *testing.M) int {
 		shared.keepLogs()
 	}
 	return code
+}
+
+// untilTimeout ends a moment before go test gives up on all tests and ends the process,
+// which would leave the programs of the control plane behind.
+func untilTimeout() (context.Context, context.CancelFunc) {
+	const moment = 20 * time.Second
+	if given, is := flag.Lookup("test.timeout").Value.(flag.Getter); is {
+		if timeout, is := given.Get().(time.Duration); is && timeout > moment {
+			return context.WithTimeout(context.Background(), timeout-moment)
+		}
+	}
+	return context.WithCancel(context.Background())
 }
 
 func complain(err error) int {

@@ -69,6 +69,67 @@ metadata: {name: cart}
 spec: {host: cart, trafficPolicy: {connectionPool: {http: {maxRetries: 2}}}, subsets: [{name: v1, labels: {version: v1}}]}
 `
 
+// webTemplate and smallTemplate are where the templates of web in protected, and of cart
+// in smallProtected, are told something for their sidecars.
+const (
+	webTemplate   = "metadata: {labels: {app: web}}"
+	smallTemplate = "metadata: {labels: {app: cart}}"
+)
+
+const proxyAnnotation = "sidecar.istio.io/proxyCPU"
+
+// tuned has the template of a Deployment bear an annotation for its sidecars.
+func tuned(t *testing.T, manifests, template string) string {
+	t.Helper()
+	if strings.Count(manifests, "    "+template) != 1 {
+		t.Fatalf("%s is not one template of\n%s", template, manifests)
+	}
+	return strings.Replace(manifests, "    "+template, "    "+strings.TrimSuffix(template, "}")+", annotations: {"+proxyAnnotation+": 50m}}", 1)
+}
+
+// wantTuned wants that annotation to be in the template of a Deployment and in each of its
+// pods, or in none of them.
+func (c *cluster) wantTuned(t *testing.T, namespace, name string, want bool) {
+	t.Helper()
+	deployment, err := c.kube.AppsV1().Deployments(namespace).Get(t.Context(), name, metav1.GetOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, is := deployment.Spec.Template.Annotations[proxyAnnotation]; is != want {
+		t.Errorf("the template of %s has %v", name, deployment.Spec.Template.Annotations)
+	}
+	pods, err := c.kube.CoreV1().Pods(namespace).List(t.Context(), metav1.ListOptions{LabelSelector: "app=" + name})
+	if err != nil || len(pods.Items) == 0 {
+		t.Fatalf("%d pods of %s: %v", len(pods.Items), name, err)
+	}
+	for i := range pods.Items {
+		pod := &pods.Items[i]
+		if _, is := pod.Annotations[proxyAnnotation]; is != want && pod.DeletionTimestamp == nil {
+			t.Errorf("pod %s has %v", pod.Name, pod.Annotations)
+		}
+	}
+}
+
+// cleaned has annotations for sidecars taken out by restarts, put back by undoing that
+// run alone, and taken out again.
+func (c *cluster) cleaned(t *testing.T, namespace string) {
+	t.Helper()
+	restart := []string{"simplify", "-n", namespace, "--restart", "--yes"}
+	says(t, c.ambient(t, "simplify", "-n", namespace, "--dry-run=server").want(t, 0).stdout, proxyAnnotation, "simplify --restart")
+	c.wantTuned(t, namespace, "web", true)
+	says(t, c.ambient(t, restart...).want(t, 0).stdout, "restart deployment/web without annotations for sidecars")
+	c.wantTuned(t, namespace, "web", false)
+	newest := c.records(t, namespace)[0]
+	if newest.Operation != v1alpha1.OperationSimplify {
+		t.Fatalf("the newest run is %s, of %s", newest.ID, newest.Operation)
+	}
+	c.ambient(t, "rollback", "-n", namespace, "--run", newest.ID, "--yes").want(t, 0)
+	c.wantTuned(t, namespace, "web", true)
+	c.ambient(t, "verify", "-n", namespace).want(t, 0)
+	c.ambient(t, restart...).want(t, 0)
+	c.wantTuned(t, namespace, "web", false)
+}
+
 // reroute has an HTTPRoute say what the VirtualService says, once the Service has a
 // waypoint, and waits until istiod accepts it.
 func (c *cluster) reroute(t *testing.T, namespace string) {
@@ -126,7 +187,7 @@ func TestSimplify(t *testing.T) {
 			t.Parallel()
 			c := shared
 			c.namespace(t, test.namespace, test.labels)
-			c.applyText(t, test.namespace, strings.ReplaceAll(protected+forSidecars+routed, "NAMESPACE", test.namespace))
+			c.applyText(t, test.namespace, strings.ReplaceAll(tuned(t, protected, webTemplate)+forSidecars+routed, "NAMESPACE", test.namespace))
 			c.settled(t, test.namespace)
 			before := c.said(t, test.namespace)
 			simplify := []string{"simplify", "-n", test.namespace}
@@ -138,6 +199,7 @@ func TestSimplify(t *testing.T) {
 			}
 			if test.with {
 				c.ambient(t, append(enroll, "--simplify")...).want(t, 0)
+				c.wantTuned(t, test.namespace, "web", false)
 				// What is named by nothing is looked for when nothing else is left to be done.
 				later := c.ambient(t, append(simplify, "--yes")...).want(t, 0).stdout
 				says(t, later, "delete DestinationRule "+test.namespace+"/web", "take out subsets")
@@ -156,6 +218,7 @@ func TestSimplify(t *testing.T) {
 				}
 				c.ambient(t, append(simplify, "--yes")...).want(t, 0)
 				c.wantRerouted(t, test.namespace)
+				c.cleaned(t, test.namespace)
 			}
 			for name, resource := range map[string]schema.GroupVersionResource{
 				"nothing": authorizationPolicies, "browsers": authorizationPolicies, "readers": authorizationPolicies, "only-web-to-admin": authorizationPolicies,
@@ -200,7 +263,7 @@ func TestSimplifyKilled(t *testing.T) {
 	trial := func(t *testing.T, namespace string) (before map[string]any) {
 		t.Helper()
 		c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
-		c.applyText(t, namespace, smallProtected+routed)
+		c.applyText(t, namespace, tuned(t, smallProtected, smallTemplate)+routed)
 		c.settled(t, namespace)
 		before = c.said(t, namespace)
 		c.ambient(t, "enroll", "-n", namespace, "--mixed-callers=deny", "--yes").want(t, 0)
@@ -210,7 +273,7 @@ func TestSimplifyKilled(t *testing.T) {
 	const calm = "simplify-never"
 	trial(t, calm)
 	writing := newKiller(0)
-	writing.run(t.Context(), t, c, "simplify", "-n", calm, "--yes").want(t, 0)
+	writing.run(t.Context(), t, c, "simplify", "-n", calm, "--restart", "--yes").want(t, 0)
 	var runs, lost atomic.Int32
 	for at := 1; at <= writing.counted(); at++ {
 		for i, again := range []bool{true, false} {
@@ -223,7 +286,7 @@ func TestSimplifyKilled(t *testing.T) {
 				runs.Add(1)
 				defer countLost(t, &lost)
 				before := trial(t, namespace)
-				c.kill(t, at, namespace, "simplify", "-n", namespace, "--yes")
+				c.kill(t, at, namespace, "simplify", "-n", namespace, "--restart", "--yes")
 				if again {
 					c.simplifyAgain(t, namespace)
 				}
@@ -243,8 +306,10 @@ func TestSimplifyKilled(t *testing.T) {
 // simplifyAgain makes a simplification of smallProtected that was killed again.
 func (c *cluster) simplifyAgain(t *testing.T, namespace string) {
 	t.Helper()
-	c.ambient(t, "simplify", "-n", namespace, "--yes").want(t, 0)
-	says(t, c.ambient(t, "simplify", "-n", namespace, "--yes").want(t, 0).stdout, "nothing to do")
+	simplify := []string{"simplify", "-n", namespace, "--restart", "--yes"}
+	c.ambient(t, simplify...).want(t, 0)
+	says(t, c.ambient(t, simplify...).want(t, 0).stdout, "nothing to do")
+	c.wantTuned(t, namespace, "cart", false)
 	says(t, c.ambient(t, "enroll", "-n", namespace, "--mixed-callers=deny", "--yes").want(t, 0).stdout, "nothing to do")
 	c.ambient(t, "verify", "-n", namespace).want(t, 0)
 	if _, err := c.dynamic.Resource(authorizationPolicies).Namespace(namespace).Get(t.Context(), "readers", metav1.GetOptions{}); !apierrors.IsNotFound(err) {

@@ -124,6 +124,9 @@ type PlanOptions struct {
 	// stay without one.
 	TakenOff []string `json:"takenOff,omitempty"`
 	Simplify bool     `json:"simplify,omitempty"`
+	// CleanTemplates is true where a simplification restarts workloads to take annotations
+	// out of their templates that only sidecars read.
+	CleanTemplates bool `json:"cleanTemplates,omitempty"`
 	// RestartedAt is what templates get that are restarted to have newer sidecars; empty
 	// where none is.
 	RestartedAt string `json:"restartedAt,omitempty"`
