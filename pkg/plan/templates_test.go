@@ -158,4 +158,3 @@ func TestSimplifyRestartsNothingOfAReconciler(t *testing.T) {
 		t.Errorf("blocked is %t by %v", planned.Blocked, planned.Overview.Blockers)
 	}
 }
-
