@@ -627,6 +627,11 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 	}
 	if planned.Operation == v1alpha1.OperationSimplify {
 		fmt.Fprintf(s.Streams.Out, "Namespace %s holds nothing that can be deleted: nothing to do.\n", planned.Namespace)
+		if slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool { return gate.Status == v1alpha1.StatusWarn }) {
+			// What is left to its owners is named all the same.
+			fmt.Fprintln(s.Streams.Out)
+			render.Gates(s.Streams.Out, planned, false)
+		}
 	} else {
 		fmt.Fprintf(s.Streams.Out, "Namespace %s is in ambient mode: nothing to do.\n", planned.Namespace)
 	}
