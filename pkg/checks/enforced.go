@@ -124,8 +124,8 @@ func layer7Enforced() Check {
 					// not read the records, handed-over is unknown.
 				case copied(subject, one):
 					findings = append(findings, Finding{
-						Status: v1alpha1.StatusWarn, Object: reference(one.object), Field: one.field,
-						Message: "it was made or changed since the newest run that is recorded: what is at the waypoint may not say the same", Remedy: enrollAgain(subject),
+						Status: v1alpha1.StatusUnknown, Object: reference(one.object), Field: one.field,
+						Message: "it was made or changed since the newest run that is recorded: whether what is at the waypoint says the same cannot be told", Remedy: enrollAgain(subject),
 					})
 				default:
 					if finding := neverHanded(subject, one); finding != nil {

@@ -89,7 +89,7 @@ func enforcedCases() []testCase {
 		{name: "tokens", check: "layer7-enforced", objects: fronted(jwt), want: []finding{{fail, "RequestAuthentication shop/j", "spec.jwtRules", "nothing at a waypoint does"}}},
 		{
 			name: "one whose copy is of before", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "p-1", copied, "targetRefs: ["+toService+"], "+methods, "")),
-			want: []finding{{warn, object, "spec.rules[0].to[0].operation.methods", "made or changed since"}},
+			want: []finding{{unknown, object, "spec.rules[0].to[0].operation.methods", "made or changed since"}},
 		},
 		{name: "somebody has attached another", check: "layer7-enforced", objects: fronted(byMethod, of("AuthorizationPolicy", "q", "", "targetRefs: ["+toService+"], "+methods, ""))},
 		{name: "somebody has attached one that lets in more", check: "layer7-enforced", objects: fronted(byMethod, attached(toService, "rules: [{}, {to: [{operation: {methods: [GET]}}]}]")), want: differs(warn)},

@@ -308,7 +308,8 @@ func (s *Snapshot) ReadyOn(component string) map[string]bool {
 	return ready
 }
 
-// ZtunnelPods returns the live pods of ztunnel.
+// ZtunnelPods returns the live pods of ztunnel: those that a DaemonSet makes. Whoever may
+// make pods can give them its label.
 func (s *Snapshot) ZtunnelPods() []Pod { return s.componentPods(ZtunnelPods) }
 
 func (s *Snapshot) componentPods(component string) []Pod {
@@ -319,7 +320,7 @@ func (s *Snapshot) componentPods(component string) []Pod {
 	var pods []Pod
 	for _, namespace := range slices.Sorted(maps.Keys(s.pods)) {
 		for _, pod := range s.pods[namespace] {
-			if pod.Live() && pod.Detailed && pod.Labels[key] == value {
+			if pod.Live() && pod.Detailed && pod.Labels[key] == value && (component != ZtunnelPods || pod.IsZtunnel()) {
 				pods = append(pods, pod)
 			}
 		}

@@ -135,11 +135,14 @@ func (o *verifyOptions) probeNamespace(ctx context.Context, snapshot *mesh.Snaps
 	for _, reason := range absent {
 		draft.Untried = append(draft.Untried, probe.Untried{Reason: reason})
 	}
+	// What an earlier probe has left may use up a quota that this one needs.
+	earlier, notSwept := runner.Sweep(ctx, namespace.Name)
 	tried, left, err := runner.Try(ctx, namespace.Name, draft)
 	if err != nil {
 		return nil, o.explain(withLeft(err, left))
 	}
 	probed := probedBy(probe.Judge(draft, tried), left)
+	o.tellSwept(probed, earlier, notSwept)
 	swept, err := runner.Sweep(ctx, namespace.Name)
 	o.tellSwept(probed, swept, err)
 	if draft.Protected == 0 {

@@ -12,11 +12,13 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe/wire"
+	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
+	"k8s.io/apimachinery/pkg/watch"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
 )
@@ -177,6 +179,39 @@ func TestRunnerThatMayNotMakePods(t *testing.T) {
 	}
 }
 
+// A namespace that is being deleted admits no pod, and takes those that are there.
+func TestRunnerWhereTheNamespaceIsBeingDeleted(t *testing.T) {
+	t.Run("before", func(t *testing.T) {
+		runner, client := runner(t, report(wire.Answered, 0))
+		client.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+			return true, nil, apierrors.NewForbidden(pods.GroupResource(), "probe", errors.New("unable to create new content in namespace shop because it is being terminated"))
+		})
+		tried, left, err := runner.Try(t.Context(), "shop", many(1))
+		if err != nil || len(left) > 0 || len(tried) != 1 || !strings.Contains(tried[0].Failure, "it is being terminated") || len(tried[0].Results) > 0 {
+			t.Errorf("tried %+v, left %v, error %v", tried, left, err)
+		}
+		wantPods(t, client)
+	})
+	t.Run("meanwhile", func(t *testing.T) {
+		var made *corev1.Pod
+		runner, client := runner(t, func(pod *corev1.Pod) { pod.UID, made = "made", pod })
+		deleted := make(chan error, 1)
+		client.PrependWatchReactor("pods", func(action clienttesting.Action) (bool, watch.Interface, error) {
+			watching, err := client.Tracker().Watch(pods, action.GetNamespace())
+			go func() { deleted <- client.Tracker().Delete(pods, made.Namespace, made.Name) }()
+			return true, watching, err
+		})
+		tried, left, err := runner.Try(t.Context(), "shop", many(1))
+		if err != nil || len(left) > 0 || len(tried) != 1 || !strings.Contains(tried[0].Failure, "somebody has deleted it") {
+			t.Errorf("tried %+v, left %v, error %v", tried, left, err)
+		}
+		if err := <-deleted; err != nil {
+			t.Error(err)
+		}
+		wantPods(t, client)
+	})
+}
+
 func TestRunnerSaysWhatItCouldNotRemove(t *testing.T) {
 	runner, client := runner(t, report(wire.Answered, 0))
 	client.PrependReactor("delete", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
@@ -223,6 +258,35 @@ func TestRunnerRemovesWhatComesLate(t *testing.T) {
 		t.Errorf("left %v, error %v", left, err)
 	}
 	wantPods(t, client)
+}
+
+// What a killed run has left fills the quota that this one needs: the API server tells
+// the time although it admits no pod.
+func TestSweepUnderAQuota(t *testing.T) {
+	runner, client := runner(t, report(wire.Answered, 0))
+	client.PrependReactor("create", "pods", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, nil, apierrors.NewForbidden(pods.GroupResource(), "probe", errors.New("exceeded quota: count/pods"))
+	})
+	now := time.Now().Add(time.Hour)
+	client.PrependReactor("create", "selfsubjectreviews", func(clienttesting.Action) (bool, runtime.Object, error) {
+		return true, &authenticationv1.SelfSubjectReview{ObjectMeta: metav1.ObjectMeta{CreationTimestamp: metav1.NewTime(now)}}, nil
+	})
+	const id, prefix = "20251231-000000-fedcba", "kubectl-ambient-probe-20251231-000000-fedcba-"
+	for name, age := range map[string]time.Duration{"old": 3 * time.Minute, "new": time.Minute} {
+		if err := client.Tracker().Add(&corev1.Pod{ObjectMeta: metav1.ObjectMeta{
+			Namespace: "shop", Name: prefix + name, CreationTimestamp: metav1.NewTime(now.Add(-age)),
+			Labels: map[string]string{probe.Label: id, "app.kubernetes.io/managed-by": "kubectl-ambient"},
+		}, Spec: corev1.PodSpec{ActiveDeadlineSeconds: new(int64(30))}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, left, err := runner.Try(t.Context(), "shop", many(1)); err != nil || len(left) > 0 {
+		t.Fatalf("left %v, error %v", left, err)
+	}
+	if swept, err := runner.Sweep(t.Context(), "shop"); err != nil || !slices.Equal(swept, []string{prefix + "old"}) {
+		t.Errorf("swept %q, error %v", swept, err)
+	}
+	wantPods(t, client, prefix+"new")
 }
 
 func TestSweep(t *testing.T) {

@@ -52,7 +52,7 @@ func NewReader(config *rest.Config) (*Reader, error) {
 // in the evidence with its problem; an error means that the ztunnel pods could
 // not even be listed.
 func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, error) {
-	byNode, err := r.pods(ctx)
+	found, err := r.pods(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -63,7 +63,7 @@ func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, e
 	parser := newParser()
 	for _, node := range nodes {
 		group.Go(func() error {
-			answer := r.ask(ctx, parser, node, byNode[node])
+			answer := r.ask(ctx, parser, node, found)
 			mu.Lock()
 			defer mu.Unlock()
 			evidence.Nodes[node] = answer
@@ -78,7 +78,7 @@ func (r *Reader) Collect(ctx context.Context, nodes []string) (*mesh.Evidence, e
 // addTo adds to the evidence of some nodes what their ztunnels answer, several at a time.
 // Pod is nil where a node has none any more: what is wrong is part of the answer.
 func (r *Reader) addTo(ctx context.Context, evidence *mesh.Evidence, names []string, ask func(name string, pod *corev1.Pod, node *mesh.NodeEvidence)) error {
-	pods, err := r.pods(ctx)
+	found, err := r.pods(ctx)
 	if err != nil {
 		return err
 	}
@@ -88,7 +88,7 @@ func (r *Reader) addTo(ctx context.Context, evidence *mesh.Evidence, names []str
 	for i, name := range names {
 		nodes[i] = evidence.Nodes[name]
 		group.Go(func() error {
-			ask(name, pods[name], &nodes[i])
+			ask(name, found.pods[name], &nodes[i])
 			return nil
 		})
 	}
@@ -100,33 +100,59 @@ func (r *Reader) addTo(ctx context.Context, evidence *mesh.Evidence, names []str
 	return ctx.Err()
 }
 
-// pods are the pods of ztunnel that run, by their nodes: the ready one where there is
+// running are the pods of ztunnel that run, by their nodes: the ready one where there is
 // one. One that is being deleted runs until it is gone.
-func (r *Reader) pods(ctx context.Context) (map[string]*corev1.Pod, error) {
+type running struct {
+	pods map[string]*corev1.Pod
+	// rivals names the pods of nodes on which more than one namespace has such a pod:
+	// whose word counts there cannot be told.
+	rivals map[string]string
+}
+
+// pods goes by what ztunnel's DaemonSet makes. Whoever may make pods can give them its
+// label, and would else be asked in its place.
+func (r *Reader) pods(ctx context.Context) (running, error) {
+	found := running{pods: map[string]*corev1.Pod{}, rivals: map[string]string{}}
 	pods, err := r.client.CoreV1().Pods(metav1.NamespaceAll).List(ctx, metav1.ListOptions{LabelSelector: selector})
 	if err != nil {
-		return nil, fmt.Errorf("list ztunnel pods: %w", err)
+		return found, fmt.Errorf("list ztunnel pods: %w", err)
 	}
-	byNode := map[string]*corev1.Pod{}
 	for i := range pods.Items {
 		pod := &pods.Items[i]
-		if of := byNode[pod.Spec.NodeName]; !mesh.PodFromObject(pod).Finished() && (of == nil || ready(pod)) {
-			byNode[pod.Spec.NodeName] = pod
+		if is := mesh.PodFromObject(pod); is.Finished() || !is.IsZtunnel() {
+			continue
+		}
+		node := pod.Spec.NodeName
+		other := found.pods[node]
+		if other != nil && other.Namespace != pod.Namespace {
+			found.rivals[node] = nameOf(other) + " and " + nameOf(pod)
+		}
+		if other == nil || ready(pod) {
+			found.pods[node] = pod
 		}
 	}
-	return byNode, nil
+	for node := range found.rivals {
+		delete(found.pods, node)
+	}
+	return found, nil
 }
+
+func nameOf(pod *corev1.Pod) string { return pod.Namespace + "/" + pod.Name }
 
 func ready(pod *corev1.Pod) bool {
 	of := mesh.PodFromObject(pod)
 	return of.Live() && of.Ready
 }
 
-func (r *Reader) ask(ctx context.Context, parser *parser, node string, pod *corev1.Pod) mesh.NodeEvidence {
+func (r *Reader) ask(ctx context.Context, parser *parser, node string, found running) mesh.NodeEvidence {
+	if rivals := found.rivals[node]; rivals != "" {
+		return mesh.NodeEvidence{Problem: "pods of two namespaces are labelled app=ztunnel on node " + node + ": " + rivals + ". Take the label from what is not Istio's"}
+	}
+	pod := found.pods[node]
 	if pod == nil {
 		return mesh.NodeEvidence{Absent: true, Problem: "no ready ztunnel pod on node " + node}
 	}
-	name := pod.Namespace + "/" + pod.Name
+	name := nameOf(pod)
 	if !ready(pod) {
 		return mesh.NodeEvidence{Ztunnel: name, Problem: "no ready ztunnel pod on node " + node + ": " + name + " is not ready, or is being deleted"}
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/ztunnel"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -46,7 +47,42 @@ func apiServer(t *testing.T, pods ...*corev1.Pod) *ztunnel.Reader {
 }
 
 func on(node string, edits ...func(*corev1.Pod)) *corev1.Pod {
-	return fixture.Pod("istio-system", "ztunnel-"+node, append(edits, func(pod *corev1.Pod) { pod.Spec.NodeName = node })...)
+	return in("istio-system", node, edits...)
+}
+
+// in is such a pod of some namespace's DaemonSet.
+func in(namespace, node string, edits ...func(*corev1.Pod)) *corev1.Pod {
+	set := fixture.DaemonSet(namespace, "ztunnel", func(set *appsv1.DaemonSet) { set.Spec.Template.Labels = map[string]string{"app": "ztunnel"} })
+	made := fixture.Of("DaemonSet", "apps/v1", &set.ObjectMeta, set.Spec.Template)
+	return fixture.Pod(namespace, "ztunnel-"+node, append([]func(*corev1.Pod){made, func(pod *corev1.Pod) { pod.Spec.NodeName = node }}, edits...)...)
+}
+
+// Whoever may make pods can label them app=ztunnel: those are not asked, and where two
+// DaemonSets' are on a node nobody's word is taken.
+func TestCollectAsksNobodyElse(t *testing.T) {
+	bare := fixture.Pod("team", "ztunnel-fake", fixture.Labelled("app", "ztunnel"), func(pod *corev1.Pod) { pod.Spec.NodeName = "node" })
+	for _, test := range []struct {
+		name string
+		pods []*corev1.Pod
+		want string
+	}{
+		{"a pod that only bears the label", []*corev1.Pod{on("node"), bare}, "port-forward to Pod istio-system/ztunnel-node: "},
+		{"the same, listed first", []*corev1.Pod{bare, on("node")}, "port-forward to Pod istio-system/ztunnel-node: "},
+		{"nothing but that", []*corev1.Pod{bare}, "no ready ztunnel pod on node node"},
+		{"another DaemonSet's", []*corev1.Pod{on("node"), in("team", "node")}, "pods of two namespaces are labelled app=ztunnel on node node: istio-system/ztunnel-node and team/ztunnel-node"},
+		{"another DaemonSet's that is not ready", []*corev1.Pod{in("team", "node", fixture.NotReady), on("node")}, "pods of two namespaces are labelled app=ztunnel on node node: "},
+		{"another DaemonSet's on another node", []*corev1.Pod{on("node"), in("team", "other")}, "port-forward to Pod istio-system/ztunnel-node: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			evidence, err := apiServer(t, test.pods...).Collect(t.Context(), []string{"node"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := evidence.Nodes["node"]; !strings.HasPrefix(got.Problem, test.want) || got.Captured != nil || got.Absent != (len(test.pods) == 1) {
+				t.Errorf("the node is %+v", got)
+			}
+		})
+	}
 }
 
 // What cannot be asked is no reason to say nothing of the rest.

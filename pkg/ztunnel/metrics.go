@@ -129,7 +129,7 @@ type Counted struct {
 
 // CountTraffic asks all ready ztunnels which connections they have carried, by node.
 func (r *Reader) CountTraffic(ctx context.Context) (map[string]Counted, error) {
-	pods, err := r.pods(ctx)
+	found, err := r.pods(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (r *Reader) CountTraffic(ctx context.Context) (map[string]Counted, error) {
 	var mu sync.Mutex
 	var group errgroup.Group
 	group.SetLimit(atOnce)
-	for node, pod := range pods {
+	for node, pod := range found.pods {
 		group.Go(func() error {
 			answer := Counted{Instance: instanceOf(pod)}
 			var err error

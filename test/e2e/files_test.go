@@ -174,6 +174,58 @@ func TestPlanMakesAFixedNumberOfRequests(t *testing.T) {
 	}
 }
 
+// verify -A reads the mesh, and asks each ztunnel, once for all namespaces: with each more
+// of them it looks for that one's records, and no further.
+func TestVerifyEverywhereIsOnePass(t *testing.T) {
+	c := shared
+	requests := func() (others, records []string) {
+		t.Helper()
+		recorder := &recorder{}
+		kubeconfig := c.behind(t, recorder.decide)
+		c.ambientIn(t, []string{"KUBECONFIG=" + kubeconfig}, "verify", "-A").want(t, 0)
+		for _, request := range recorder.requests {
+			if strings.Contains(request, "/namespaces/everywhere-") && strings.Contains(request, "/configmaps") {
+				records = append(records, request)
+			} else {
+				others = append(others, request)
+			}
+		}
+		slices.Sort(others)
+		return others, records
+	}
+	// On every node, so that all ztunnels are asked from the first namespace on.
+	const everywhere = "apiVersion: apps/v1\nkind: DaemonSet\nmetadata: {name: web}\nspec:\n  selector: {matchLabels: {app: web}}\n" +
+		"  template:\n    metadata: {labels: {app: web}}\n    spec: {containers: [{name: web, image: example.com/web:1}]}\n"
+	add := func(first, last int) {
+		t.Helper()
+		for i := first; i <= last; i++ {
+			name := fmt.Sprintf("everywhere-%d", i)
+			c.namespace(t, name, map[string]string{"istio.io/dataplane-mode": "ambient"})
+			c.applyText(t, name, everywhere)
+		}
+		for i := first; i <= last; i++ {
+			c.settled(t, fmt.Sprintf("everywhere-%d", i))
+		}
+		c.eventually(t, "all are verified", func(context.Context) error {
+			if run := c.ambient(t, "verify", "-A"); run.status != 0 {
+				return fmt.Errorf("%s", run)
+			}
+			return nil
+		})
+	}
+	add(1, 1)
+	few, one := requests()
+	add(2, 12)
+	many, twelve := requests()
+	if diff := cmp.Diff(few, many); diff != "" {
+		t.Errorf("it makes other requests with 12 namespaces than with one (-1 +12):\n%s", diff)
+	}
+	if len(one) == 0 || len(twelve) > 12*len(one) {
+		t.Errorf("it looks for the records of one namespace in %d requests, and for those of twelve in %d", len(one), len(twelve))
+	}
+	t.Logf("verify -A: %d requests and %d for records with one namespace, %d and %d with 12", len(few), len(one), len(many), len(twelve))
+}
+
 // The files of --output-dir, applied phase by phase with kubectl alone, move the
 // namespace.
 func TestManifestsOfAPlanMoveTheNamespace(t *testing.T) {
