@@ -188,7 +188,14 @@ func (t *translator) service(name string) (corev1.Service, bool) {
 
 // collisions are objects of others that have the name of one that is to be.
 func (t *translator) collisions() {
-	for _, object := range t.translation.Before {
+	objects := slices.Clone(t.translation.Before)
+	if t.translation.Waypoint != nil {
+		objects = append(objects, t.translation.Waypoint.Objects...)
+	}
+	for _, direct := range t.translation.Direct {
+		objects = append(objects, direct.Objects...)
+	}
+	for _, object := range objects {
 		if _, found := t.snapshot.Object(object.Reference); found && !t.oursAt(object.Reference) {
 			t.problem(object.Reference, "metadata.name", "an object of this name exists that is not kubectl-ambient's, and is left alone",
 				"rename or delete it: the name is needed for what "+object.Why)
