@@ -8,7 +8,6 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"istio.io/api/annotation"
 	"istio.io/api/label"
 	networkingv1 "istio.io/api/networking/v1"
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -31,31 +30,13 @@ func virtualMachines() Check {
 	}
 }
 
-// isMachine says whether an entry stands for a sidecar outside of Kubernetes: it
-// registered itself, or has an identity of the mesh (istio
-// pkg/autoregistration, and the API's own words on serviceAccount).
-func isMachine(entry *clientnetworkingv1.WorkloadEntry) bool {
-	return entry.Annotations[annotation.IoIstioAutoRegistrationGroup.Name] != "" || entry.Spec.ServiceAccount != "" ||
-		machineLabels(entry.Spec.Labels, entry.Labels)[label.SecurityTlsMode.Name] == "istio"
-}
-
-// machineLabels are the labels that an entry is selected by: those of its
-// metadata win (istio pilot/pkg/serviceregistry/serviceentry,
-// ConvertWorkloadEntry).
-func machineLabels(spec, metadata map[string]string) map[string]string {
-	merged := map[string]string{}
-	maps.Copy(merged, spec)
-	maps.Copy(merged, metadata)
-	return merged
-}
-
 func ownMachines(subject Subject) []Finding {
 	var findings []Finding
 	for _, entry := range subject.Snapshot.WorkloadEntries() {
-		if entry.Namespace != subject.Namespace.Name || !isMachine(entry) {
+		if entry.Namespace != subject.Namespace.Name || !mesh.IsMachine(entry) {
 			continue
 		}
-		labels := machineLabels(entry.Spec.Labels, entry.Labels)
+		labels := mesh.MachineLabels(entry)
 		finding := machineFinding(backed(subject, labels), labels)
 		finding.Object = &v1alpha1.ObjectReference{
 			APIVersion: clientnetworkingv1.SchemeGroupVersion.String(), Kind: mesh.KindWorkloadEntry, Namespace: entry.Namespace, Name: entry.Name,
@@ -157,7 +138,7 @@ func machinesElsewhere(subject Subject) []Finding {
 	namespaces := map[string]bool{}
 	number := 0
 	for _, entry := range subject.Snapshot.WorkloadEntries() {
-		if entry.Namespace != subject.Namespace.Name && isMachine(entry) {
+		if entry.Namespace != subject.Namespace.Name && mesh.IsMachine(entry) {
 			namespaces[entry.Namespace] = true
 			number++
 		}

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 
@@ -40,7 +41,7 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migr
 	if migration.Access, err = e.report(about.all(), planned.Steps, mended); err != nil {
 		return err
 	}
-	migration.Access.Incomplete = append(migration.Access.Incomplete, about.unknown...)
+	migration.Access.Incomplete = slices.Concat(migration.Access.Incomplete, about.unknown, e.uncompared())
 	migration.Access.MixedCallers = string(e.mixedCallers())
 	if e.mixedCallers() == translate.MixedCallersBlock {
 		if e.options.byNamespace() {
@@ -72,6 +73,19 @@ func reportOf(stages []compare.Stage, options compare.Options) *v1alpha1.AccessR
 	made := &v1alpha1.AccessReport{Changes: comparison.Changes()}
 	made.Compared, made.Incomplete = comparison.Compared(), comparison.Incomplete()
 	return made
+}
+
+// uncompared says which servers are not modelled though a waypoint comes between them
+// and their callers: virtual machines, which decide by the policies that select them.
+func (e enrolment) uncompared() []string {
+	var all []string
+	for _, one := range append([]handover{e.handover}, e.others...) {
+		for _, of := range one.translation.Machines {
+			all = append(all, fmt.Sprintf("%s in namespace %s is behind %s, which a waypoint stands in front of, and decides by %s: how calls to virtual machines are decided is not modelled. "+
+				"Leave the Service out by --waypoint-skip, or give the virtual machine labels that it does not select", of.Machine, one.of.Name, of.Service, of.Policy))
+		}
+	}
+	return slices.Compact(slices.Sorted(slices.Values(all)))
 }
 
 // joinedReports is a report with what another one tells besides.

@@ -131,15 +131,15 @@ func (t *translator) reachOfEach(selector map[string]string) []reach {
 	return each
 }
 
-// enforcing names pods of a selector that enforce policies by themselves; it is empty
-// where there are none.
+// enforcing names pods of a selector that enforce policies by themselves, or what
+// stands for proxies outside of Kubernetes; it is empty where there are none.
 func (t *translator) enforcing(selector map[string]string) string {
 	for _, one := range t.pods {
 		if one.enforces && mesh.SelectsLabels(selector, one.labels) {
 			return one.name
 		}
 	}
-	return ""
+	return outsideReader(t.snapshot, t.namespace.Name, selector)
 }
 
 // moved is a selector for pods of the one given that a run has taken the sidecar

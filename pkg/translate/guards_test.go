@@ -91,6 +91,22 @@ func TestReachOfGuards(t *testing.T) {
 			}), fixture.Sidecar)},
 			before: each(refused), after: each(""),
 		},
+		{name: "a virtual machine", parts: []any{machine("app: vm")}, before: each(refused), after: each("")},
+		{
+			name:   "a virtual machine with the labels of a workload",
+			parts:  []any{machine("app: cart")},
+			before: []string{narrow},
+		},
+		{
+			name: "virtual machines that may register",
+			parts: []any{fixture.YAML(`
+apiVersion: networking.istio.io/v1
+kind: WorkloadGroup
+metadata: {name: vms, namespace: shop}
+spec: {metadata: {labels: {app: vm}}, template: {serviceAccount: vm}}
+`)},
+			before: each(refused), after: each(""),
+		},
 		{
 			name:     "a workload that no label of its own tells from the gateway",
 			parts:    []any{running(gateway), running(expressed(), fixture.Sidecar)},
@@ -129,6 +145,16 @@ func TestReachOfGuards(t *testing.T) {
 			}
 		})
 	}
+}
+
+// machine is a virtual machine with a label.
+func machine(label string) any {
+	return fixture.YAML(`
+apiVersion: networking.istio.io/v1
+kind: WorkloadEntry
+metadata: {name: vm, namespace: shop}
+spec: {address: 10.77.0.1, labels: {` + label + `}, serviceAccount: vm}
+`)
 }
 
 // running is a Deployment and its pods.

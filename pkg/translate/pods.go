@@ -33,9 +33,12 @@ type pods struct {
 	moves bool
 	// stays is true for pods that ztunnel will not capture.
 	stays bool
+	// machine is true for virtual machines, which are no pods.
+	machine bool
 }
 
-// podsOf are the pods of a namespace and the templates that make them.
+// podsOf are the pods of a namespace and the templates that make them, and the
+// virtual machines that take part like pods that stay on their sidecars.
 func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 	var all []pods
 	known := map[string]pods{}
@@ -64,7 +67,7 @@ func podsOf(snapshot *mesh.Snapshot, namespace mesh.Namespace) []pods {
 		one.enforces = one.enforces || one.proxy || pod.HasSidecar() && !one.moves
 		all = append(all, one)
 	}
-	return all
+	return append(all, machinesOf(snapshot, namespace)...)
 }
 
 func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh.Workload) pods {

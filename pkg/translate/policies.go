@@ -69,6 +69,7 @@ func (t *translator) authorization() {
 	for _, policy := range applying {
 		t.guard(policy)
 	}
+	t.machines(applying)
 }
 
 // inReach says whether policies of a namespace apply to pods of the one at hand.
@@ -164,7 +165,7 @@ func (t *translator) unfronted(policy *clientsecurityv1.AuthorizationPolicy) {
 	origin, fields := authorizationReference(policy), mesh.Layer7Fields(&policy.Spec)
 	action := policy.Spec.GetAction()
 	switch {
-	case dryRun(policy) || action == securityv1beta1.AuthorizationPolicy_AUDIT:
+	case dryRun(policy) || action == securityv1beta1.AuthorizationPolicy_AUDIT || t.onlyMachines(policy.Spec.GetSelector().GetMatchLabels()):
 		t.translation.Carried[origin] = true
 	case t.givenUp(policy.Spec.GetSelector().GetMatchLabels()):
 		// The loss is listed with the services that get no waypoint.
@@ -177,6 +178,12 @@ func (t *translator) unfronted(policy *clientsecurityv1.AuthorizationPolicy) {
 			Message: "no Service leads to its pods, and so no waypoint: ztunnel refuses what it cannot decide without HTTP",
 		})
 	}
+}
+
+// onlyMachines says whether a selector selects nothing but virtual machines, whose
+// sidecars go on to decide.
+func (t *translator) onlyMachines(selector map[string]string) bool {
+	return !slices.ContainsFunc(t.pods, func(one pods) bool { return !one.machine && mesh.SelectsLabels(selector, one.labels) })
 }
 
 // addCopy adds a copy, unless it would say nothing: only an ALLOW policy without

@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"fmt"
 	"slices"
 	"strings"
 
@@ -106,17 +105,7 @@ func (s *superseding) reader(selector map[string]string) string {
 			return one.name
 		}
 	}
-	for _, entry := range s.snapshot.WorkloadEntries() {
-		if entry.Namespace == s.namespace.Name && mesh.SelectsLabels(selector, entry.Spec.GetLabels()) {
-			return fmt.Sprintf("%s %s", mesh.KindWorkloadEntry, entry.Name)
-		}
-	}
-	for _, group := range s.snapshot.WorkloadGroups() {
-		if group.Namespace == s.namespace.Name && mesh.SelectsLabels(selector, group.Spec.GetMetadata().GetLabels()) {
-			return fmt.Sprintf("%s %s", mesh.KindWorkloadGroup, group.Name)
-		}
-	}
-	return ""
+	return outsideReader(s.snapshot, s.namespace.Name, selector)
 }
 
 // onlyForSidecars says whether an EnvoyFilter patches nothing but sidecars. Waypoints

@@ -32,6 +32,9 @@ type Translation struct {
 	// Losses are effects that end, Problems what cannot be done.
 	Losses   []Loss
 	Problems []Problem
+	// Machines are the virtual machines that a waypoint calls and that decide by
+	// policies.
+	Machines []MachineBehind
 }
 
 // Waypoint is a waypoint that is to be used.
