@@ -177,6 +177,11 @@ func comparing(snapshot *mesh.Snapshot, atHand []string) compare.Options {
 		}
 	}
 	var options compare.Options
+	for _, waypoint := range snapshot.WaypointsSharingAccounts() {
+		options.Shared = append(options.Shared, access.Identity{
+			TrustDomain: snapshot.TrustDomain(), Namespace: waypoint.Namespace, ServiceAccount: mesh.AccountOf(waypoint),
+		})
+	}
 	for _, entry := range snapshot.WorkloadEntries() {
 		// Virtual machines keep their sidecars; which account they have is theirs to say.
 		options.Others = append(options.Others, compare.Group{

@@ -81,6 +81,7 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	t.routing()
 	t.bypasses()
 	t.strangers()
+	t.sharedAccounts()
 	t.collisions()
 	t.leftovers()
 	t.narrow()

@@ -11,7 +11,6 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"istio.io/api/annotation"
 	"istio.io/api/label"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	typev1beta1 "istio.io/api/type/v1beta1"
@@ -490,13 +489,12 @@ func (t *translator) revision(waypoint string) string {
 	return t.namespace.Labels[label.IoIstioRev.Name]
 }
 
-// principalOf is a waypoint's identity: its service account bears its name, unless
-// an annotation says otherwise (istio
-// pilot/pkg/config/kube/gatewaycommon/deploymentcontroller.go).
+// principalOf is a waypoint's identity: the service account of one that is yet to be
+// bears its name.
 func (t *translator) principalOf(namespace, name string) string {
 	account := name
 	if gateway, found := t.snapshot.Gateway(namespace, name); found {
-		account = cmp.Or(gateway.Annotations[annotation.GatewayServiceAccount.Name], name)
+		account = mesh.AccountOf(gateway)
 	}
 	return t.snapshot.TrustDomain() + "/ns/" + namespace + "/sa/" + account
 }

@@ -44,6 +44,8 @@ type Options struct {
 	// state of the same Builder: differences that lead there are told apart. Nil where
 	// nothing tells.
 	Meant *access.State
+	// Shared are identities of waypoints that others have, or may have, as well.
+	Shared []access.Identity
 	// Leaving takes for meant, too, what comes to leave the waypoint that it goes
 	// through. Otherwise that never is: what others have attached there is enforced by
 	// nobody any more, whatever policies say that select pods.
@@ -352,9 +354,11 @@ func (c *Comparison) isSeen(identity access.Identity) bool {
 	return slices.ContainsFunc(c.participants, func(one *participant) bool { return one.identity == identity })
 }
 
-// isWaypoint says whether an identity is that of a waypoint: nobody else calls with
-// it, and what the waypoint passes on is decided with the call.
-func (c *Comparison) isWaypoint(identity access.Identity) bool { return c.waypoints[identity] }
+// isWaypoint says whether an identity is that of a waypoint alone: nobody else calls
+// with it, and what the waypoint passes on is decided with the call.
+func (c *Comparison) isWaypoint(identity access.Identity) bool {
+	return c.waypoints[identity] && !slices.Contains(c.options.Shared, identity)
+}
 
 func (c *Comparison) addWaypoints() {
 	c.waypoints = map[access.Identity]bool{}
