@@ -82,6 +82,7 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	t.bypasses()
 	t.strangers()
 	t.sharedAccounts()
+	t.canaries()
 	t.collisions()
 	t.leftovers()
 	t.narrow()
