@@ -23,7 +23,7 @@ const (
 // check holds what was seen at a stage against the model, against what was seen
 // before the migration, and against what the plan expected.
 func (r *trial) check(seen *sighting) {
-	dice := rand.New(rand.NewPCG(r.mesh.Seed, uint64(2*len(r.planned.Steps)+2*seen.step+len(r.nameOf(seen.stage)))))
+	dice := rand.New(rand.NewPCG(r.mesh.Seed, uint64(2*len(r.there.planned.Steps)+2*seen.step+len(r.nameOf(seen.stage)))))
 	for range modelledAtOnce {
 		r.checkModel(seen, dice)
 	}
@@ -122,26 +122,15 @@ var outcomes = map[oracle.Outcome]access.Outcome{
 }
 
 func told(decision access.Decision) string {
-	names := map[access.Outcome]string{access.Allowed: "allowed", access.Denied: "denied", access.Delegated: "delegated"}
-	return fmt.Sprintf("%s at %q: %s %v", names[decision.Outcome], decision.Point, decision.Reason, decision.Policies)
+	return fmt.Sprintf("%s at %q: %s %v", outcomeNames[decision.Outcome], decision.Point, decision.Reason, decision.Policies)
 }
 
 // checkPlan wants the stage that the plan expected to decide as the mesh does.
 func (r *trial) checkPlan(seen *sighting, asked call, server *access.Server, decision access.Decision) {
-	if seen.back {
+	if seen.restored() {
 		return
 	}
-	id := ""
-	if seen.step >= 0 {
-		id = r.planned.Steps[seen.step].ID
-	}
-	// A step that restarts something has two stages: during and after.
-	var expected *access.State
-	for _, of := range r.stages {
-		if of.Step == id && (expected == nil || !seen.during) {
-			expected = of.State
-		}
-	}
+	expected := r.expected(seen.stage)
 	if expected == nil {
 		r.disagree(seen, asked, server, "the plan has no such stage")
 		return
@@ -157,15 +146,32 @@ func (r *trial) checkPlan(seen *sighting, asked call, server *access.Server, dec
 		return
 	}
 	r.totals.projected.Add(1)
-	if planned.Outcome != decision.Outcome && !r.addressed(server.Workload) {
+	if planned.Outcome != decision.Outcome && !r.addressed(seen.stage, server.Workload) {
 		r.disagree(seen, asked, server, "as read:    %s\nas planned: %s", told(decision), told(planned))
 	}
 }
 
+// expected is what the plan of a leg expects at a stage; nil where it knows of none.
+func (r *trial) expected(at stage) *access.State {
+	leg, id := r.leg(at), ""
+	if at.step >= 0 {
+		id = leg.planned.Steps[at.step].ID
+	}
+	// A step that restarts something has two stages: during and after.
+	var expected *access.State
+	for _, of := range leg.stages {
+		if of.Step == id && (expected == nil || !at.during) {
+			expected = of.State
+		}
+	}
+	return expected
+}
+
 // addressed says whether a policy goes by the addresses of a workload's pods, which are
 // other ones once it is restarted: the plan cannot know them, and says so.
-func (r *trial) addressed(workload v1alpha1.ObjectReference) bool {
-	return r.planned.Access != nil && slices.ContainsFunc(r.planned.Access.Incomplete, func(text string) bool {
+func (r *trial) addressed(at stage, workload v1alpha1.ObjectReference) bool {
+	report := r.leg(at).planned.Access
+	return report != nil && slices.ContainsFunc(report.Incomplete, func(text string) bool {
 		return strings.HasPrefix(text, workload.String()+": destination.ip")
 	})
 }
@@ -188,6 +194,11 @@ func (s *span) add(verdict oracle.Verdict) {
 		s.unreachable = true
 		return
 	}
+	s.decide(outcome)
+}
+
+// decide adds an outcome.
+func (s *span) decide(outcome access.Outcome) {
 	if !s.known || outcome < s.narrowest {
 		s.narrowest = outcome
 	}
@@ -195,6 +206,24 @@ func (s *span) add(verdict oracle.Verdict) {
 		s.widest = outcome
 	}
 	s.known = true
+}
+
+// join adds what becomes of the call elsewhere.
+func (s *span) join(other span) {
+	if other.known {
+		s.decide(other.narrowest)
+		s.decide(other.widest)
+	}
+	s.unreachable = s.unreachable || other.unreachable
+	s.by = append(s.by, other.by...)
+}
+
+// differs says whether a call has an effect that it had not before.
+func (s span) differs(effect v1alpha1.CallEffect, was span) bool {
+	if effect == v1alpha1.CallNewlyDenied {
+		return s.narrowest < was.narrowest
+	}
+	return s.widest > was.widest
 }
 
 // spanOf asks the oracle about a call in some modes to all pods of a workload.
@@ -234,8 +263,27 @@ func (s *sighting) misspoken(asked call) bool {
 	})
 }
 
-// checkBefore wants the oracle to decide as before the migration, but for what the
-// plan has announced.
+// ends are how it was before or is to be in the end: what is decided at a stage is to be
+// as at one of them.
+func (r *trial) ends(at stage) []*sighting {
+	if at.back && !at.restored() {
+		return []*sighting{r.back.began, r.before}
+	}
+	return []*sighting{r.before}
+}
+
+// modesOf are those in which somebody calls who calls at another stage, too.
+func (s *sighting) modesOf(caller *member) []access.Mode {
+	for _, other := range s.members {
+		if other.name == caller.name && other.identity == caller.identity {
+			return other.modes
+		}
+	}
+	return caller.modes
+}
+
+// checkBefore wants the oracle to decide as before the migration, or on the way back as
+// before it or after it, but for what the plan has announced.
 func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
 	server := oneOf(dice, seen.servers)
 	caller := oneOf(dice, seen.members)
@@ -252,15 +300,19 @@ func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
 		}
 	}
 	asked.identity = caller.identity
-	before := slices.IndexFunc(r.before.members, func(other *member) bool { return other.name == caller.name && other.identity == caller.identity })
-	modes := caller.modes
-	if before >= 0 {
-		modes = r.before.members[before].modes
-	}
-	was, err := r.before.spanOf(asked, server.Workload, modes)
-	if err != nil {
-		r.disagree(seen, asked, server.Server, "the oracle cannot tell how it was before: %v", err)
-		return
+	var was span
+	for _, end := range r.ends(seen.stage) {
+		then, err := end.spanOf(asked, server.Workload, end.modesOf(caller))
+		if err != nil {
+			r.disagree(seen, asked, server.Server, "the oracle cannot tell how it was %s: %v", r.nameOf(end.stage), err)
+			return
+		}
+		if then.unreachable && seen.back && !seen.restored() {
+			// Whether policies admit what fails there for other reasons is what the
+			// model says: the plan compares that.
+			then.join(end.foreseen(end.state, asked, server.Workload, end.modesOf(caller)))
+		}
+		was.join(then)
 	}
 	for _, mode := range caller.modes {
 		asked.mode = mode
@@ -276,47 +328,22 @@ func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
 			continue
 		}
 		r.totals.compared.Add(1)
-		r.checkChange(seen, asked, server.Server, caller, v1alpha1.CallNewlyAllowed, was, now, now.widest > was.widest)
-		r.checkChange(seen, asked, server.Server, caller, v1alpha1.CallNewlyDenied, was, now, now.narrowest < was.narrowest)
+		for _, effect := range []v1alpha1.CallEffect{v1alpha1.CallNewlyAllowed, v1alpha1.CallNewlyDenied} {
+			r.checkChange(seen, change{asked, server.Server, caller, effect, was, now})
+		}
 	}
 }
 
 // checkChange wants a change to be announced, if it is one.
-func (r *trial) checkChange(seen *sighting, asked call, server *access.Server, caller *member, effect v1alpha1.CallEffect, was, now span, changed bool) {
-	if !changed {
+func (r *trial) checkChange(seen *sighting, found change) {
+	if !found.now.differs(found.effect, found.was) {
 		return
 	}
-	if !seen.back && slices.ContainsFunc(r.planned.Access.Changes, func(change v1alpha1.CallChange) bool {
-		// What is newly proven is let in, too.
-		told := change.Effect == effect || effect == v1alpha1.CallNewlyAllowed && change.Effect == v1alpha1.CallNewlyProven
-		return told && r.announces(change, seen.stage, asked, server, caller)
-	}) {
+	why := r.unannounced(seen, found)
+	if why == "" {
 		r.totals.announced.Add(1)
 		return
 	}
-	r.disagree(seen, asked, server, "%s and not announced to %s:\nbefore: %s\nnow:    %s", effect, caller.name, strings.Join(was.by, ", "), strings.Join(now.by, ", "))
-}
-
-// announces says whether a change is about such a call at a stage.
-func (r *trial) announces(change v1alpha1.CallChange, at stage, asked call, server *access.Server, caller *member) bool {
-	service := ""
-	if change.Service != nil {
-		service = change.Service.Name
-	}
-	names := change.Caller.Names
-	if len(names) == 0 {
-		names = strings.Split(change.Caller.Name, ", ")
-	}
-	named := slices.Contains(names, caller.name)
-	if change.Server != server.Workload || service != asked.service || change.Port != asked.port || change.Caller.Mode != string(asked.mode) || !named {
-		return false
-	}
-	position := func(id string) int {
-		return slices.IndexFunc(r.planned.Steps, func(step v1alpha1.Step) bool { return step.ID == id })
-	}
-	if at.step < position(change.From) {
-		return false
-	}
-	until := position(change.Until)
-	return change.Until == "" || at.step < until || at.step == until && at.during
+	r.disagree(seen, found.asked, found.server, "%s and not announced to %s, since %s:\nbefore: %s\nnow:    %s",
+		found.effect, found.caller.name, why, strings.Join(found.was.by, ", "), strings.Join(found.now.by, ", "))
 }

@@ -20,23 +20,29 @@ import (
 )
 
 // stage is a point of a migration: before it, during a step of its plan, after one,
-// or after the rollback.
+// after a step of the rollback, or after all of it.
 type stage struct {
-	// step is the index of the step; negative where no step is under way or done.
+	// step is the index of the step in the plan of its leg; negative where no step is
+	// under way or done, which is before the migration, or after the rollback.
 	step         int
 	during, back bool
 }
 
+// restored is after the rollback.
+func (s stage) restored() bool { return s.back && s.step < 0 }
+
 func (r *trial) nameOf(at stage) string {
 	switch {
-	case at.back:
+	case at.restored():
 		return "after the rollback"
 	case at.step < 0:
 		return "before the migration"
 	case at.during:
-		return "during " + r.planned.Steps[at.step].ID
+		return "during " + r.there.planned.Steps[at.step].ID
+	case at.back:
+		return "on the way back, after " + r.back.planned.Steps[at.step].ID
 	default:
-		return "after " + r.planned.Steps[at.step].ID
+		return "after " + r.there.planned.Steps[at.step].ID
 	}
 }
 
@@ -61,10 +67,12 @@ type member struct {
 	modes    []access.Mode
 }
 
+// unseen is what the plan calls callers that nobody has seen.
+const unseen = "a workload nobody has seen"
+
 // subject is a server with what calls to it can be told apart by.
 type subject struct {
 	*access.Server
-	atoms      *classes.Atoms
 	requests   []access.Request
 	identities []access.Identity
 	addresses  []netip.Addr
@@ -107,28 +115,34 @@ func (r *trial) look(ctx context.Context, at stage) (*sighting, error) {
 	return seen, nil
 }
 
-func subjectOf(servers ...*access.Server) *subject {
-	made := &subject{Server: servers[0], atoms: &classes.Atoms{}}
+// atomsOf are what calls to some servers can be told apart by.
+func atomsOf(servers ...*access.Server) *classes.Atoms {
+	atoms := &classes.Atoms{}
 	for _, server := range servers {
 		for _, policy := range server.Policies() {
-			made.atoms.AddPolicy(&policy.Spec, policy.Namespace)
+			atoms.AddPolicy(&policy.Spec, policy.Namespace)
 		}
 		for _, authentication := range server.Authentications() {
-			made.atoms.AddAuthentication(authentication)
+			atoms.AddAuthentication(authentication)
 		}
 		for _, service := range server.Services() {
-			made.atoms.AddHost(service.Name())
+			atoms.AddHost(service.Name())
 		}
 	}
-	requests, _, _ := made.atoms.Requests(mostRequests)
+	return atoms
+}
+
+func subjectOf(server *access.Server) *subject {
+	made, atoms := &subject{Server: server}, atomsOf(server)
+	requests, _, _ := atoms.Requests(mostRequests)
 	for _, request := range requests {
 		// Within TLS of the application's own nobody sees HTTP.
 		if !request.HTTP || request.ServerName == "" {
 			made.requests = append(made.requests, request)
 		}
 	}
-	made.identities = made.atoms.Identities(nil, []string{"cluster.local"})
-	made.addresses = made.atoms.Addresses()
+	made.identities = atoms.Identities(nil, []string{"cluster.local"})
+	made.addresses = atoms.Addresses()
 	if len(made.addresses) == 0 {
 		made.addresses = []netip.Addr{somewhere}
 	}
@@ -174,7 +188,7 @@ func (s *sighting) addMembers(r *trial, pods []corev1.Pod) {
 			case identity.Namespace == r.mesh.Callers:
 				s.members = append(s.members, &member{name: "Namespace " + r.mesh.Callers, identity: identity, modes: others})
 			default:
-				s.members = append(s.members, &member{name: "a workload nobody has seen", identity: identity, modes: []access.Mode{access.ModeSidecar}})
+				s.members = append(s.members, &member{name: unseen, identity: identity, modes: []access.Mode{access.ModeSidecar}})
 			}
 		}
 	}
@@ -184,7 +198,7 @@ func (s *sighting) addMembers(r *trial, pods []corev1.Pod) {
 // isWaypoint says whether an identity is that of a waypoint, which nobody else has,
 // at any stage of the plan.
 func (r *trial) isWaypoint(identity access.Identity) bool {
-	return slices.ContainsFunc(r.stages, func(of compare.Stage) bool {
+	return slices.ContainsFunc(r.there.stages, func(of compare.Stage) bool {
 		return slices.ContainsFunc(of.State.Services, func(service *access.Service) bool {
 			return service.Waypoint != nil && service.Waypoint.Identity == identity
 		}) || slices.ContainsFunc(of.State.Servers, func(server *access.Server) bool {

@@ -11,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/randommesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/classes"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -42,14 +43,35 @@ const rollbackEvery = 3
 type trial struct {
 	*testing.T
 	*accessWorld
-	mesh    randommesh.Mesh
-	planned v1alpha1.MigrationPlan
-	stages  []compare.Stage
-	before  *sighting
+	mesh randommesh.Mesh
+	// there and back are the migration and, of some meshes, its rollback.
+	there, back leg
+	// before is how all was before the migration, last how it was seen last.
+	before, last *sighting
 	// during is told when the middle of the restart under way has been looked at.
 	during chan error
 	// told is how many disagreements have been printed.
 	told int
+}
+
+// leg is a plan that is carried out.
+type leg struct {
+	planned v1alpha1.MigrationPlan
+	// stages are what the plan expects.
+	stages []compare.Stage
+	// atoms are what calls can be told apart by in any of the stages, by the workload
+	// that answers.
+	atoms map[v1alpha1.ObjectReference]*classes.Atoms
+	// began is how all was seen to be when it began.
+	began *sighting
+}
+
+// leg is the one that a stage is of.
+func (r *trial) leg(at stage) *leg {
+	if at.back {
+		return &r.back
+	}
+	return &r.there
 }
 
 // try migrates a mesh, and rolls some of them back.
@@ -85,19 +107,20 @@ func (r *trial) migrate(ctx context.Context) error {
 		return err
 	}
 	namespace, _ := snapshot.Namespace(r.mesh.Namespace)
-	if r.planned, err = plan.Enroll(snapshot, namespace, plan.Options{Translation: r.mesh.Options}); err != nil {
+	if r.there.planned, err = plan.Enroll(snapshot, namespace, plan.Options{Translation: r.mesh.Options}); err != nil {
 		return fmt.Errorf("plan: %w", err)
 	}
 	r.noteGates()
-	if r.stages, err = plan.Stages(snapshot, r.planned); err != nil {
+	if r.there.stages, err = plan.Stages(snapshot, r.there.planned); err != nil {
 		return fmt.Errorf("stages of the plan: %w", err)
 	}
 	if r.before, err = r.look(ctx, stage{step: -1}); err != nil {
 		return fmt.Errorf("before the migration: %w", err)
 	}
+	r.there.began, r.last = r.before, r.before
 	r.check(r.before)
 	state := r.state(r.T, r.mesh.Namespace)
-	run, err := r.run(ctx, "enroll", r.planned, content, actions.Events{StepStarted: r.stepStarted(ctx), StepDone: r.stepDone(ctx)})
+	run, err := r.run(ctx, "enroll", r.there.planned, content, actions.Events{StepStarted: r.stepStarted(ctx), StepDone: r.stepDone(ctx, false)})
 	if err != nil {
 		return fmt.Errorf("enroll: %w", err)
 	}
@@ -113,7 +136,7 @@ var dealt = []string{"calls-newly-allowed", "calls-newly-denied", "mixed-callers
 // noteGates counts plans that something blocks which is not about calls.
 func (r *trial) noteGates() {
 	var others []string
-	for _, gate := range r.planned.Gates {
+	for _, gate := range r.there.planned.Gates {
 		if gate.Blocks() && !slices.Contains(dealt, gate.ID) {
 			others = append(others, gate.ID+": "+gate.Message)
 		}
@@ -362,7 +385,8 @@ func (r *trial) lookDuring(ctx context.Context, step int, name string) error {
 	return nil
 }
 
-func (r *trial) stepDone(ctx context.Context) func(number, of int, step v1alpha1.Step, took time.Duration) {
+// stepDone has the mesh looked at after each step of the migration, or of the way back.
+func (r *trial) stepDone(ctx context.Context, back bool) func(number, of int, step v1alpha1.Step, took time.Duration) {
 	return func(number, _ int, step v1alpha1.Step, _ time.Duration) {
 		if r.during != nil {
 			if err := <-r.during; err != nil {
@@ -375,28 +399,33 @@ func (r *trial) stepDone(ctx context.Context) func(number, of int, step v1alpha1
 		err := r.quiet(ctx, r.unsettled)
 		var seen *sighting
 		if err == nil {
-			seen, err = r.look(ctx, stage{step: number - 1})
+			seen, err = r.look(ctx, stage{step: number - 1, back: back})
 		}
 		if err != nil {
 			r.Errorf("after step %s: %v", step.ID, err)
 			return
 		}
+		r.last = seen
 		r.check(seen)
 	}
 }
 
-// rollback undoes the migration, and wants all to be as it was.
+// rollback undoes the migration, and wants all to be as it was, and on the way there as
+// it was before the migration or after it.
 func (r *trial) rollback(ctx context.Context, run *v1alpha1.MigrationRecord, state map[string]any) error {
 	content, snapshot, err := r.read(ctx)
 	if err != nil {
 		return err
 	}
 	namespace, _ := snapshot.Namespace(r.mesh.Namespace)
-	planned, err := plan.Rollback(snapshot, namespace, []v1alpha1.MigrationRecord{*run})
-	if err != nil {
+	r.back.began, r.during = r.last, nil
+	if r.back.planned, err = plan.Rollback(snapshot, namespace, []v1alpha1.MigrationRecord{*run}); err != nil {
 		return fmt.Errorf("plan the rollback: %w", err)
 	}
-	if _, err := r.run(ctx, "rollback", planned, content, actions.Events{}); err != nil {
+	if r.back.stages, err = plan.Stages(snapshot, r.back.planned); err != nil {
+		return fmt.Errorf("stages of the rollback's plan: %w", err)
+	}
+	if _, err := r.run(ctx, "rollback", r.back.planned, content, actions.Events{StepDone: r.stepDone(ctx, true)}); err != nil {
 		return fmt.Errorf("rollback: %w", err)
 	}
 	if err := r.quiet(ctx, r.unsettled); err != nil {
