@@ -20,6 +20,9 @@ const (
 	mostTold       = 6
 )
 
+// inventedOneIn is of how many calls one is not a witness of its kind.
+const inventedOneIn = 3
+
 // check holds what was seen at a stage against the model, against what was seen
 // before the migration, and against what the plan expected.
 func (r *trial) check(seen *sighting) {
@@ -63,6 +66,9 @@ func (s *sighting) draw(dice *rand.Rand, server *subject) (call, bool) {
 	if dice.IntN(8) > 0 {
 		drawn.request = oneOf(dice, server.requests)
 	}
+	if dice.IntN(inventedOneIn) == 0 {
+		drawn = server.constants.invent(dice, drawn)
+	}
 	if services := own(server.Server); len(services) > 0 && dice.IntN(4) > 0 {
 		service := oneOf(dice, services)
 		drawn.service, drawn.port = service.Reference.Name, oneOf(dice, service.Ports).Port
@@ -102,6 +108,9 @@ func (r *trial) checkModel(seen *sighting, dice *rand.Rand) {
 			continue
 		}
 		r.totals.modelled.Add(1)
+		if asked.invented {
+			r.totals.invented.Add(1)
+		}
 		if outcomes[verdict.Outcome] != decision.Outcome {
 			r.disagree(seen, asked, server.Server, "model:  %s\noracle: %s (%s)", told(decision), verdict.Outcome, verdict.By)
 		}
@@ -295,7 +304,7 @@ func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
 		// What could be told apart before is asked, too.
 		for _, former := range r.before.servers {
 			if former.Workload == server.Workload {
-				asked.request, asked.address = oneOf(dice, former.requests), oneOf(dice, former.addresses)
+				asked.request, asked.address, asked.invented = oneOf(dice, former.requests), oneOf(dice, former.addresses), false
 			}
 		}
 	}

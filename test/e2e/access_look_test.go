@@ -74,6 +74,7 @@ const unseen = "a workload nobody has seen"
 type subject struct {
 	*access.Server
 	requests   []access.Request
+	constants  constants
 	identities []access.Identity
 	addresses  []netip.Addr
 }
@@ -133,7 +134,7 @@ func atomsOf(servers ...*access.Server) *classes.Atoms {
 }
 
 func subjectOf(server *access.Server) *subject {
-	made, atoms := &subject{Server: server}, atomsOf(server)
+	made, atoms := &subject{Server: server, constants: constantsOf(server)}, atomsOf(server)
 	requests, _, _ := atoms.Requests(mostRequests)
 	for _, request := range requests {
 		// Within TLS of the application's own nobody sees HTTP.
@@ -248,6 +249,8 @@ type call struct {
 	service string
 	port    uint32
 	request access.Request
+	// invented is true of a request that need not be a witness of its kind.
+	invented bool
 }
 
 func (c call) String() string {
@@ -278,7 +281,7 @@ func (s *sighting) possible(asked call) bool {
 
 // hostNames says whether a host could be a Service's.
 func hostNames(host string, service *access.Service) bool {
-	name, _, _ := strings.Cut(host, ":")
+	name, _, _ := strings.Cut(strings.ToLower(host), ":")
 	return name == service.Name() || strings.HasPrefix(name, service.Reference.Name+"."+service.Reference.Namespace)
 }
 

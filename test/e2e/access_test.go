@@ -93,7 +93,7 @@ func seeds(t *testing.T) (first, count uint64, chosen bool) {
 
 // totals are what was done.
 type totals struct {
-	meshes, blocked, stages, modelled, compared, projected, unreachable, announced, rolledBack atomic.Int64
+	meshes, blocked, stages, modelled, invented, compared, projected, unreachable, announced, rolledBack atomic.Int64
 	// reasons count what is unreachable.
 	reasons sync.Map
 }
@@ -105,9 +105,9 @@ func (n *totals) String() string {
 		return true
 	})
 	slices.Sort(reasons)
-	return fmt.Sprintf("%d meshes (%d blocked by other gates than those about calls), %d stages, %d decisions of the model and the oracle, "+
+	return fmt.Sprintf("%d meshes (%d blocked by other gates than those about calls), %d stages, %d decisions of the model and the oracle (%d of invented requests), "+
 		"%d compared with those before (%d of them announced changes), %d with the plan's, %d unreachable (%s), %d meshes rolled back",
-		n.meshes.Load(), n.blocked.Load(), n.stages.Load(), n.modelled.Load(), n.compared.Load(), n.announced.Load(), n.projected.Load(),
+		n.meshes.Load(), n.blocked.Load(), n.stages.Load(), n.modelled.Load(), n.invented.Load(), n.compared.Load(), n.announced.Load(), n.projected.Load(),
 		n.unreachable.Load(), strings.Join(reasons, "; "), n.rolledBack.Load())
 }
 
