@@ -20,6 +20,19 @@ type State struct {
 	TrustDomain string
 }
 
+// BehindWaypoints is the state of those servers only that a Service, or their own
+// address, is behind a waypoint of, and calls to which anything decides.
+func (s *State) BehindWaypoints() *State {
+	behind := &State{Services: s.Services, TrustDomain: s.TrustDomain}
+	for _, server := range s.Servers {
+		fronted := server.UseWaypoint != nil || slices.ContainsFunc(server.services, func(service *Service) bool { return service.Waypoint != nil })
+		if fronted && len(server.Policies())+len(server.Authentications()) > 0 {
+			behind.Servers = append(behind.Servers, server)
+		}
+	}
+	return behind
+}
+
 // Server stands for pods that are alike: of one workload, with the same labels
 // and in the same mode.
 type Server struct {

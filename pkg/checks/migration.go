@@ -246,19 +246,23 @@ func callsNewlyAllowed() Check {
 		ID: IDCallsNewlyAllowed, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
 		About: "Looks for calls that are refused today and that a step of the plan would let in.",
 		Why: "That is a hole in the policies, be it for as long as a restart takes. Each kind of call is named by one of its kind, with the policy " +
-			"that refuses it today. Where runs have handed policies over before, what sidecars would let in by the policies that there are " +
-			"now is announced only.",
+			"that refuses it today. Callers that leave their sidecars come to go through the waypoints of other namespaces, and those that get " +
+			"them back to pass by these: what that lets in counts as well. Where runs have handed policies over before, what sidecars would let " +
+			"in by the policies that there are now is announced only.",
 		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step lets in a call that is refused today",
 	}, func(subject Subject) []Finding {
 		chosen := func(change v1alpha1.CallChange) bool {
-			return subject.Migration.Access.MixedCallers == layer4Meanwhile && change.Direct
+			return subject.Migration.Access.MixedCallers == layer4Meanwhile && change.Direct && !change.Outbound
 		}
 		unguarded := func(change v1alpha1.CallChange) bool {
 			return change.Direct && !chosen(change) && lists(subject.Migration.Unguarded, change.Server)
 		}
 		repaired := func(change v1alpha1.CallChange) bool { return change.Repairs && !chosen(change) && !unguarded(change) }
-		expected := func(change v1alpha1.CallChange) bool { return chosen(change) || unguarded(change) || repaired(change) }
+		announced := func(change v1alpha1.CallChange) bool { return change.Announced }
+		expected := func(change v1alpha1.CallChange) bool {
+			return chosen(change) || unguarded(change) || repaired(change) || announced(change)
+		}
 		findings := subject.changed(v1alpha1.CallNewlyAllowed, not(expected), func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusFail, Message: describeChanges(changes, "that is refused today is let in", "that are refused today are let in"),
@@ -269,6 +273,7 @@ func callsNewlyAllowed() Check {
 		// has deleted is let in already of whoever passes by the waypoint.
 		findings = append(findings, subject.letIn(chosen, "let in past the waypoint, as was chosen")...)
 		findings = append(findings, subject.letIn(unguarded, "let in past the waypoint, as it is already for others: somebody has deleted the policy that refused it there")...)
+		findings = append(findings, subject.letIn(announced, "let in again, as before the runs that are undone, which announced that it would be refused")...)
 		return append(findings, subject.letIn(repaired, "let in, as the policies say for sidecars: what runs have made of them refuses it until then, or was taken away since, or they have come or changed since")...)
 	})
 }

@@ -38,16 +38,23 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migr
 	waits := compare.New(final, comparing(e.snapshot, about.all())).Waits()
 	held := orderRestarts(planned.Steps, waits, e.options.MaxParallelRestarts)
 	migration.Parallel = parallel(planned.Steps)
-	if migration.Access, err = e.report(about.all(), planned.Steps, mended); err != nil {
+	at := newStageMaker(e.snapshot, about.all())
+	stages, err := at.stages(planned.Steps, false)
+	if err != nil {
 		return err
 	}
+	if migration.Access, err = e.report(at, stages, planned.Steps, mended); err != nil {
+		return err
+	}
+	own := migration.Access.Changes
+	migration.Access = joinedReports(migration.Access, outbound(e.snapshot, at.builder, stages, about.all()))
 	migration.Access.Incomplete = slices.Concat(migration.Access.Incomplete, about.unknown, e.uncompared())
 	migration.Access.MixedCallers = string(e.mixedCallers())
 	if e.mixedCallers() == translate.MixedCallersBlock {
 		if e.options.byNamespace() {
 			held = outOfOrder(waits)
 		}
-		migration.Held = slices.Concat(held, heldInPlace(e.snapshot, planned.Steps, migration.Access.Changes))
+		migration.Held = slices.Concat(held, heldInPlace(e.snapshot, planned.Steps, own))
 	}
 	if migration.Access.Compared > 0 {
 		planned.Access = migration.Access
@@ -55,16 +62,13 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migr
 	return nil
 }
 
-// report compares how the steps of a plan decide calls in some namespaces. With both
-// ends, what is decided as in the end is expected, too.
-func report(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step, bothEnds bool) (*v1alpha1.AccessReport, error) {
+// report compares how the steps of a plan decide calls in some namespaces.
+func report(snapshot *mesh.Snapshot, namespaces []string, steps []v1alpha1.Step) (*v1alpha1.AccessReport, error) {
 	stages, err := stagesOf(snapshot, namespaces, steps, false)
 	if err != nil {
 		return nil, err
 	}
-	options := comparing(snapshot, namespaces)
-	options.BothEnds = bothEnds
-	return reportOf(stages, options), nil
+	return reportOf(stages, comparing(snapshot, namespaces)), nil
 }
 
 // reportOf compares stages with the first of them.
@@ -98,19 +102,29 @@ func joinedReports(report, other *v1alpha1.AccessReport) *v1alpha1.AccessReport 
 
 // reportBack does so for a rollback: between now and what was before the runs, a call
 // that is let in at neither end must not be let in on the way. Namespaces that only
-// share a waypoint have nothing put back: for them, what holds now is to hold.
+// share a waypoint, or are called through one, have nothing put back: for them, what
+// holds now is to hold.
 func reportBack(snapshot *mesh.Snapshot, about concerned, steps []v1alpha1.Step) (*v1alpha1.AccessReport, error) {
-	made, err := report(snapshot, about.own, steps, true)
+	at := newStageMaker(snapshot, about.own)
+	stages, err := at.stages(steps, false)
 	if err != nil {
 		return nil, err
 	}
+	options := comparing(snapshot, about.own)
+	options.BothEnds = true
+	made := reportOf(stages, options)
 	if len(about.beside) > 0 {
-		beside, err := report(snapshot, about.beside, steps, false)
+		beside, err := stagesOf(snapshot, about.beside, steps, false)
 		if err != nil {
 			return nil, err
 		}
-		made = joinedReports(made, beside)
+		made = joinedReports(made, reportOf(beside, comparing(snapshot, about.beside)))
+		for i := range beside {
+			beside[i].Callers = stages[i].State
+		}
+		made = joinedReports(made, outboundReport(beside))
 	}
+	made = joinedReports(made, outbound(snapshot, at.builder, stages, about.all()))
 	made.Incomplete = append(made.Incomplete, about.unknown...)
 	return made, nil
 }

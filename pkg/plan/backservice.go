@@ -317,7 +317,7 @@ func (p *servicePart) finish() error {
 	if err != nil {
 		return err
 	}
-	access, err := report(p.snapshot, about.all(), p.plan.Steps, false)
+	access, err := report(p.snapshot, about.all(), p.plan.Steps)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,9 @@ const (
 
 // town is a namespace of 50 workloads behind Services and so many policies, each of
 // which goes by callers, by requests or by both.
-func town(policies int) *mesh.Snapshot {
+func town(policies int) *mesh.Snapshot { return fixture.Snapshot(townParts(policies)...) }
+
+func townParts(policies int) []any {
 	parts := []any{
 		fixture.Without("ConfigMap", fixture.Installation()...),
 		fixture.MeshConfig("rootNamespace: istio-system\ndefaultConfig: {proxyMetadata: {ISTIO_META_ENABLE_HBONE: \"true\"}}\n"),
@@ -49,7 +51,7 @@ spec: {clusterIP: 10.96.1.%d, selector: {app: %s}, ports: [{name: http, port: 80
 	for i := range policies {
 		parts = append(parts, townPolicy(i))
 	}
-	return fixture.Snapshot(parts...)
+	return parts
 }
 
 func townPolicy(i int) string {
@@ -64,14 +66,62 @@ func townPolicy(i int) string {
 	return fmt.Sprintf("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {namespace: shop, name: policy-%d}\nspec: %s", i, spec)
 }
 
+// The namespaces that town calls through waypoints, and the services of each.
+const (
+	besideTown   = 30
+	besideVaried = 10
+)
+
+// townAmong is a town among namespaces whose services are behind waypoints, with
+// policies there and in front of the pods that tell the town's callers apart.
+func townAmong(namespaces int) *mesh.Snapshot {
+	parts := townParts(townPolicies)
+	for i := range namespaces {
+		name := fmt.Sprintf("beside-%d", i)
+		parts = append(parts, fixture.Namespace(name, map[string]string{"istio.io/dataplane-mode": "ambient", "istio.io/use-waypoint": "waypoint"}), fmt.Sprintf(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: %s}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+status: {addresses: [{type: IPAddress, value: 10.97.0.%d}]}`, name, i))
+		for j := range besideVaried {
+			app := fmt.Sprintf("app-%d", j)
+			deployment := fixture.Deployment(name, app)
+			parts = append(parts, deployment, fixture.PodsOf(deployment, fixture.Ambient), fmt.Sprintf(`
+apiVersion: v1
+kind: Service
+metadata: {namespace: %[1]s, name: %[2]s}
+spec: {clusterIP: 10.98.%[3]d.%[4]d, selector: {app: %[2]s}, ports: [{name: http, port: 80, targetPort: 8080}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {namespace: %[1]s, name: at-%[2]s}
+spec:
+  targetRefs: [{group: "", kind: Service, name: %[2]s}]
+  rules:
+  - {from: [{source: {principals: [cluster.local/ns/shop/sa/app-%[4]d]}}], to: [{operation: {methods: [GET], paths: ["/a-%[4]d*"]}}]}
+  - {from: [{source: {namespaces: [shop]}}], to: [{operation: {methods: [POST]}}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {namespace: %[1]s, name: from-waypoint-%[2]s}
+spec: {selector: {matchLabels: {app: %[2]s}}, rules: [{from: [{source: {principals: [cluster.local/ns/%[1]s/sa/waypoint]}}]}]}`, name, app, i, j))
+		}
+	}
+	return fixture.Snapshot(parts...)
+}
+
 // BenchmarkPlanAccess plans the move of towns, on one core. The metric anew/plan is
 // how many times as long as the whole plan it takes to compare each of its stages
 // with the first one by itself, as one would who kept nothing from one to the next.
 func BenchmarkPlanAccess(b *testing.B) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
-	for _, policies := range []int{50, 100, townPolicies, 400} {
-		b.Run(fmt.Sprintf("policies=%d", policies), func(b *testing.B) {
-			snapshot := town(policies)
+	for _, test := range []struct{ policies, beside int }{{50, 0}, {100, 0}, {townPolicies, 0}, {400, 0}, {townPolicies, besideTown}} {
+		b.Run(fmt.Sprintf("policies=%d,beside=%d", test.policies, test.beside), func(b *testing.B) {
+			snapshot := townAmong(test.beside)
+			if test.beside == 0 {
+				snapshot = town(test.policies)
+			}
 			namespace := fixture.Find(snapshot, "shop")
 			options := Options{Translation: translate.Options{MixedCallers: translate.MixedCallersDeny}}
 			var compared int
@@ -90,7 +140,7 @@ func BenchmarkPlanAccess(b *testing.B) {
 			b.ReportMetric(float64(compared), "calls")
 			b.ReportMetric(float64(peak)/(1<<20), "MiB-heap")
 			b.ReportMetric(float64(anew(b, snapshot, namespace, options))/float64(took), "anew/plan")
-			if policies == townPolicies && (took > mostTime || peak > mostMemory) {
+			if test.policies == townPolicies && (took > mostTime || peak > mostMemory) {
 				b.Errorf("a plan took %v and %d MiB, at most %v and %d MiB are allowed", took, peak>>20, mostTime, mostMemory>>20)
 			}
 		})

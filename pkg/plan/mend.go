@@ -45,15 +45,11 @@ func stageAfter(stages []compare.Stage, step string) int {
 // steps make again what was handed over, the steps after them are compared with how
 // calls are decided once that is done; on the way there, what is decided as at either
 // end is expected.
-func (e enrolment) report(namespaces []string, steps []v1alpha1.Step, mended string) (*v1alpha1.AccessReport, error) {
-	options := comparing(e.snapshot, namespaces)
-	at := newStageMaker(e.snapshot, namespaces)
-	stages, err := at.stages(steps, false)
-	if err != nil {
-		return nil, err
-	}
+func (e enrolment) report(at *stageMaker, stages []compare.Stage, steps []v1alpha1.Step, mended string) (*v1alpha1.AccessReport, error) {
+	options := comparing(e.snapshot, at.namespaces)
 	if e.anyHanded() {
-		if options.Meant, err = e.meant(at.builder, namespaces); err != nil {
+		var err error
+		if options.Meant, err = e.meant(at.builder, at.namespaces); err != nil {
 			return nil, err
 		}
 	}

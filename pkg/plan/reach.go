@@ -10,14 +10,18 @@ import (
 )
 
 // Sharing are the namespaces that share a waypoint with one of some: what a plan for
-// those does to its policies decides calls there, too. To be compared, they have to be
-// at hand like those that are planned for.
+// those does to its policies decides calls there, too. So are those that are called
+// through waypoints, since callers that leave their sidecars come to go through these.
+// To be compared, they have to be at hand like those that are planned for.
 func Sharing(snapshot *mesh.Snapshot, namespaces []string) []string {
 	var sharing []string
 	for _, name := range namespaces {
 		namespace, found := snapshot.Namespace(name)
 		if !found {
 			continue
+		}
+		if len(sharing) == 0 {
+			sharing = behindWaypoints(snapshot, namespaces)
 		}
 		for _, gateway := range snapshot.Gateways(name) {
 			if snapshot.IsWaypoint(gateway) {

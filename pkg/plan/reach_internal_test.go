@@ -112,7 +112,7 @@ func TestWhoeverSharesAWaypointIsCompared(t *testing.T) {
 		slices.Sort(lines)
 		return slices.Compact(lines)
 	}
-	if diff := cmp.Diff([]string{"newly-denied Deployment pay/api: DELETE / to api port 80"}, changed(report(snapshot, about.all(), steps, false))); diff != "" {
+	if diff := cmp.Diff([]string{"newly-denied Deployment pay/api: DELETE / to api port 80"}, changed(report(snapshot, about.all(), steps))); diff != "" {
 		t.Errorf("attached (-want +got):\n%s", diff)
 	}
 	after := fixture.Snapshot(carriedOut(t, objects, steps))

@@ -85,6 +85,7 @@ func (r *rollback) finish(mixedCallers string) error {
 		return err
 	}
 	access.Changes = append(access.Changes, ending...)
+	noteAnnounced(access.Changes, r.records)
 	access.MixedCallers = mixedCallers
 	r.judge(&checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}, checks.RollbackGates(r.formerWorkloads()))
 	return nil

@@ -64,12 +64,17 @@ type letInKind struct{ caller, mode, call string }
 // letIn counts the newly allowed calls of a plan by what they are and who calls,
 // whichever step it happens with.
 func letIn(planned v1alpha1.MigrationPlan) map[letInKind]int {
-	kinds := map[letInKind]int{}
 	if planned.Access == nil {
-		return kinds
+		return nil
 	}
-	for _, change := range planned.Access.Changes {
-		if change.Effect != v1alpha1.CallNewlyAllowed {
+	return kindsOf(planned.Access.Changes, func(change v1alpha1.CallChange) bool { return change.Effect == v1alpha1.CallNewlyAllowed })
+}
+
+// kindsOf counts calls in the same way.
+func kindsOf(changes []v1alpha1.CallChange, counts func(v1alpha1.CallChange) bool) map[letInKind]int {
+	kinds := map[letInKind]int{}
+	for _, change := range changes {
+		if !counts(change) {
 			continue
 		}
 		bare := v1alpha1.CallChange{Server: change.Server, Service: change.Service, Port: change.Port, AnyOther: change.AnyOther, Request: change.Request}

@@ -18,6 +18,19 @@ type Stage struct {
 	// Step is the ID of the step; empty for the stage before the first.
 	Step  string
 	State *access.State
+	// Callers is the state whose servers call those of State, which are others; nil
+	// where State's own call each other. Who does not move is left out then: what
+	// becomes of these calls follows from where the caller is. It is set at all stages
+	// or at none.
+	Callers *access.State
+}
+
+// callers is the state whose servers call.
+func (s Stage) callers() *access.State {
+	if s.Callers != nil {
+		return s.Callers
+	}
+	return s.State
 }
 
 // Group is callers of other namespaces, whose service accounts are not known.
@@ -85,16 +98,16 @@ func (p *participant) at(stage int) []access.Mode { return p.modes[min(stage, le
 // subject is a workload that answers calls.
 type subject struct {
 	workload v1alpha1.ObjectReference
-	// servers are its pods, stage by stage; keys their fingerprints.
+	// servers are its pods, stage by stage; keys number their fingerprints.
 	servers [][]*access.Server
-	keys    []string
+	keys    []int
 	states  []*access.State
 	targets []target
 	// callers are the classes of callers that its policies can tell apart.
 	callers   []*callerClass
 	addresses []netip.Addr
 	requests  []access.Request
-	tables    map[string]*table
+	tables    map[int]*table
 	// meant is what is to be made of calls; nil where nothing tells.
 	meant *table
 	memo  map[memoKey][]difference
@@ -148,7 +161,7 @@ const (
 func (c *Comparison) addParticipants() {
 	byWorkload := map[v1alpha1.ObjectReference]*participant{}
 	for i, stage := range c.stages {
-		for _, server := range stage.State.Servers {
+		for _, server := range stage.callers().Servers {
 			one, known := byWorkload[server.Workload]
 			if !known {
 				one = &participant{name: server.Workload.String(), workload: server.Workload, modes: make([][]access.Mode, len(c.stages))}
@@ -163,6 +176,10 @@ func (c *Comparison) addParticipants() {
 			}
 		}
 	}
+	if c.callersElsewhere() {
+		c.participants = slices.DeleteFunc(c.participants, (*participant).stays)
+		return
+	}
 	c.addMeantModes(byWorkload)
 	for _, group := range c.options.Others {
 		// Each pod of theirs stays in its mode: what becomes of calls in one says
@@ -175,6 +192,14 @@ func (c *Comparison) addParticipants() {
 	}
 }
 
+// callersElsewhere says whether only those are looked at who call from elsewhere.
+func (c *Comparison) callersElsewhere() bool { return c.stages[0].Callers != nil }
+
+// stays says whether a participant calls in the same modes at all stages.
+func (p *participant) stays() bool {
+	return !slices.ContainsFunc(p.modes, func(modes []access.Mode) bool { return !slices.Equal(modes, p.modes[0]) })
+}
+
 // addSubjects finds the workloads that answer, with what their policies tell apart.
 func (c *Comparison) addSubjects() {
 	byWorkload := map[v1alpha1.ObjectReference]*subject{}
@@ -183,8 +208,8 @@ func (c *Comparison) addSubjects() {
 			one, known := byWorkload[server.Workload]
 			if !known {
 				one = &subject{
-					workload: server.Workload, servers: make([][]*access.Server, len(c.stages)), keys: make([]string, len(c.stages)),
-					tables: map[string]*table{}, memo: map[memoKey][]difference{},
+					workload: server.Workload, servers: make([][]*access.Server, len(c.stages)), keys: make([]int, len(c.stages)),
+					tables: map[int]*table{}, memo: map[memoKey][]difference{},
 				}
 				byWorkload[server.Workload] = one
 				c.servers = append(c.servers, one)
@@ -195,9 +220,18 @@ func (c *Comparison) addSubjects() {
 	c.addMeantServers(byWorkload)
 	for _, one := range c.servers {
 		one.states = make([]*access.State, len(c.stages))
+		numbers := map[string]int{}
 		for i := range c.stages {
 			one.states[i] = c.stages[i].State
-			one.keys[i] = fingerprints(one.servers[i])
+			if i > 0 && one.states[i] == one.states[i-1] {
+				one.keys[i] = one.keys[i-1]
+				continue
+			}
+			fingerprint := fingerprints(one.servers[i])
+			if _, met := numbers[fingerprint]; !met {
+				numbers[fingerprint] = len(numbers)
+			}
+			one.keys[i] = numbers[fingerprint]
 		}
 		c.describe(one)
 	}
@@ -222,7 +256,7 @@ func (c *Comparison) describe(one *subject) {
 			addPolicies(server, &atoms, met)
 		}
 	}
-	seen := map[string]bool{}
+	seen := map[int]bool{}
 	for i, servers := range one.servers {
 		for _, server := range servers {
 			for _, reason := range server.Unknown() {
@@ -340,6 +374,9 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 				put(identity, member)
 			}
 		}
+	}
+	if c.callersElsewhere() {
+		return all
 	}
 	for _, identity := range atoms.Identities(nil, domains) {
 		if !populated[identity.Namespace] && !c.isSeen(identity) && !c.isWaypoint(identity) {

@@ -16,10 +16,11 @@ import (
 func (c *Comparison) Changes() []v1alpha1.CallChange {
 	var changes []v1alpha1.CallChange
 	for _, one := range c.servers {
-		spans := map[spanKey][]int{}
+		spans := map[spanKey]*seenAt{}
+		former := map[formerKey][]*seenAt{}
 		for stage := 1; stage < len(c.stages); stage++ {
 			for caller := range one.callers {
-				c.addStage(spans, one, stage, caller)
+				c.addStage(spans, former, one, stage, caller)
 			}
 		}
 		for _, found := range mergeSpans(spans) {
@@ -37,15 +38,43 @@ type spanKey struct {
 	member     string
 }
 
-// addStage notes a stage for each difference that there is at it.
-func (c *Comparison) addStage(spans map[spanKey][]int, one *subject, stage, caller int) {
+// formerKey is a caller, as it is told apart from others.
+type formerKey struct {
+	caller int
+	member *participant
+}
+
+// seenAt are the stages at which there is a difference, in order.
+type seenAt struct{ stages []int }
+
+func (s *seenAt) add(stage int) {
+	if last := len(s.stages) - 1; last < 0 || s.stages[last] != stage {
+		s.stages = append(s.stages, stage)
+	}
+}
+
+// addStage notes a stage for each difference that there is at it. Former are the
+// differences of callers at the stage before: where neither they nor the servers have
+// changed since, these are.
+func (c *Comparison) addStage(spans map[spanKey]*seenAt, former map[formerKey][]*seenAt, one *subject, stage, caller int) {
 	for _, member := range one.callers[caller].members {
+		who := formerKey{caller, member}
+		if stage > 1 && one.keys[stage] == one.keys[stage-1] && slices.Equal(member.at(stage), member.at(stage-1)) {
+			for _, seen := range former[who] {
+				seen.add(stage)
+			}
+			continue
+		}
+		var found []*seenAt
 		for _, difference := range c.differences(one, stage, caller, modes{before: member.at(0), now: member.at(stage), after: member.at(len(c.stages) - 1), meant: member.asMeant()}) {
 			key := spanKey{difference, caller, member.name}
-			if stages := spans[key]; len(stages) == 0 || stages[len(stages)-1] != stage {
-				spans[key] = append(stages, stage)
+			if spans[key] == nil {
+				spans[key] = &seenAt{}
 			}
+			spans[key].add(stage)
+			found = append(found, spans[key])
 		}
+		former[who] = found
 	}
 }
 
@@ -59,10 +88,10 @@ type span struct {
 
 // mergeSpans tells callers as one whose calls differ in the same way at the same
 // time.
-func mergeSpans(spans map[spanKey][]int) []span {
+func mergeSpans(spans map[spanKey]*seenAt) []span {
 	var merged []span
 	for _, key := range slices.SortedFunc(maps.Keys(spans), compareKeys) {
-		for _, part := range consecutive(spans[key]) {
+		for _, part := range consecutive(spans[key].stages) {
 			i := slices.IndexFunc(merged, func(one span) bool {
 				return one.difference == key.difference && one.caller == key.caller && one.first == part[0] && one.last == part[len(part)-1]
 			})

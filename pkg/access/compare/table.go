@@ -144,7 +144,7 @@ const (
 // memoKey is what the differences of a caller's calls to a workload follow from.
 type memoKey struct {
 	caller                    int
-	servers                   string
+	servers                   int
 	before, now, after, meant string
 }
 
@@ -209,6 +209,10 @@ func (c *Comparison) compareRows(one *subject, first, current *table, caller, at
 	var found []difference
 	for _, mode := range of.now {
 		here := row{caller, at, mode}
+		if c.callersElsewhere() && !one.meetsWaypoint(first, current, here, of.before) {
+			// It goes the same way as to any other namespace.
+			continue
+		}
 		meant := c.intended(one, first, current, here, of)
 		var kinds []difference
 		for i, outcome := range c.decide(one, current, here) {
@@ -242,6 +246,10 @@ func (c *Comparison) admits(one *subject, first *table, at row, of modes, i int,
 	if at.mode != access.ModeAmbient {
 		return false
 	}
+	if c.callersElsewhere() && slices.ContainsFunc(one.ways(first, at), func(way []access.Hop) bool { return through(way) != "" }) {
+		// What the pods' policies say of the caller is not asked behind a waypoint.
+		return false
+	}
 	if one.unproven(first, at, of.before) && c.decide(one, first, at)[i].widest() >= outcome.widest() {
 		return true
 	}
@@ -265,6 +273,15 @@ func (s *subject) ways(of *table, at row) [][]access.Hop {
 		}
 	}
 	return ways
+}
+
+// meetsWaypoint says whether calls of a row go through a waypoint, or went through one.
+func (s *subject) meetsWaypoint(first, current *table, at row, before []access.Mode) bool {
+	ways := s.ways(current, at)
+	for _, mode := range before {
+		ways = append(ways, s.ways(first, row{at.caller, at.target, mode})...)
+	}
+	return slices.ContainsFunc(ways, func(way []access.Hop) bool { return through(way) != "" })
 }
 
 // count adds a difference to those of its kind, of which the first stands for all.

@@ -45,6 +45,12 @@ type CallChange struct {
 	AnyOther bool `json:"anyOther,omitempty"`
 	// Direct is true where the call, after the step, goes through no waypoint.
 	Direct bool `json:"direct"`
+	// Outbound is true where the server is of a namespace in which the plan moves
+	// nothing, and the call is decided differently because the caller goes another way.
+	Outbound bool `json:"outbound,omitempty"`
+	// Announced is true where a rollback lets in again what the plans of the runs that
+	// it undoes have announced to be refused from then on.
+	Announced bool `json:"announced,omitempty"`
 	// Repairs is true where the plan makes again what runs before have handed over, and
 	// the call comes to be decided as policies say, were all pods on sidecars: what
 	// was made of them was taken away since, or they have come or changed.

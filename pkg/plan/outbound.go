@@ -1,0 +1,161 @@
+package plan
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// outbound compares how calls of those who move are decided in other namespaces than
+// some. Sidecars pass by the waypoints of the services that they call (istio#51445), and
+// ztunnel does not: policies there come to be asked, and pods come to see the waypoint in
+// place of the caller; or the other way round, where callers get sidecars again.
+func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare.Stage, except []string) *v1alpha1.AccessReport {
+	made := &v1alpha1.AccessReport{}
+	stages = moving(stages)
+	if len(stages) == 1 {
+		return made
+	}
+	for _, name := range behindWaypoints(snapshot, except) {
+		if !snapshot.Scope().Holds(name) {
+			made.Incomplete = append(made.Incomplete, fmt.Sprintf(
+				"Namespace %s: callers that move come to call it another way, by its waypoints or past them, and its pods are known by their metadata alone", name))
+			continue
+		}
+		// No step changes anything there: it is the callers who differ.
+		there := builder.Of(snapshot, []string{name}, access.Overlay{}).BehindWaypoints()
+		for i := range stages {
+			stages[i].State = there
+		}
+		made = joinedReports(made, outboundReport(stages))
+	}
+	return made
+}
+
+// outboundReport compares stages that callers elsewhere are set for.
+func outboundReport(stages []compare.Stage) *v1alpha1.AccessReport {
+	report := reportOf(stages, compare.Options{})
+	for i := range report.Changes {
+		report.Changes[i].Outbound = true
+		report.Changes[i].Remedy = outboundRemedy(report.Changes[i])
+	}
+	return report
+}
+
+// outboundRemedy says where such a call would be decided as it is today.
+func outboundRemedy(change v1alpha1.CallChange) string {
+	switch denied := change.Effect == v1alpha1.CallNewlyDenied; {
+	case denied && change.Direct:
+		return "have the policies that select the pods admit it: callers with sidecars pass by the waypoint"
+	case denied:
+		return "have the policies at the waypoint admit it, and those that select the pods admit the waypoint"
+	case change.Direct:
+		return "have a policy that selects the pods refuse it: callers with sidecars pass by the waypoint"
+	default:
+		return "have a policy at the waypoint refuse it: behind it, pods see the waypoint in place of the caller"
+	}
+}
+
+// noteAnnounced marks the calls of a rollback to other namespaces that are let in again
+// and that the plans of the runs have announced to be refused: by that, these were let in
+// before. Of what else waypoints there refuse, as by policies that have come since, nobody
+// knows that.
+func noteAnnounced(changes []v1alpha1.CallChange, records []v1alpha1.MigrationRecord) {
+	known := map[letInKind]int{}
+	for _, record := range records {
+		if record.Plan.Access == nil {
+			continue
+		}
+		denied := func(change v1alpha1.CallChange) bool {
+			return change.Outbound && change.Effect == v1alpha1.CallNewlyDenied
+		}
+		for kind, alike := range kindsOf(record.Plan.Access.Changes, denied) {
+			kind.mode = ""
+			known[kind] = max(known[kind], alike)
+		}
+	}
+	for i, change := range changes {
+		if !change.Outbound || change.Effect != v1alpha1.CallNewlyAllowed {
+			continue
+		}
+		changes[i].Announced = true
+		for kind, alike := range kindsOf(changes[i:i+1], func(v1alpha1.CallChange) bool { return true }) {
+			kind.mode = ""
+			if alike > known[kind] {
+				changes[i].Announced = false
+			}
+		}
+	}
+}
+
+// moving are the first of some stages and those at which anybody calls in other modes
+// than at the one before, with their servers as those who call.
+func moving(stages []compare.Stage) []compare.Stage {
+	var made []compare.Stage
+	var former map[string]bool
+	for _, stage := range stages {
+		modes := map[string]bool{}
+		for _, server := range stage.State.Servers {
+			modes[server.Workload.String()+" "+string(server.Mode)] = true
+		}
+		if former == nil || !maps.Equal(modes, former) {
+			made = append(made, compare.Stage{Step: stage.Step, Callers: stage.State})
+		}
+		former = modes
+	}
+	return made
+}
+
+// behindWaypoints are the namespaces, but for some, in which calls to anything may go
+// through a waypoint, and be decided by policies.
+func behindWaypoints(snapshot *mesh.Snapshot, except []string) []string {
+	deciding := map[string]bool{}
+	for _, policy := range snapshot.AuthorizationPolicies() {
+		deciding[policy.Namespace] = true
+	}
+	for _, extension := range snapshot.Extensions() {
+		if extension.Reference.Kind == mesh.KindRequestAuthentication {
+			deciding[extension.Reference.Namespace] = true
+		}
+	}
+	everywhere := slices.ContainsFunc(snapshot.RootNamespaces(), func(root string) bool { return deciding[root] })
+	var names []string
+	for _, namespace := range snapshot.Namespaces() {
+		if slices.Contains(except, namespace.Name) {
+			continue
+		}
+		for _, waypoint := range waypointsInFront(snapshot, namespace) {
+			if everywhere || deciding[namespace.Name] || deciding[waypoint] {
+				names = append(names, namespace.Name)
+				break
+			}
+		}
+	}
+	return names
+}
+
+// waypointsInFront are the namespaces of the waypoints in front of anything in one.
+func waypointsInFront(snapshot *mesh.Snapshot, namespace mesh.Namespace) []string {
+	var waypoints []string
+	for _, service := range snapshot.Services(namespace.Name) {
+		if gateway, found := snapshot.WaypointOf(service.Labels, namespace); found {
+			waypoints = append(waypoints, gateway.Namespace)
+		}
+	}
+	for _, entry := range snapshot.ServiceEntries() {
+		if gateway, found := snapshot.WaypointOf(entry.Labels, namespace); found && entry.Namespace == namespace.Name && entry.Spec.GetWorkloadSelector() != nil {
+			waypoints = append(waypoints, gateway.Namespace)
+		}
+	}
+	for _, pod := range snapshot.Pods(namespace.Name) {
+		if gateway, found := snapshot.WorkloadWaypointOf(pod.Labels, namespace); found && pod.Live() && !mesh.IsWaypointPod(pod.Labels) {
+			waypoints = append(waypoints, gateway.Namespace)
+		}
+	}
+	return waypoints
+}

@@ -1,0 +1,157 @@
+package plan_test
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/golden"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+)
+
+// outboundMesh is a mesh of testdata/access in which shop calls pay through a waypoint.
+func outboundMesh(t *testing.T, name string) (scenario, []any) {
+	t.Helper()
+	content, err := os.ReadFile(filepath.Join("testdata", "access", name+".yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return readScenario(t, string(content))
+}
+
+// remedies are what gates that block, or announce calls, tell to do.
+func remedies(planned v1alpha1.MigrationPlan) string {
+	var lines []string
+	for _, gate := range planned.Gates {
+		if strings.HasPrefix(gate.ID, "calls-") && gate.Status != v1alpha1.StatusPass && gate.Status != v1alpha1.StatusSkip {
+			lines = append(lines, gate.ID+" "+string(gate.Status)+" "+gate.Object.String()+": "+gate.Remedy+"\n")
+		}
+	}
+	return "\nREMEDIES\n" + strings.Join(lines, "")
+}
+
+// TestOutboundAndBack: callers that get their sidecars back pass by the waypoints of
+// other namespaces, and what these refuse is let in again.
+func TestOutboundAndBack(t *testing.T) {
+	for _, name := range []string{"outbound-allowed", "outbound-denied"} {
+		t.Run(name, func(t *testing.T) {
+			read, parts := outboundMesh(t, name)
+			before := fixture.Objects(parts...)
+			snapshot := fixture.Snapshot(before)
+			planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), read.Options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			after := fixture.Snapshot(carriedOut(t, before, planned))
+			back, err := plan.Rollback(after, fixture.Find(after, "shop"), []v1alpha1.MigrationRecord{recorded(t, planned, nil)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			golden.AssertFile(t, filepath.Join("testdata", "access", name+".back.golden"), "# "+read.About+", and go back"+remedies(planned)+"\nBACK\n"+outcome(back)+remedies(back))
+		})
+	}
+}
+
+// TestOutboundIsAccepted by the name of the server, as calls to servers that move are.
+func TestOutboundIsAccepted(t *testing.T) {
+	read, parts := outboundMesh(t, "outbound-allowed")
+	snapshot := fixture.Snapshot(parts...)
+	read.Options.Accept = []string{checks.IDCallsNewlyAllowed + ":pay/api"}
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), read.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if planned.Blocked {
+		t.Errorf("it is blocked although it is accepted:%s", remedies(planned))
+	}
+}
+
+// TestOutboundThatIsNotKnown blocks only where there is something to be known.
+func TestOutboundThatIsNotKnown(t *testing.T) {
+	const unknown = "Namespace pay: callers that move come to call it another way, by its waypoints or past them, and its pods are known by their metadata alone"
+	all := func(mesh.Object) bool { return true }
+	for name, test := range map[string]struct {
+		keep func(object mesh.Object) bool
+		want []string
+	}{
+		"a waypoint and a policy": {all, []string{unknown}},
+		"no policy":               {func(object mesh.Object) bool { return object["kind"] != mesh.KindAuthorizationPolicy }, nil},
+		"no waypoint":             {func(object mesh.Object) bool { return object["kind"] != mesh.KindGateway }, nil},
+		"no caller":               {func(object mesh.Object) bool { return !in(object, "shop") }, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			read, parts := outboundMesh(t, "outbound-denied")
+			objects := fixture.Objects(parts...)
+			for i := len(objects) - 1; i >= 0; i-- {
+				if !test.keep(objects[i].Object) {
+					objects = slices.Delete(objects, i, i+1)
+				}
+			}
+			content := fixture.Content(objects)
+			content.Scope = mesh.Scope{Namespace: "shop"}
+			snapshot, err := mesh.NewSnapshot(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), read.Options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			if planned.Access != nil {
+				got = planned.Access.Incomplete
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("not compared (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// in says whether an object is in a namespace.
+func in(object mesh.Object, namespace string) bool {
+	metadata, _ := object["metadata"].(map[string]any)
+	return metadata["namespace"] == namespace
+}
+
+// TestOutboundIsReadWhole: what calls go to another way is at hand.
+func TestOutboundIsReadWhole(t *testing.T) {
+	_, parts := outboundMesh(t, "outbound-denied")
+	if diff := cmp.Diff([]string{"pay"}, plan.Sharing(fixture.Snapshot(parts...), []string{"shop"})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// TestOutboundThatNobodyAnnounced: what a waypoint of another namespace has come to
+// refuse since the enrolment keeps a rollback that would let it in.
+func TestOutboundThatNobodyAnnounced(t *testing.T) {
+	read, parts := outboundMesh(t, "outbound-denied")
+	before := fixture.Objects(parts...)
+	snapshot := fixture.Snapshot(slices.DeleteFunc(slices.Clone(before), func(object unstructured.Unstructured) bool { return object.GetKind() == mesh.KindAuthorizationPolicy }))
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), read.Options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := fixture.Snapshot(carriedOut(t, before, planned))
+	records := []v1alpha1.MigrationRecord{recorded(t, planned, nil)}
+	for _, test := range []struct {
+		accepted []string
+		blocked  bool
+	}{{nil, true}, {[]string{checks.IDCallsNewlyAllowed + ":pay/api"}, false}} {
+		back, err := plan.Rollback(after, fixture.Find(after, "shop"), records, test.accepted...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if back.Blocked != test.blocked || !fails(back, checks.IDCallsNewlyAllowed) {
+			t.Errorf("accepting %v, blocked is %t:%s", test.accepted, back.Blocked, remedies(back))
+		}
+	}
+}
