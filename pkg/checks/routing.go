@@ -2,6 +2,7 @@ package checks
 
 import (
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -102,7 +103,11 @@ func outboundRouting() Check {
 // elsewhere, but not here: those have a check of their own. One whose services all
 // have a waypoint that follows it goes on to hold.
 func outboundFindings(subject Subject, object *v1alpha1.ObjectReference, field string, hosts []string) []Finding {
-	if concerns(hosts, object.Namespace, serviceNames(subject), subject) {
+	own := serviceNames(subject)
+	hosts = slices.DeleteFunc(slices.Clone(hosts), func(host string) bool {
+		return concerns([]string{host}, object.Namespace, own, subject)
+	})
+	if len(hosts) == 0 {
 		return nil
 	}
 	var lost []corev1.Service
@@ -123,19 +128,39 @@ func outboundFindings(subject Subject, object *v1alpha1.ObjectReference, field s
 	case len(lost) == 0:
 		return nil
 	default:
-		var names []string
+		var names, elsewhere []string
 		for _, service := range lost {
 			names = append(names, "Service "+service.Namespace+"/"+service.Name)
+			if service.Namespace != object.Namespace {
+				elsewhere = append(elsewhere, service.Namespace)
+			}
 		}
-		in := lost[0].Namespace
 		finding.Message = "callers in this namespace no longer follow it for " + some(names)
-		finding.Remedy = "a waypoint in its own namespace keeps it: enroll with --include-namespaces=" + in
-		if object.Namespace != in {
+		finding.Remedy = keptByWaypoint(object.Namespace, slices.Compact(slices.Sorted(slices.Values(elsewhere))), len(elsewhere) < len(lost))
+		switch {
+		case len(elsewhere) == len(lost):
 			finding.Message += ", whose waypoints would not follow rules of another namespace either"
-			finding.Remedy = "move the rule to namespace " + in
+		case len(elsewhere) > 0:
+			finding.Message += ", of which waypoints outside namespace " + object.Namespace + " would not follow it either"
 		}
 	}
 	return []Finding{finding}
+}
+
+// keptByWaypoint says what keeps a rule that stands in a namespace for services there,
+// and for those of other namespaces.
+func keptByWaypoint(written string, elsewhere []string, there bool) string {
+	var remedies []string
+	if there {
+		remedies = append(remedies, "a waypoint in its own namespace keeps it: enroll with --include-namespaces="+written)
+	}
+	switch {
+	case len(elsewhere) == 1 && !there:
+		remedies = append(remedies, "move the rule to namespace "+elsewhere[0])
+	case len(elsewhere) > 0:
+		remedies = append(remedies, "move what it says of services elsewhere to rules in their namespaces: "+strings.Join(elsewhere, ", "))
+	}
+	return strings.Join(remedies, "; ")
 }
 
 // followed says whether ambient callers of a Service follow a rule that stands in a

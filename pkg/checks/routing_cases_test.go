@@ -2,8 +2,11 @@ package checks_test
 
 import (
 	"slices"
+	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 )
 
 func virtualService(namespace, spec string) string {
@@ -66,6 +69,12 @@ func routingCases() []testCase {
 		{name: "one that a waypoint elsewhere does not follow", check: "outbound-routing",
 			objects: shop(payService("waypoint"), payWaypoint(), fixture.Namespace("pay", nil), virtualService("hr", "{hosts: [pay.pay.svc.cluster.local], "+http+"}")),
 			want:    []finding{{warn, "VirtualService hr/v", "spec.hosts", "whose waypoints would not follow rules of another namespace"}}},
+		{name: "one for services here and elsewhere", check: "outbound-routing",
+			objects: shop(payService(""), virtualService("pay", "{hosts: [cart.shop.svc.cluster.local, pay], "+http+"}")),
+			want:    []finding{{warn, "VirtualService pay/v", "spec.hosts", "no longer follow it for Service pay/pay"}}},
+		{name: "one for services in several namespaces", check: "outbound-routing",
+			objects: shop(payService(""), hrService(), virtualService("pay", "{hosts: [pay, staff.hr.svc.cluster.local], "+http+"}")),
+			want:    []finding{{warn, "VirtualService pay/v", "spec.hosts", "of which waypoints outside namespace pay would not follow it either"}}},
 		{name: "a DestinationRule of others without effect", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay}"))},
 	}...)
 	for field, text := range map[string]string{
@@ -89,6 +98,32 @@ func payService(waypoint string) any {
 		labels = ", labels: {istio.io/use-waypoint: " + waypoint + "}"
 	}
 	return fixture.YAML("apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: pay" + labels + "}\nspec: {clusterIP: 10.0.0.9, selector: {app: pay}, ports: [{name: http, port: 80}]}")
+}
+
+func hrService() any {
+	return fixture.YAML("apiVersion: v1\nkind: Service\nmetadata: {name: staff, namespace: hr}\nspec: {clusterIP: 10.0.0.8, selector: {app: staff}, ports: [{name: http, port: 80}]}")
+}
+
+// TestOutboundRoutingRemedy names each namespace that a rule is to be kept in.
+func TestOutboundRoutingRemedy(t *testing.T) {
+	t.Parallel()
+	const there = "a waypoint in its own namespace keeps it: enroll with --include-namespaces=pay"
+	for hosts, want := range map[string]string{
+		"pay":                             there,
+		"staff.hr.svc.cluster.local":      "move the rule to namespace hr",
+		"pay, staff.hr.svc.cluster.local": there + "; move what it says of services elsewhere to rules in their namespaces: hr",
+	} {
+		snapshot := fixture.Snapshot(shop(payService(""), hrService(), virtualService("pay", "{hosts: ["+hosts+"], http: [{route: [{destination: {host: pay}}]}]}")))
+		var got []string
+		for _, result := range checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop")}) {
+			if result.ID == "outbound-routing" {
+				got = append(got, result.Remedy)
+			}
+		}
+		if diff := cmp.Diff([]string{want}, got); diff != "" {
+			t.Errorf("for %s (-want +got):\n%s", hosts, diff)
+		}
+	}
 }
 
 func payWaypoint() any {

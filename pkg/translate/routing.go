@@ -8,6 +8,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
+	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -21,10 +22,10 @@ func (t *translator) routing() {
 		reference := v1alpha1.ObjectReference{
 			APIVersion: networkingVersion, Kind: mesh.KindVirtualService, Namespace: virtualService.Namespace, Name: virtualService.Name,
 		}
+		if virtualService.Namespace == t.namespace.Name && mesh.BindsMesh(&virtualService.Spec) {
+			t.outbound(reference, "spec.hosts", virtualService.Spec.GetHosts())
+		}
 		if !t.translation.Carried[reference] {
-			if virtualService.Namespace == t.namespace.Name && mesh.BindsMesh(&virtualService.Spec) && !t.concerns(virtualService.Spec.GetHosts()) {
-				t.outbound(reference, "spec.hosts")
-			}
 			continue
 		}
 		if !t.heeded(virtualService.Namespace) {
@@ -37,12 +38,11 @@ func (t *translator) routing() {
 	}
 	for _, rule := range t.snapshot.DestinationRules() {
 		reference := v1alpha1.ObjectReference{APIVersion: networkingVersion, Kind: mesh.KindDestinationRule, Namespace: rule.Namespace, Name: rule.Name}
-		switch {
-		case t.translation.Carried[reference] && !t.heeded(rule.Namespace):
+		if field := mesh.EffectiveField(&rule.Spec); rule.Namespace == t.namespace.Name && field != "" {
+			t.outbound(reference, field, []string{rule.Spec.GetHost()})
+		}
+		if t.translation.Carried[reference] && !t.heeded(rule.Namespace) {
 			t.consumerRule(reference, "spec.host")
-		case !t.translation.Carried[reference] && rule.Namespace == t.namespace.Name && mesh.EffectiveField(&rule.Spec) != "" &&
-			!t.concerns([]string{rule.Spec.GetHost()}):
-			t.outbound(reference, mesh.EffectiveField(&rule.Spec))
 		}
 	}
 	t.subsetsOfGateways()
@@ -62,25 +62,64 @@ func (t *translator) heeded(namespace string) bool {
 	})
 }
 
-// concerns says whether hosts, written in the namespace, may mean Services of it.
-func (t *translator) concerns(hosts []string) bool {
-	return slices.ContainsFunc(hosts, func(host string) bool {
-		return slices.ContainsFunc(t.snapshot.Services(t.namespace.Name), func(service corev1.Service) bool {
-			return mesh.HostMeans(host, t.namespace.Name, service.Name, t.namespace.Name)
-		})
+// concerns says whether a host that a rule of the namespace is written for may mean a
+// Service of it, or a ServiceEntry whose waypoint takes the rule over.
+func (t *translator) concerns(host string, carried bool) bool {
+	return slices.ContainsFunc(t.snapshot.Services(t.namespace.Name), func(service corev1.Service) bool {
+		return mesh.HostMeans(host, t.namespace.Name, service.Name, t.namespace.Name)
+	}) || carried && slices.ContainsFunc(t.snapshot.ServiceEntries(), func(entry *clientnetworkingv1.ServiceEntry) bool {
+		return entry.Namespace == t.namespace.Name &&
+			slices.ContainsFunc(entry.Spec.GetHosts(), func(of string) bool { return mesh.HostsMatch(host, of) })
 	})
 }
 
-// outbound is a rule of this namespace for services elsewhere, which its own callers
-// follow.
-func (t *translator) outbound(reference v1alpha1.ObjectReference, field string) {
+// elsewhere are the Services of other namespaces that a host may mean, but for those
+// whose waypoint is in this namespace and follows its rules.
+func (t *translator) elsewhere(host string, all []corev1.Service) (lost []string, known bool) {
+	for _, service := range all {
+		if service.Namespace == t.namespace.Name || !mesh.HostMeans(host, t.namespace.Name, service.Name, service.Namespace) {
+			continue
+		}
+		known = true
+		namespace, _ := t.snapshot.Namespace(service.Namespace)
+		if gateway, found := t.snapshot.WaypointOf(service.Labels, namespace); !found || gateway.Namespace != t.namespace.Name {
+			lost = append(lost, "Service "+service.Namespace+"/"+service.Name)
+		}
+	}
+	return lost, known
+}
+
+// mostElsewhere is how many services elsewhere a loss names.
+const mostElsewhere = 3
+
+// outbound is a rule of this namespace that its own callers follow, for services
+// elsewhere: each of its hosts may be one.
+func (t *translator) outbound(reference v1alpha1.ObjectReference, field string, hosts []string) {
 	if t.options.Only != "" {
 		// No caller leaves its sidecar.
 		return
 	}
+	var names []string
+	all := t.snapshot.AllServices()
+	for _, host := range hosts {
+		lost, known := t.elsewhere(host, all)
+		if !known && !t.concerns(host, t.translation.Carried[reference]) {
+			lost = []string{"host " + host}
+		}
+		names = append(names, lost...)
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	if len(names) == 0 {
+		return
+	}
+	about := strings.Join(names[:min(mostElsewhere, len(names))], ", ")
+	if more := len(names) - mostElsewhere; more > 0 {
+		about += fmt.Sprintf(" and %d more", more)
+	}
 	t.translation.Losses = append(t.translation.Losses, Loss{
 		Object: reference, Field: field,
-		Message: "callers here no longer follow it: it is about services elsewhere, whose waypoints do not follow rules of other namespaces",
+		Message: "callers here no longer follow it for " + about + ": waypoints elsewhere do not follow rules of this namespace",
 	})
 }
 
