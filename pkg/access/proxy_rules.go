@@ -2,10 +2,10 @@ package access
 
 import (
 	"errors"
-	"net/netip"
 	"strconv"
 	"strings"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 )
 
@@ -244,7 +244,7 @@ func (c proxyCompiler) value(of attribute, text string) (value, error) {
 	var err error
 	switch of {
 	case attributeSourceIP, attributeRemoteIP, attributeDestinationIP:
-		made.prefix, err = parseBlock(text)
+		made.prefix, err = mesh.ParseBlock(text)
 	case attributePort:
 		made.port, err = parsePort(text)
 	case attributeNamespaceInPrincipal:
@@ -263,18 +263,6 @@ func (c proxyCompiler) value(of attribute, text string) (value, error) {
 	default:
 	}
 	return made, err
-}
-
-// parseBlock reads an address or a block of them.
-func parseBlock(text string) (netip.Prefix, error) {
-	if strings.Contains(text, "/") {
-		return netip.ParsePrefix(text)
-	}
-	address, err := netip.ParseAddr(text)
-	if err != nil {
-		return netip.Prefix{}, err
-	}
-	return netip.PrefixFrom(address, address.BitLen()), nil
 }
 
 func parsePort(text string) (uint32, error) {

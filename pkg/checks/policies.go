@@ -21,7 +21,7 @@ import (
 func policyChecks() []Check {
 	return []Check{
 		layer7Policies(), requestAuthentication(), peerAuthenticationDisable(), peerAuthenticationModes(), dryRunPolicies(),
-		policyTargets(), policyWaypoints(), orphanedPolicies(),
+		policyAddresses(), policyTargets(), policyWaypoints(), orphanedPolicies(),
 	}
 }
 

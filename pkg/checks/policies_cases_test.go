@@ -43,7 +43,7 @@ func policyCases() []testCase {
 		return append(control(image("pilot:1.28.9")), objects...)
 	}
 	const dryRunField = "metadata.annotations[istio.io/dry-run]"
-	return append(slices.Concat(modeCases(), targetCases(), policyWaypointCases(), orphanCases()), []testCase{
+	return append(slices.Concat(modeCases(), addressCases(), targetCases(), policyWaypointCases(), orphanCases()), []testCase{
 		{name: "none", check: "layer7-policies", objects: shop()},
 		{name: "layer 4 alone", check: "layer7-policies", objects: shop(policy("shop", layer4))},
 		{name: "allow nothing", check: "layer7-policies", objects: shop(policy("shop", "{}"))},

@@ -2,7 +2,9 @@ package mesh
 
 import (
 	"fmt"
+	"net/netip"
 	"slices"
+	"strings"
 
 	securityv1beta1 "istio.io/api/security/v1beta1"
 )
@@ -64,4 +66,55 @@ func appendSet(fields []string, at string, candidates []namedValues) []string {
 		}
 	}
 	return fields
+}
+
+// ParseBlock reads an address or a block of them as Istio does (istio
+// pilot/pkg/networking/util/util.go, AddrStrToPrefix).
+func ParseBlock(text string) (netip.Prefix, error) {
+	if strings.Contains(text, "/") {
+		return netip.ParsePrefix(text)
+	}
+	address, err := netip.ParseAddr(text)
+	if err != nil {
+		return netip.Prefix{}, err
+	}
+	return netip.PrefixFrom(address, address.BitLen()), nil
+}
+
+// FieldValue is a text and the path of the field that it stands in.
+type FieldValue struct {
+	Field, Value string
+}
+
+// addressKeys are the `when` keys whose values are addresses (istio
+// pkg/config/security/security.go, ValidateAttribute).
+var addressKeys = []string{"source.ip", "remote.ip", "destination.ip"}
+
+// MalformedBlocks returns what stands in an AuthorizationPolicy for an address or
+// a block of addresses, and is neither.
+func MalformedBlocks(spec *securityv1beta1.AuthorizationPolicy) []FieldValue {
+	var malformed []FieldValue
+	look := func(at string, candidates ...namedValues) {
+		for _, candidate := range candidates {
+			for i, value := range candidate.values {
+				if _, err := ParseBlock(value); err != nil {
+					malformed = append(malformed, FieldValue{fmt.Sprintf("%s.%s[%d]", at, candidate.name, i), value})
+				}
+			}
+		}
+	}
+	for i, rule := range spec.GetRules() {
+		for j, from := range rule.GetFrom() {
+			source := from.GetSource()
+			look(fmt.Sprintf("spec.rules[%d].from[%d].source", i, j),
+				namedValues{"ipBlocks", source.GetIpBlocks()}, namedValues{"notIpBlocks", source.GetNotIpBlocks()},
+				namedValues{"remoteIpBlocks", source.GetRemoteIpBlocks()}, namedValues{"notRemoteIpBlocks", source.GetNotRemoteIpBlocks()})
+		}
+		for j, when := range rule.GetWhen() {
+			if slices.Contains(addressKeys, when.GetKey()) {
+				look(fmt.Sprintf("spec.rules[%d].when[%d]", i, j), namedValues{"values", when.GetValues()}, namedValues{"notValues", when.GetNotValues()})
+			}
+		}
+	}
+	return malformed
 }

@@ -1,6 +1,8 @@
 package mesh_test
 
 import (
+	"errors"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -48,5 +50,44 @@ func TestLayer7Fields(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestMalformedBlocks(t *testing.T) {
+	tests := []struct {
+		rules string
+		want  []mesh.FieldValue
+	}{
+		{`[]`, nil},
+		{`[{}, {from: [{}], to: [{}], when: [{key: source.ip}]}]`, nil},
+		{`[{from: [{source: {ipBlocks: [10.0.0.1, 10.0.0.0/8, "fd00::1", "fd00::/8"], notIpBlocks: [10.0.0.7/8], remoteIpBlocks: [0.0.0.0/0], notRemoteIpBlocks: ["::/0"]}}]}]`, nil},
+		{`[{from: [{source: {ipBlocks: [10.0.0.0/99]}}]}]`, []mesh.FieldValue{{Field: "spec.rules[0].from[0].source.ipBlocks[0]", Value: "10.0.0.0/99"}}},
+		{`[{}, {from: [{source: {principals: [a]}}, {source: {notIpBlocks: [10.0.0.1, nonsense], remoteIpBlocks: [""], notRemoteIpBlocks: [10.0.0.0/]}}]}]`, []mesh.FieldValue{
+			{Field: "spec.rules[1].from[1].source.notIpBlocks[1]", Value: "nonsense"}, {Field: "spec.rules[1].from[1].source.remoteIpBlocks[0]", Value: ""},
+			{Field: "spec.rules[1].from[1].source.notRemoteIpBlocks[0]", Value: "10.0.0.0/"},
+		}},
+		{`[{when: [{key: source.ip, values: [a]}, {key: remote.ip, notValues: [10.0.0.1, b]}, {key: destination.ip, values: [c]}, {key: source.namespace, values: [d]}, {key: "request.headers[x]", values: [e]}]}]`, []mesh.FieldValue{
+			{Field: "spec.rules[0].when[0].values[0]", Value: "a"}, {Field: "spec.rules[0].when[1].notValues[1]", Value: "b"}, {Field: "spec.rules[0].when[2].values[0]", Value: "c"},
+		}},
+	}
+	for _, test := range tests {
+		t.Run(test.rules, func(t *testing.T) {
+			snapshot := fixture.Snapshot("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec:\n  rules: " + test.rules)
+			if diff := cmp.Diff(test.want, mesh.MalformedBlocks(&snapshot.AuthorizationPolicies()[0].Spec)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestAnUnknownAction(t *testing.T) {
+	content := fixture.Content(fixture.YAML("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: p, namespace: shop}\nspec: {action: FOO, rules: [{}]}"))
+	_, err := mesh.NewSnapshot(content)
+	var of *mesh.ObjectError
+	if !errors.As(err, &of) || of.Object.Kind != mesh.KindAuthorizationPolicy || of.Object.Namespace != "shop" || of.Object.Name != "p" {
+		t.Fatalf("the error does not name the policy: %v", err)
+	}
+	if want := "AuthorizationPolicy shop/p: spec.action: "; !strings.HasPrefix(err.Error(), want) || !strings.Contains(err.Error(), "FOO") {
+		t.Errorf("the error does not name the field and what stands there: %v", err)
 	}
 }
