@@ -47,6 +47,10 @@ type player struct {
 	Mode   string            `json:"mode"`
 	// Address is that of its pod.
 	Address string `json:"address"`
+	// Pods are the modes of a Deployment's pods in the middle of a restart; without them
+	// it has one in Mode. Those with a sidecar are of the former template, which did not
+	// refuse injection yet.
+	Pods []string `json:"pods"`
 }
 
 func (p player) objects() []any {
@@ -82,7 +86,43 @@ func (p player) objects() []any {
 		}
 		template(&deployment.Spec.Template)
 	})
+	if len(p.Pods) > 0 {
+		return append([]any{deployment}, p.restarting(deployment)...)
+	}
 	return append([]any{deployment}, fixture.PodsOf(deployment, edits...)...)
+}
+
+// restarting sets how far the restart of a Deployment is, and returns the ReplicaSets
+// of both templates with their pods.
+func (p player) restarting(deployment *appsv1.Deployment) []any {
+	former := deployment.DeepCopy()
+	delete(former.Spec.Template.Labels, "sidecar.istio.io/inject")
+	var objects []any
+	updated := int32(0)
+	for _, template := range []struct {
+		name string
+		of   *appsv1.Deployment
+		mode string
+		edit func(*corev1.Pod)
+	}{{p.Name + "-5d8f7", former, "sidecar", fixture.Sidecar}, {p.Name + "-7c9b6", deployment, "ambient", fixture.Ambient}} {
+		set := fixture.ReplicaSet(deployment.Namespace, template.name, template.of)
+		count := int32(0)
+		for i, mode := range p.Pods {
+			if mode == template.mode {
+				of := fixture.Of("ReplicaSet", "apps/v1", &set.ObjectMeta, set.Spec.Template)
+				objects = append(objects, fixture.Pod(deployment.Namespace, fmt.Sprintf("%s-%d", set.Name, i), of, template.edit))
+				count++
+			}
+		}
+		set.Spec.Replicas = &count
+		set.Status = appsv1.ReplicaSetStatus{ObservedGeneration: 1, Replicas: count, FullyLabeledReplicas: count, ReadyReplicas: count, AvailableReplicas: count}
+		objects, updated = append(objects, set), count
+	}
+	replicas := int32(len(p.Pods))
+	deployment.Spec.Replicas = &replicas
+	deployment.Status.Replicas, deployment.Status.ReadyReplicas, deployment.Status.AvailableReplicas = replicas, replicas, replicas
+	deployment.Status.UpdatedReplicas = updated
+	return objects
 }
 
 // read takes a file apart.
