@@ -218,6 +218,9 @@ func wantSafe(t *testing.T, drawn randommesh.Mesh, snapshot *mesh.Snapshot, plan
 	}
 	excuses := excuses{snapshot, access.Of(snapshot, []string{drawn.Namespace}, access.Overlay{}), translation}
 	for _, change := range planned.Access.Changes {
+		if len(change.Kinds)+1 != change.Alike {
+			t.Errorf("%d kinds are alike, and %d are told besides the one that stands for them: %+v", change.Alike, len(change.Kinds), change)
+		}
 		if excuses.any(change) {
 			continue
 		}

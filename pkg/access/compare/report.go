@@ -120,7 +120,8 @@ func consecutive(stages []int) [][]int {
 func compareKeys(a, b spanKey) int {
 	return cmp.Or(cmp.Compare(a.difference.effect, b.difference.effect), cmp.Compare(a.difference.target, b.difference.target),
 		cmp.Compare(a.caller, b.caller), cmp.Compare(a.difference.mode, b.difference.mode), cmp.Compare(a.difference.at, b.difference.at),
-		cmp.Compare(a.difference.before, b.difference.before), compareBools(a.difference.meant, b.difference.meant), cmp.Compare(a.difference.alike, b.difference.alike), cmp.Compare(a.member, b.member))
+		cmp.Compare(a.difference.before, b.difference.before), compareBools(a.difference.meant, b.difference.meant), cmp.Compare(a.difference.alike, b.difference.alike),
+		cmp.Compare(a.difference.all, b.difference.all), cmp.Compare(a.member, b.member))
 }
 
 func compareBools(a, b bool) int {
@@ -158,6 +159,7 @@ func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
 		change.Effect = v1alpha1.CallNewlyProven
 	case newlyAllowed:
 	}
+	change.Kinds = c.kinds(one, of, call)
 	change.AnyOther = one.targets[difference.target].other
 	change.Direct = !slices.ContainsFunc(one.table(of.first).state.Way(call), func(hop access.Hop) bool { return hop.Waypoint != nil })
 	if len(of.members) > mostMembers {
@@ -170,6 +172,24 @@ func (c *Comparison) change(one *subject, of span) v1alpha1.CallChange {
 		change.Until = c.stages[of.last+1].Step
 	}
 	return change
+}
+
+// kinds are the other calls of a difference, which policies can tell from the one that
+// stands for them.
+func (c *Comparison) kinds(one *subject, of span, call access.Call) []v1alpha1.CallKind {
+	var kinds []v1alpha1.CallKind
+	for _, at := range of.difference.calls() {
+		if at == of.difference.at {
+			continue
+		}
+		call.Request = one.requests[at%len(one.requests)]
+		kind := v1alpha1.CallKind{Request: requestOf(call)}
+		if len(one.addresses) > 1 {
+			kind.Address = one.addresses[at/len(one.requests)].String()
+		}
+		kinds = append(kinds, kind)
+	}
+	return kinds
 }
 
 // explain decides the call of a difference again, to say why it is as it is: by the

@@ -2,6 +2,7 @@ package compare
 
 import (
 	"cmp"
+	"encoding/binary"
 	"slices"
 	"strings"
 
@@ -127,6 +128,8 @@ type difference struct {
 	mode, before access.Mode
 	// at is the first such call, alike how many there are.
 	at, alike int
+	// all are those calls, encoded so that differences can be compared.
+	all string
 	// meant is true where the calls are decided as they are meant to be.
 	meant bool
 }
@@ -214,7 +217,7 @@ func (c *Comparison) compareRows(one *subject, first, current *table, caller, at
 			continue
 		}
 		meant := c.intended(one, first, current, here, of)
-		var kinds []difference
+		var kinds differing
 		for i, outcome := range c.decide(one, current, here) {
 			if outcome == 0 || was[i] == 0 {
 				continue
@@ -225,17 +228,14 @@ func (c *Comparison) compareRows(one *subject, first, current *table, caller, at
 				if c.admits(one, first, here, of, i, outcome) {
 					kind.effect = newlyProven
 				}
-				kinds = count(kinds, kind)
+				kinds.count(kind)
 			}
 			if outcome.narrowest() < was[i].narrowest() {
 				kind.effect, kind.meant = newlyDenied, meant[i].refuses(outcome)
-				kinds = count(kinds, kind)
+				kinds.count(kind)
 			}
 		}
-		slices.SortFunc(kinds, func(a, b difference) int {
-			return cmp.Or(cmp.Compare(a.effect, b.effect), compareBools(a.meant, b.meant))
-		})
-		found = append(found, kinds...)
+		found = append(found, kinds.sorted()...)
 	}
 	return found
 }
@@ -284,14 +284,41 @@ func (s *subject) meetsWaypoint(first, current *table, at row, before []access.M
 	return slices.ContainsFunc(ways, func(way []access.Hop) bool { return through(way) != "" })
 }
 
+// differing are the differences of a row by their kinds, each with all of its calls.
+type differing struct {
+	kinds []difference
+	calls [][]byte
+}
+
 // count adds a difference to those of its kind, of which the first stands for all.
-func count(kinds []difference, one difference) []difference {
-	for i := range kinds {
-		if kinds[i].effect == one.effect && kinds[i].meant == one.meant {
-			kinds[i].alike++
-			return kinds
-		}
+func (d *differing) count(one difference) {
+	i := slices.IndexFunc(d.kinds, func(kind difference) bool { return kind.effect == one.effect && kind.meant == one.meant })
+	if i < 0 {
+		i, d.kinds, d.calls = len(d.kinds), append(d.kinds, one), append(d.calls, nil)
 	}
-	one.alike = 1
-	return append(kinds, one)
+	d.kinds[i].alike++
+	d.calls[i] = binary.AppendUvarint(d.calls[i], uint64(one.at))
+}
+
+func (d *differing) sorted() []difference {
+	for i := range d.kinds {
+		d.kinds[i].all = string(d.calls[i])
+	}
+	slices.SortFunc(d.kinds, func(a, b difference) int {
+		return cmp.Or(cmp.Compare(a.effect, b.effect), compareBools(a.meant, b.meant))
+	})
+	return d.kinds
+}
+
+// calls are the places of all calls of a difference, the first one first.
+func (d difference) calls() []int {
+	var places []int
+	for encoded := []byte(d.all); len(encoded) > 0; {
+		place, size := binary.Uvarint(encoded)
+		if size <= 0 {
+			return places
+		}
+		places, encoded = append(places, int(place)), encoded[size:]
+	}
+	return places
 }

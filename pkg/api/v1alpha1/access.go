@@ -60,8 +60,17 @@ type CallChange struct {
 	After   CallVerdict `json:"after"`
 	// Alike counts the calls that policies can tell apart and that change in the
 	// same way.
-	Alike  int    `json:"alike"`
-	Remedy string `json:"remedy,omitempty"`
+	Alike int `json:"alike"`
+	// Kinds are these calls but for Request, which stands for all of them.
+	Kinds  []CallKind `json:"kinds,omitempty"`
+	Remedy string     `json:"remedy,omitempty"`
+}
+
+// CallKind is a kind of call that changes as another one does.
+type CallKind struct {
+	// Address is where it is made from, where that makes a difference.
+	Address string      `json:"address,omitempty"`
+	Request CallRequest `json:"request"`
 }
 
 // CallCaller is who calls.
