@@ -9,6 +9,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -57,6 +58,9 @@ func TestRollbackOfAccess(t *testing.T) {
 			if made.plan.Access != nil && len(made.plan.Access.Incomplete) > 0 {
 				t.Skip("not all calls can be compared, which blocks both ways")
 			}
+			if slices.ContainsFunc(made.plan.Gates, sharesAccount) {
+				t.Skip("what lets its waypoint through lets others through, which blocks the enrolment")
+			}
 			record := recordOf("one", made.plan, done(len(made.plan.Steps))...)
 			wantFree(t, rollback(t, made.after, record), nil)
 			for _, guard := range guardsOf(made.plan) {
@@ -65,6 +69,11 @@ func TestRollbackOfAccess(t *testing.T) {
 			}
 		})
 	}
+}
+
+// sharesAccount says whether a plan is blocked because others run as its waypoint's account.
+func sharesAccount(gate v1alpha1.CheckResult) bool {
+	return gate.ID == checks.IDCarriedOver && gate.Status == v1alpha1.StatusFail && gate.Object.Kind == mesh.KindGateway && strings.Contains(gate.Message, "it runs as service account")
 }
 
 // guardsOf are the policies that a plan creates for direct calls.
