@@ -16,7 +16,8 @@ func ztunnelCertificates() Check {
 		ID: "ztunnel-certificates", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether the ztunnel of its node holds a certificate of its own identity for every pod, that is in force and is being renewed.",
 		Why: "ztunnel speaks for a pod with the certificate of its service account, which it asks the mesh's CA for (ztunnel src/cert_fetcher.rs). Without one every " +
-			"connection from and to the pod fails. It is renewed after half its lifetime (ztunnel src/identity/manager.rs): one of which less than a quarter is left was not.",
+			"connection from and to the pod fails. It is renewed after half its lifetime (ztunnel src/tls/certificate.rs, refresh_at), and where that fails again and again, after two and a half minutes at the most " +
+			"(src/identity/manager.rs): one of which less than a quarter is left was not, which is a warning, and one of which less than a tenth is left is about to expire, and fails.",
 		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel holds a certificate in force for every pod",
 		Run: func(subject Subject) []Finding {
@@ -99,6 +100,8 @@ func (j *certificateJudge) note(pod mesh.Pod, node mesh.NodeEvidence, identity s
 		what, detail = "has expired", ", at "+certificate.NotAfter.UTC().Format(time.RFC3339)
 	case j.now.Before(certificate.NotBefore):
 		what, detail = "is not in force yet", ", but from "+certificate.NotBefore.UTC().Format(time.RFC3339)+" on"
+	case left < certificate.NotAfter.Sub(certificate.NotBefore)/10:
+		what, detail = "is about to expire", ", at "+certificate.NotAfter.UTC().Format(time.RFC3339)+", and was not renewed"
 	case left < certificate.NotAfter.Sub(certificate.NotBefore)/4:
 		status, what, detail = v1alpha1.StatusWarn, "was not renewed", ": it expires at "+certificate.NotAfter.UTC().Format(time.RFC3339)
 	default:

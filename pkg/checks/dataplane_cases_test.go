@@ -226,6 +226,9 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 			e.Nodes[fixture.Node] = node
 		})},
 		{name: "a pod of another namespace", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Workloads["other/new"] = mesh.ZtunnelWorkload{} })},
+		{name: "it has a minute left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-24*time.Hour, time.Minute), want: []finding{{fail, pod, "", "is about to expire, at 2026-08-01T13:01:00Z, and was not renewed"}}},
+		{name: "it has less than a tenth of its life left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-22*time.Hour, 2*time.Hour), want: []finding{{fail, pod, "", "is about to expire"}}},
+		{name: "it has more than a tenth of its life left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-21*time.Hour, 3*time.Hour), want: []finding{{warn, pod, "", "was not renewed"}}},
 		{name: "a pod is gone", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { clear(i.Workloads) }), want: []finding{{fail, ztunnel, "", "it still has pod shop/cart-5d8f7-0"}}},
 		{name: "a pod has another waypoint", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) {
 			i.Workloads["shop/cart-5d8f7-0"] = mesh.ZtunnelWorkload{Protocol: "HBONE", Identity: identity, Waypoint: "shop/own"}
