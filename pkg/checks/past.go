@@ -70,8 +70,8 @@ func callsKept() Check {
 		ID: IDCallsKept, Severity: v1alpha1.SeverityError,
 		About: "Whether the policies that there are now decide each kind of call as those before the enrolment did.",
 		Why: "The same model decides that judges a plan, for the mesh as the record holds it and as it is. What the plan announced, or what was accepted of it, is no finding; " +
-			"what is let in besides fails, what is refused besides is a warning. Where somebody has edited policies since, what follows from that is a warning that names them: whoever " +
-			"edits a policy may want it so.",
+			"what is let in besides fails, what is refused besides is a warning. Where somebody has edited policies since, what follows from that is a warning that names them, and that " +
+			"says so where the namespace is weaker than before: whoever edits a policy may want it so, and of what was edited after the enrolment nothing can be accepted.",
 		Needs: []string{mesh.KindAuthorizationPolicy, mesh.KindPeerAuthentication, mesh.KindRequestAuthentication, mesh.KindService, mesh.KindPod},
 		DependsOn: []string{
 			"istio-installed", "waypoint-missing", "waypoint-unready", "waypoint-shape", "waypoint-diverted", "waypoint-copies", "policy-waypoints",
@@ -87,7 +87,7 @@ func callsKept() Check {
 		findings = append(findings, past.calls(past.Changes, v1alpha1.CallNewlyAllowed, v1alpha1.StatusFail, "let in that was refused before", "")...)
 		findings = append(findings, past.calls(past.Changes, v1alpha1.CallNewlyDenied, v1alpha1.StatusWarn, "refused that was let in before", "")...)
 		because := fmt.Sprintf("; somebody has edited since: %s", some(namesOf(past.Edited)))
-		findings = append(findings, past.calls(past.Following, v1alpha1.CallNewlyAllowed, v1alpha1.StatusWarn, "let in that was refused before", because)...)
+		findings = append(findings, past.calls(past.Following, v1alpha1.CallNewlyAllowed, v1alpha1.StatusWarn, "let in that was refused before", because+", so that the namespace is weaker than before")...)
 		findings = append(findings, past.calls(past.Following, v1alpha1.CallNewlyDenied, v1alpha1.StatusWarn, "refused that was let in before", because)...)
 		if len(findings) == 0 && past.Foretold > 0 {
 			findings = append(findings, Finding{

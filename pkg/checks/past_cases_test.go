@@ -181,6 +181,9 @@ func routesKeptCases() []testCase {
 
 func workloadsKeptCases() []testCase {
 	const cart = "Deployment shop/cart"
+		}), objects: enrolled(), want: []finding{{warn, cart, "", "somebody has edited since: AuthorizationPolicy shop/late, so that the namespace is weaker than before"}}},
+		{name: "refused by an edit", check: "calls-kept", past: with(func(p *checks.Past) {
+			p.Following, p.Edited = []v1alpha1.CallChange{change(v1alpha1.CallNewlyDenied)}, edited
 	of := func(replicas int32, edits ...func(*corev1.Pod)) []any {
 		deployment := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), fixture.Replicas(replicas), func(d *appsv1.Deployment) {
 			d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.ReadyReplicas = replicas, replicas, replicas, replicas
