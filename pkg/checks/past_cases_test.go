@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -236,6 +237,10 @@ func workloadsKeptCases() []testCase {
 		{name: "a Service that is gone", check: "workloads-kept", past: was(), objects: withoutService, want: []finding{{warn, "Service shop/cart", "", "it is gone, and had 1 ready endpoint before"}}},
 		{name: "a Service that is gone, and had no endpoint", check: "workloads-kept", past: was(func(p *checks.Past) { p.Baseline.Services[0].Ready = 0 }), objects: withoutService},
 		{name: "a Service that a run has deleted", check: "workloads-kept", past: was(func(p *checks.Past) {
+	importing := fixture.Job("shop", "import", func(j *batchv1.Job) { j.Spec.Template.Labels = labels{"app": "import"} })
+	importingPod := fixture.Pod("shop", "import-x", fixture.Of("Job", "batch/v1", &importing.ObjectMeta, importing.Spec.Template))
+	importingToo := fixture.Pod("shop", "import-too", fixture.Labelled("app", "import"))
+	importingService := strings.NewReplacer("name: cart", "name: import", "app: cart", "app: import").Replace(service)
 			p.Deleted = []v1alpha1.ObjectReference{{APIVersion: "v1", Kind: "Service", Namespace: "shop", Name: "cart"}}
 		}), objects: withoutService},
 		{name: "restarted", check: "workloads-kept", past: was(), objects: of(1, older), want: []finding{{warn, cart, "status", "after 4 restarts; it ended last with OOMKilled, exit code 137"}}},
@@ -251,6 +256,12 @@ func workloadsKeptCases() []testCase {
 		{name: "a probe that fails", check: "workloads-kept", past: was(), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 1, State: running})), want: []finding{{fail, cart, "status", "its probe fails, after 1 restart"}}},
 	}
 }
+		{name: "a Service of a Job that has ended, as earlier versions counted it", check: "workloads-kept", past: was(before(importing, importingPod, importingService), func(p *checks.Past) {
+			p.Baseline.Services = append(p.Baseline.Services, v1alpha1.ServiceBaseline{Name: "import", Ready: 1})
+		}), objects: append(of(1), importing, importingService)},
+		{name: "a Service of a Job and of more, all of which are gone", check: "workloads-kept", past: was(before(importing, importingPod, importingService, importingToo), func(p *checks.Past) {
+			p.Baseline.Services = append(p.Baseline.Services, v1alpha1.ServiceBaseline{Name: "import", Ready: 2})
+		}), objects: append(of(1), importing, importingService), want: []finding{{fail, "Service shop/import", "spec.selector", "it has no ready endpoint, and had 2"}}},
 
 func trafficCases() []testCase {
 	const cart = "Deployment shop/cart"

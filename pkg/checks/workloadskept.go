@@ -147,7 +147,7 @@ func (s Subject) servicesSince(past *Past, said []Finding) []Finding {
 		object := mesh.ServiceReference(s.Namespace.Name, was.Name)
 		i := slices.IndexFunc(services, func(service corev1.Service) bool { return service.Name == was.Name })
 		switch {
-		case was.Ready == 0, i < 0 && lists(past.Deleted, object):
+		case was.Ready == 0, past.servedByJobs(object), i < 0 && lists(past.Deleted, object):
 		case i < 0:
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusWarn, Object: reference(object), Message: fmt.Sprintf("it is gone, and had %s before the enrolment", count(was.Ready, "ready endpoint")),
@@ -160,6 +160,18 @@ func (s Subject) servicesSince(past *Past, said []Finding) []Finding {
 		}
 	}
 	return findings
+}
+
+// servedByJobs says whether only pods of Jobs stood behind a Service, which earlier
+// versions counted: they have ended since, as they were to.
+func (p *Past) servedByJobs(object v1alpha1.ObjectReference) bool {
+	for _, service := range p.Snapshot.Services(object.Namespace) {
+		if service.Name == object.Name {
+			pods := p.Snapshot.SelectedBy(service)
+			return len(pods) > 0 && !slices.ContainsFunc(pods, func(pod mesh.Pod) bool { return !pod.OfJob() })
+		}
+	}
+	return false
 }
 
 // unreached says whether a Service has no ready endpoint, and what was said of workloads

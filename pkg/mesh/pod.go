@@ -224,6 +224,9 @@ func routes(containers []corev1.Container) bool {
 	})
 }
 
+// OfJob says whether the pod is one of a Job's, which is to end.
+func (p Pod) OfJob() bool { return p.Controller != nil && p.Controller.Kind == KindJob }
+
 // IsZtunnel says whether the pod is one of ztunnel's DaemonSet.
 func (p Pod) IsZtunnel() bool {
 	return p.Labels["app"] == "ztunnel" && p.Controller != nil && p.Controller.Kind == KindDaemonSet

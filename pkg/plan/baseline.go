@@ -32,7 +32,7 @@ func Baseline(content mesh.Content, snapshot *mesh.Snapshot, namespace mesh.Name
 	}
 	for _, service := range snapshot.Services(namespace.Name) {
 		if len(service.Spec.Selector) > 0 {
-			made.Services = append(made.Services, v1alpha1.ServiceBaseline{Name: service.Name, Ready: readyIn(snapshot.SelectedBy(service))})
+			made.Services = append(made.Services, v1alpha1.ServiceBaseline{Name: service.Name, Ready: readyIn(besidesJobs(snapshot.SelectedBy(service)))})
 		}
 	}
 	return made, nil
@@ -51,6 +51,12 @@ func workloadBaseline(workload mesh.Workload, pods []mesh.Pod) v1alpha1.Workload
 	}
 	slices.Sort(made.Troubled)
 	return made
+}
+
+// besidesJobs leaves out the pods of Jobs, which are to end: a Service that only they serve
+// loses nothing by that.
+func besidesJobs(pods []mesh.Pod) []mesh.Pod {
+	return slices.DeleteFunc(slices.Clone(pods), mesh.Pod.OfJob)
 }
 
 func readyIn(pods []mesh.Pod) int {

@@ -93,6 +93,25 @@ func TestBaseline(t *testing.T) {
 	}
 }
 
+// What serves a Service only until it has ended is not missed afterwards.
+func TestBaselineLeavesOutPodsOfJobs(t *testing.T) {
+	job := fixture.Job("shop", "import")
+	pod := fixture.Pod("shop", "import-x", fixture.Of("Job", "batch/v1", &job.ObjectMeta, job.Spec.Template))
+	beside := fixture.Pod("shop", "beside", fixture.Labelled("app", "import"))
+	for _, test := range []struct {
+		name    string
+		objects []any
+		want    int
+	}{{"a Job alone", []any{job, pod}, 0}, {"a Job and a pod", []any{job, pod, beside}, 1}} {
+		t.Run(test.name, func(t *testing.T) {
+			baseline := baselineOf(t, append(append(fixture.Installation(), fixture.Namespace("shop", nil), serviceOf("shop", "import")), test.objects...)...)
+			if want := []v1alpha1.ServiceBaseline{{Name: "import", Ready: test.want}}; !slices.Equal(baseline.Services, want) {
+				t.Errorf("the Services are %+v", baseline.Services)
+			}
+		})
+	}
+}
+
 func TestBaselineOfTroubledContainers(t *testing.T) {
 	looping := fixture.Deployment("shop", "loop")
 	status := func(pod *corev1.Pod) {

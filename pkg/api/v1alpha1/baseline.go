@@ -60,7 +60,8 @@ type WorkloadBaseline struct {
 // ServiceBaseline is what stood behind a Service.
 type ServiceBaseline struct {
 	Name string `json:"name"`
-	// Ready are the ready pods that it selected.
+	// Ready are the ready pods that it selected, but for those of Jobs, which earlier
+	// versions counted.
 	Ready int `json:"ready"`
 }
 
