@@ -473,10 +473,11 @@ func (r *Runner) lookRestored(ctx context.Context, snapshot *mesh.Snapshot, gate
 		evidence = nil
 	}
 	subject := checks.Subject{
-		Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Returned: &checks.Returned{Restoration: *gate.Restoration, Kept: r.kept},
+		Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Returned: &checks.Returned{Restoration: *gate.Restoration, Kept: r.kept, Ending: true},
 	}
 	result := verdict{retry: retryEvidence}
-	for _, finding := range checks.Run(checks.ReturnChecks(), subject) {
+	found := checks.Run(checks.ReturnChecks(), subject)
+	for _, finding := range found {
 		if !finding.Blocks() || finding.ID == checks.IDCaptureEnded && finding.Status == v1alpha1.StatusUnknown {
 			continue
 		}
@@ -484,7 +485,19 @@ func (r *Runner) lookRestored(ctx context.Context, snapshot *mesh.Snapshot, gate
 		// The steps that delete have waited until what they delete is gone.
 		result.failed = result.failed || finding.ID == checks.IDNothingLeft || finding.Status == v1alpha1.StatusUnknown
 	}
+	if len(result.missing) == 0 {
+		r.noteWithoutSidecars(found)
+	}
 	return result, nil
+}
+
+// noteWithoutSidecars says at the end of a rollback what it cannot bring back to sidecars.
+func (r *Runner) noteWithoutSidecars(found []v1alpha1.CheckResult) {
+	for _, finding := range found {
+		if finding.ID == checks.IDSidecarsBack && finding.Status == v1alpha1.StatusWarn {
+			r.Events.note("%s", sayResult(finding))
+		}
+	}
 }
 
 // NodesOf returns the nodes that pods run on, by name.

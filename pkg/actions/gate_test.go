@@ -473,6 +473,34 @@ func TestLookRestored(t *testing.T) {
 	}
 }
 
+// A rollback does not wait for sidecars that nothing asks for: it names what lacks them.
+func TestLookRestoredNamesWhatNothingAsksFor(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart")
+	refusing := fixture.Deployment("shop", "cart", fixture.TemplateAnnotation("sidecar.istio.io/inject", "false"))
+	for name, objects := range map[string][]any{
+		"the namespace's label is gone": {fixture.Namespace("shop", nil), cart, fixture.PodsOf(cart)},
+		"its template refuses them":     {injectedShop, refusing, fixture.PodsOf(refusing)},
+	} {
+		t.Run(name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(append(fixture.Installation(), objects...)...)
+			runner, _ := looker(snapshot)
+			runner.Evidence = func(context.Context, []string) (*mesh.Evidence, error) { return nil, errors.New("no route") }
+			var notes []string
+			runner.Events.Note = func(text string) { notes = append(notes, text) }
+			gate := gateOf(v1alpha1.GateRestored)
+			gate.Restoration = &v1alpha1.Restoration{Workloads: []v1alpha1.ObjectReference{reference("Deployment", "cart")}, Unlabelled: true}
+			got, err := runner.lookRestored(t.Context(), snapshot, gate)
+			if err != nil {
+				t.Fatal(err)
+			}
+			missing(t, got)
+			if len(notes) != 1 || !strings.Contains(notes[0], "sidecars-back: Deployment shop/cart: 1 pod without the sidecar") {
+				t.Errorf("the notes are %q", notes)
+			}
+		})
+	}
+}
+
 // Of what it asks only ztunnel may be out of reach at the end of a rollback.
 func TestLookRestoredWantsToSeeAllButZtunnel(t *testing.T) {
 	cart := fixture.Deployment("shop", "cart")

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -16,6 +17,9 @@ type Returned struct {
 	v1alpha1.Restoration
 	// Kept is what the rollback has left alone.
 	Kept []v1alpha1.KeptField
+	// Ending is true for the rollback itself, which waits for what is to come about: that
+	// nothing asks for a sidecar is not for it to mend.
+	Ending bool
 }
 
 // keeps returns why a rollback has left something of an object alone.
@@ -25,6 +29,19 @@ func (r Returned) keeps(object v1alpha1.ObjectReference) (v1alpha1.KeptField, bo
 		return v1alpha1.KeptField{}, false
 	}
 	return r.Kept[i], true
+}
+
+// asking are the labels and annotations that ask for a sidecar, or refuse it.
+var asking = []string{label.SidecarInject.Name, label.IoIstioRev.Name, mesh.NamespaceInjectionLabel}
+
+// keepsAsking says whether a rollback has left alone what asks for the sidecars of a
+// workload, in its template or at the namespace, since somebody else had changed it.
+func (r Returned) keepsAsking(workload, namespace v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(r.Kept, func(kept v1alpha1.KeptField) bool {
+		path := strings.NewReplacer("~1", "/", "~0", "~").Replace(kept.Path)
+		asks := slices.ContainsFunc(asking, func(name string) bool { return strings.HasSuffix(path, "/"+name) })
+		return same(kept.Object, workload) && (asks || path == "") || same(kept.Object, namespace) && asks
+	})
 }
 
 // ReturnChecks are those of a namespace that was rolled back: they are the gate at the
@@ -44,12 +61,16 @@ func returning(check Check, run func(Subject) []Finding) Check {
 	return check
 }
 
+// IDSidecarsBack is the check that says which pods lack the sidecars that they had.
+const IDSidecarsBack = "sidecars-back"
+
 func sidecarsBack() Check {
 	return returning(Check{
-		ID: "sidecars-back", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		ID: IDSidecarsBack, Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether every pod of the workloads that an enrolment had moved is ready and has a sidecar again, once that was rolled back.",
 		Why: "A pod that came up while the namespace asked for no sidecars is not replaced by its controller, since its template does not say so: it is in neither mode then, " +
-			"without mTLS and policies. What was there without a sidecar before the enrolment is not missed.",
+			"without mTLS and policies. So is one for which nothing asks any more, or that refuses its sidecar, whoever has it so: it is weaker than before. Where the rollback has left " +
+			"alone what asks for it, since somebody else had changed that, it is a warning. What was there without a sidecar before the enrolment is not missed.",
 		Needs: append(workloadKinds(), "Pod", "MutatingWebhookConfiguration"), Passed: "every pod that had a sidecar before has one again",
 	}, func(subject Subject) []Finding {
 		var findings []Finding
@@ -64,33 +85,33 @@ func sidecarsBack() Check {
 
 func backFindings(subject Subject, workload mesh.Workload) []Finding {
 	describe := fmt.Sprintf("kubectl -n %s get pods", workload.Reference.Namespace)
-	_, kept := subject.Returned.keeps(workload.Reference)
-	if !workload.Injected(subject.Snapshot.Injectors(), subject.Namespace.Labels) {
-		finding := Finding{
-			Status: v1alpha1.StatusWarn, Object: reference(workload.Reference),
-			Message: "nothing asks for the sidecars that its pods had before: they are outside the mesh", Remedy: "label the namespace or the template as before",
-		}
-		if wroteRefusal(subject, workload.Reference, workload.Template.Labels) && !kept {
-			finding.Status, finding.Field = v1alpha1.StatusFail, "spec.template.metadata.labels["+label.SidecarInject.Name+"]"
-			finding.Message = "its template refuses the sidecar that its pods had before the enrolment: somebody has put that back since the rollback"
-			finding.Remedy = "take the label out of the template, and out of where it is kept"
-		}
-		return []Finding{finding}
+	kept := subject.Returned.keepsAsking(workload.Reference, subject.Namespace.Reference())
+	asked := workload.Injected(subject.Snapshot.Injectors(), subject.Namespace.Labels)
+	if !asked && !kept && wroteRefusal(subject, workload.Reference, workload.Template.Labels) {
+		return []Finding{{
+			Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "spec.template.metadata.labels[" + label.SidecarInject.Name + "]",
+			Message: "its template refuses the sidecar that its pods had before the enrolment: somebody has put that back since the rollback",
+			Remedy:  "take the label out of the template, and out of where it is kept",
+		}}
 	}
 	if rollout := mesh.RolloutOf(workload); !rollout.Complete {
 		return []Finding{{Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: "status", Message: rollout.Message, Remedy: describe}}
 	}
+	if !asked {
+		return []Finding{unasked(subject, workload, kept)}
+	}
 	var findings []Finding
 	for _, pod := range subject.Snapshot.PodsOf(workload) {
 		finding := Finding{Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Remedy: describe}
-		before := subject.Returned.Since != nil && pod.Created.Before(*subject.Returned.Since)
 		switch {
-		case !pod.HasSidecar() && before:
-			// It lacked its sidecar before the enrolment, for a reason of its own.
+		case subject.lackedBefore(pod):
 			continue
 		case !pod.HasSidecar() && mesh.OptedOut(pod.Labels, pod.Annotations) && !wroteRefusal(subject, workload.Reference, pod.Labels):
-			finding.Status, finding.Message = v1alpha1.StatusWarn, "the pod refuses the sidecar that it had before the enrolment, by a label or annotation that no run has written"
-			finding.Remedy = "take it out where it comes from, if the pod is to be in the mesh"
+			finding.Message = "the pod refuses the sidecar that it had before the enrolment, by a label or annotation that no run has written: it is outside the mesh"
+			finding.Remedy = "take it out where it comes from, and delete the pod"
+			if subject.Returned.Ending {
+				finding.Status = v1alpha1.StatusWarn
+			}
 		case !pod.HasSidecar():
 			finding.Message = "the pod has no sidecar, and had one before the enrolment"
 			finding.Remedy = "delete the pod: the one that comes in its place gets a sidecar"
@@ -107,9 +128,42 @@ func backFindings(subject Subject, workload mesh.Workload) []Finding {
 	return findings
 }
 
+// lackedBefore says whether a pod lacked its sidecar before the enrolment, for a reason of
+// its own.
+func (s Subject) lackedBefore(pod mesh.Pod) bool {
+	return !pod.HasSidecar() && s.Returned.Since != nil && pod.Created.Before(*s.Returned.Since)
+}
+
+// unasked is about a workload for whose sidecars nothing asks any more: its pods lack them,
+// or will once they are made anew.
+func unasked(subject Subject, workload mesh.Workload, kept bool) Finding {
+	finding := Finding{
+		Status: v1alpha1.StatusWarn, Object: reference(workload.Reference),
+		Message: "nothing asks for the sidecars that its pods had before: those made from now on are outside the mesh", Remedy: "label the namespace or the template as before",
+	}
+	without := 0
+	for _, pod := range subject.Snapshot.PodsOf(workload) {
+		if !pod.HasSidecar() && !subject.lackedBefore(pod) {
+			without++
+		}
+	}
+	if without == 0 {
+		return finding
+	}
+	finding.Message = fmt.Sprintf("%s without the sidecar that its pods had before the enrolment, and nothing asks for it: outside the mesh", count(without, "pod"))
+	switch {
+	case kept:
+		finding.Message += "; the rollback has left alone what asked for it, since somebody else had changed that"
+	case !subject.Returned.Ending:
+		finding.Status = v1alpha1.StatusFail
+		finding.Remedy += ", and restart what runs the pods"
+	}
+	return finding
+}
+
 // wroteRefusal says whether a template, or a pod, refuses its sidecar just as runs have
 // them do it: by the label, which no run writes where it only evicts pods. What refuses
-// it otherwise is the doing of somebody else, which no rollback is to undo.
+// it otherwise is the doing of somebody else.
 func wroteRefusal(subject Subject, workload v1alpha1.ObjectReference, labels map[string]string) bool {
 	evicted := slices.ContainsFunc(subject.Returned.Evicted, func(one v1alpha1.ObjectReference) bool { return same(one, workload) })
 	return !evicted && labels[label.SidecarInject.Name] == "false"

@@ -27,6 +27,12 @@ func returnCases() []testCase {
 			returned.Kept = []v1alpha1.KeptField{{Object: object, Reason: "it is used by Service other/web"}}
 		}
 	}
+	// leaving leaves a label of the namespace alone.
+	leaving := func(path string) func(*checks.Returned) {
+		return func(returned *checks.Returned) {
+			returned.Kept = []v1alpha1.KeptField{{Object: v1alpha1.ObjectReference{APIVersion: "v1", Kind: "Namespace", Name: "shop"}, Path: path}}
+		}
+	}
 	evicting := func(returned *checks.Returned) { returned.Evicted = returned.Workloads }
 	cart := fixture.Deployment("shop", "cart", fixture.Probed)
 	refusing := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
@@ -38,7 +44,7 @@ func returnCases() []testCase {
 	}
 	// of is it with another workload, or other labels of the namespace.
 	of := func(deployment any, labels labels) []any {
-		return append(fixture.Installation(), fixture.Namespace("shop", labels), deployment, fixture.PodsOf(cart)[1])
+		return append(fixture.Installation(), fixture.Namespace("shop", labels), deployment, fixture.PodsOf(cart))
 	}
 	injected := labels{"istio-injection": "enabled"}
 	both := labels{"istio-injection": "enabled", "istio.io/dataplane-mode": "ambient"}
@@ -73,12 +79,18 @@ func returnCases() []testCase {
 		{name: "a pod is not ready", check: "sidecars-back", objects: with(fixture.Sidecar, fixture.NotReady), returned: returned(), want: []finding{{fail, pod, "", "are not ready"}}},
 		{name: "a rollout goes on", check: "sidecars-back", objects: of(rolling, injected), returned: returned(), want: []finding{{fail, deployment, "status", "Updated: 1/2"}}},
 		{name: "its template refuses it", check: "sidecars-back", objects: of(refusing, injected), returned: returned(), want: []finding{{fail, deployment, "spec.template.metadata.labels[sidecar.istio.io/inject]", "refuses the sidecar"}}},
-		{name: "somebody's annotation refuses it", check: "sidecars-back", objects: of(fixture.Deployment("shop", "cart", fixture.TemplateAnnotation("sidecar.istio.io/inject", "false")), injected), returned: returned(), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
-		{name: "a label that no run has written refuses it", check: "sidecars-back", objects: of(refusing, injected), returned: returned(evicting), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
-		{name: "a pod refuses it by somebody's annotation", check: "sidecars-back", objects: with(fixture.Annotated("sidecar.istio.io/inject", "false")), returned: returned(), want: []finding{{warn, pod, "", "that no run has written"}}},
+		{name: "somebody's annotation refuses it", check: "sidecars-back", objects: of(fixture.Deployment("shop", "cart", fixture.TemplateAnnotation("sidecar.istio.io/inject", "false")), injected), returned: returned(), want: []finding{{fail, deployment, "", "1 pod without the sidecar that its pods had before"}}},
+		{name: "a label that no run has written refuses it", check: "sidecars-back", objects: of(refusing, injected), returned: returned(evicting), want: []finding{{fail, deployment, "", "1 pod without the sidecar that its pods had before"}}},
+		{name: "a pod refuses it by somebody's annotation", check: "sidecars-back", objects: with(fixture.Annotated("sidecar.istio.io/inject", "false")), returned: returned(), want: []finding{{fail, pod, "", "that no run has written"}}},
 		{name: "a pod refuses it by the label of runs", check: "sidecars-back", objects: with(fixture.Labelled("sidecar.istio.io/inject", "false")), returned: returned(), want: []finding{{fail, pod, "", "has no sidecar, and had one before"}}},
-		{name: "its template was left alone", check: "sidecars-back", objects: of(refusing, injected), returned: returned(keeping(reference)), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
-		{name: "nothing asks for it", check: "sidecars-back", objects: of(cart, nil), returned: returned(), want: []finding{{warn, deployment, "", "nothing asks for the sidecars"}}},
+		{name: "its template was left alone", check: "sidecars-back", objects: of(refusing, injected), returned: returned(keeping(reference)), want: []finding{{warn, deployment, "", "the rollback has left alone what asked for it"}}},
+		{name: "nothing asks for it", check: "sidecars-back", objects: of(cart, nil), returned: returned(), want: []finding{{fail, deployment, "", "nothing asks for it: outside the mesh"}}},
+		{name: "nothing asks for it, and they have it still", check: "sidecars-back", objects: append(fixture.Installation(), fixture.Namespace("shop", nil), cart, fixture.PodsOf(cart, fixture.Sidecar)), returned: returned(), want: []finding{{warn, deployment, "", "those made from now on are outside the mesh"}}},
+		{name: "nothing asks for it, and they had none before", check: "sidecars-back", objects: append(fixture.Installation(), fixture.Namespace("shop", nil), cart, fixture.PodsOf(cart, fixture.CreatedAt(since.Add(-time.Hour)))), returned: returned(), want: []finding{{warn, deployment, "", "those made from now on are outside the mesh"}}},
+		{name: "nothing asks for it, as the rollback ends", check: "sidecars-back", objects: of(cart, nil), returned: returned(func(returned *checks.Returned) { returned.Ending = true }), want: []finding{{warn, deployment, "", "nothing asks for it: outside the mesh"}}},
+		{name: "the namespace's label was left alone", check: "sidecars-back", objects: of(cart, labels{"istio-injection": "disabled"}), returned: returned(leaving("/metadata/labels/istio-injection")), want: []finding{{warn, deployment, "", "somebody else had changed that"}}},
+		{name: "the namespace's revision was left alone", check: "sidecars-back", objects: of(cart, labels{"istio.io/rev": "gone"}), returned: returned(leaving("/metadata/labels/istio.io~1rev")), want: []finding{{warn, deployment, "", "somebody else had changed that"}}},
+		{name: "another label of the namespace was left alone", check: "sidecars-back", objects: of(cart, nil), returned: returned(leaving("/metadata/labels/istio.io~1use-waypoint")), want: []finding{{fail, deployment, "", "nothing asks for it: outside the mesh"}}},
 		{name: "a workload that is gone", check: "sidecars-back", objects: append(fixture.Installation(), fixture.Namespace("shop", injected)), returned: returned()},
 
 		{name: "it has", check: "capture-ended", objects: shop(), returned: returned(), evidence: asked()},

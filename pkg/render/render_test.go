@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/golden"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
 	"sigs.k8s.io/yaml"
 )
@@ -406,6 +407,30 @@ func TestVerification(t *testing.T) {
 			var out bytes.Buffer
 			render.Verification(&out, report)
 			golden.Assert(t, name, out.String())
+			fits(t, out.String())
+		})
+	}
+}
+
+// A namespace that was rolled back is not said to be on sidecars where some pods have none.
+func TestVerificationAfterRollback(t *testing.T) {
+	lacking := v1alpha1.CheckResult{ID: checks.IDSidecarsBack, Status: v1alpha1.StatusWarn, Message: "1 pod without the sidecar"}
+	for _, test := range []struct {
+		name     string
+		verified bool
+		results  []v1alpha1.CheckResult
+		want     string
+	}{
+		{"all are back", true, results()[:1], "was rolled back, and is on sidecars.\n"},
+		{"some are not", true, []v1alpha1.CheckResult{lacking}, "was rolled back, and is not wholly on sidecars.\n"},
+		{"it is not verified", false, []v1alpha1.CheckResult{lacking}, "was rolled back, and is not verified to be on sidecars.\n"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var out bytes.Buffer
+			render.Verification(&out, v1alpha1.VerifyReport{Namespace: "shop", After: v1alpha1.OperationRollback, Verified: test.verified, Results: test.results})
+			if !strings.HasSuffix(out.String(), "Namespace shop "+test.want) {
+				t.Errorf("it says %q", out.String())
+			}
 			fits(t, out.String())
 		})
 	}

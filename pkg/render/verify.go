@@ -3,11 +3,13 @@ package render
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/jstemmer/go-junit-report/v2/junit"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 )
 
 // Verification writes the outcome of verify.
@@ -20,6 +22,9 @@ func Verification(out io.Writer, report v1alpha1.VerifyReport) {
 	}
 	Summary(out, report.Summary)
 	switch {
+	case report.After == v1alpha1.OperationRollback && report.Verified && lacksSidecars(report):
+		fmt.Fprintf(out, "Namespace %s was rolled back, and is not wholly on sidecars.\n", report.Namespace)
+		return
 	case report.After == v1alpha1.OperationRollback && report.Verified:
 		fmt.Fprintf(out, "Namespace %s was rolled back, and is on sidecars.\n", report.Namespace)
 		return
@@ -31,6 +36,14 @@ func Verification(out io.Writer, report v1alpha1.VerifyReport) {
 		return
 	}
 	fmt.Fprintf(out, "Namespace %s is not verified to be in ambient mode.\n", report.Namespace)
+}
+
+// lacksSidecars says whether some pods that are to have sidecars have none, or will not,
+// although nothing of that blocks.
+func lacksSidecars(report v1alpha1.VerifyReport) bool {
+	return slices.ContainsFunc(report.Results, func(result v1alpha1.CheckResult) bool {
+		return result.ID == checks.IDSidecarsBack && result.Status == v1alpha1.StatusWarn
+	})
 }
 
 // Proof is where the calls of a canary were tried: the node of its server, and those of

@@ -232,6 +232,22 @@ func (c *cluster) rolledBackFaults(namespace string) []fault {
 			want: []string{"fail sidecars-back Pod details-v1"}, says: "has no sidecar, and had one before the enrolment",
 		},
 		{
+			name: "a namespace that nothing asks sidecars for any more",
+			plant: func(t *testing.T) func() {
+				kubectl(t, "label", "namespace", namespace, "istio-injection-")
+				renew(t)
+				return func() {
+					kubectl(t, "label", "namespace", namespace, "istio-injection=enabled")
+					renew(t)
+				}
+			},
+			want: []string{
+				"fail sidecars-back Deployment details-v1", "warn sidecars-back Deployment productpage-v1", "warn sidecars-back Deployment ratings-v1",
+				"warn sidecars-back Deployment reviews-v1", "warn sidecars-back Deployment reviews-v2", "warn sidecars-back Deployment reviews-v3",
+			},
+			says: "nothing asks for",
+		},
+		{
 			name: "a guard that no run has made which was rolled back",
 			plant: func(t *testing.T) func() {
 				path := file(t, `
