@@ -137,52 +137,11 @@ func capturing(subject Subject) func(mesh.Pod) bool {
 	return func(pod mesh.Pod) bool { return pod.Node != "" && rule.Captures(pod, subject.Namespace.Labels) }
 }
 
-// outsideMesh names pods that nothing is to capture, although nothing says that
-// they are to stay out: istio-cni leaves their namespace out, or selects by
-// rules of its own. A pod that only says dataplane-mode none is announced.
-func outsideMesh() Check {
-	return Check{
-		ID: "outside-mesh", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
-		About: "Whether there are pods that nothing is to capture, although nothing says that they are to stay out.",
-		Why:   "Which pods are captured is configurable in istio-cni's ConfigMap, and a pod that it selects in no way has neither mTLS nor policies (istio cni/pkg/util/enablement_selector.go).",
-		Needs: []string{"Pod", mesh.IstioConfigMaps}, Passed: "every pod is to be captured, or was told to stay out",
-		Run: func(subject Subject) []Finding {
-			rule, err := subject.Snapshot.EnrolmentRule()
-			if err != nil {
-				return []Finding{{
-					Status: v1alpha1.StatusUnknown, Message: "which pods istio-cni captures cannot be told: " + err.Error(),
-					Remedy: "correct ConfigMap istio-cni-config",
-				}}
-			}
-			var findings []Finding
-			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {
-				if pod.HostNetwork || pod.IsGateway() || pod.HasSidecar() || rule.Captures(pod, subject.Namespace.Labels) {
-					continue
-				}
-				told := pod.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone
-				switch {
-				case told && mesh.OptedOut(pod.Labels, pod.Annotations):
-				case told:
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusWarn, Object: reference(pod.Reference()), Field: "metadata.labels[" + label.IoIstioDataplaneMode.Name + "]",
-						Message: "the pod is outside the mesh: no sidecar, and it opted out of ambient mode",
-					})
-				case subject.Namespace.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient:
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: reference(pod.Reference()),
-						Message: "the pod is outside the mesh: istio-cni is configured not to capture it",
-						Remedy:  "change EXCLUDE_NAMESPACES or AMBIENT_ENABLEMENT_SELECTOR in ConfigMap istio-cni-config",
-					})
-				}
-			}
-			return findings
-		},
-	}
-}
+const idRedirected = "redirected"
 
 func redirected() Check {
 	return Check{
-		ID: "redirected", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
+		ID: idRedirected, Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether istio-cni says of every pod that its traffic is redirected to ztunnel.",
 		Why:   "istio-cni annotates a pod once it has set up the redirection. A pod that is captured late, or not at all, sends plaintext past ztunnel (istio cni/pkg/util/podutil.go).",
 		Needs: []string{"Pod", mesh.IstioConfigMaps}, Passed: "istio-cni redirects every pod to ztunnel",

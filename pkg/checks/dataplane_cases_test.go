@@ -95,6 +95,15 @@ metadata: {name: own, namespace: shop, labels: {istio.io/waypoint-for: TRAFFIC}}
 spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
 status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TRAFFIC", traffic)))
 	}
+	const mode = "metadata.labels[istio.io/dataplane-mode]"
+	none, refusing := fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Labelled("sidecar.istio.io/inject", "false")
+	onHost := func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }
+	moving := func(p *checks.Past) { p.Moved = []v1alpha1.ObjectReference{cartWorkload} }
+	beforehand := func(objects ...any) func(*checks.Past) {
+		return func(p *checks.Past) { p.Snapshot = fixture.Snapshot(objects...) }
+	}
+	refusedAmbient := fixture.Deployment("shop", "cart", fixture.TemplateLabel("istio.io/dataplane-mode", "none"))
+	refused := append(fixture.Installation(), fixture.Namespace("shop", labels{"istio-injection": "enabled"}), refusedAmbient, fixture.PodsOf(refusedAmbient, fixture.Sidecar))
 	pending := fixture.Annotated("ambient.istio.io/redirection", "pending")
 	unscheduled := func(pod *corev1.Pod) { pod.Spec.NodeName = "" }
 	return []testCase{
@@ -126,7 +135,16 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "one has a sidecar, which no-sidecars names", check: "restarts-complete", objects: enrolled(fixture.Pod("shop", "old", fixture.Sidecar))},
 
 		{name: "all are captured", check: "outside-mesh", objects: enrolled()},
-		{name: "one that opted out of both", check: "outside-mesh", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Labelled("sidecar.istio.io/inject", "false"))},
+		{name: "one that opted out of both", check: "outside-mesh", objects: bare(none, refusing), want: []finding{{warn, pod, mode, "outside the mesh"}}},
+		{name: "one that had a sidecar", check: "outside-mesh", past: was(), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "Deployment shop/cart was in it before the enrolment: it refuses ambient mode"}}},
+		{name: "one that ztunnel carried", check: "outside-mesh", past: was(beforehand(enrolled()...)), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
+		{name: "one that a run has moved", check: "outside-mesh", past: was(beforehand(fixtureWithout("Pod")...), moving), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
+		{name: "one that a run has moved, and that was not there before", check: "outside-mesh", past: was(beforehand(fixture.Installation()...), moving), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
+		{name: "one that refused ambient mode before, beside its sidecar", check: "outside-mesh", past: was(beforehand(refused...)), objects: bare(none, refusing), want: []finding{{warn, pod, mode, "it opted out of ambient mode"}}},
+		{name: "one that was outside before", check: "outside-mesh", past: was(beforehand(bare()...)), objects: bare(none, refusing)},
+		{name: "one that has come since", check: "outside-mesh", past: was(beforehand(fixture.Installation()...)), objects: bare(none, refusing), want: []finding{{warn, pod, mode, "it opted out of ambient mode"}}},
+		{name: "one that had a sidecar and uses its node's network", check: "outside-mesh", past: was(), objects: bare(onHost), want: []finding{{fail, pod, "spec.hostNetwork", "was in it before the enrolment: it uses the node's network"}}},
+		{name: "one that used its node's network before", check: "outside-mesh", past: was(beforehand(bare(onHost)...)), objects: bare(onHost)},
 		{name: "one that opted out of ambient mode only", check: "outside-mesh", objects: bare(fixture.Labelled("istio.io/dataplane-mode", "none")), want: []finding{{warn, pod, "metadata.labels[istio.io/dataplane-mode]", "outside the mesh"}}},
 		{
 			name: "istio-cni leaves the namespace out", check: "outside-mesh",
@@ -208,6 +226,9 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "several have expired", check: "ztunnel-certificates", objects: enrolled(account("dd", "web"), account("ee", "web"), account("ff", "pay")), evidence: several(), want: []finding{{fail, pod, "", "has expired, at 2026-08-01T12:00:00Z; so it is with 2 certificates more there"}}},
 		{name: "it is of the future", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(time.Hour, 25*time.Hour), want: []finding{{fail, pod, "", "is not in force yet"}}},
 		{name: "it is past its renewal", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-19*time.Hour, 5*time.Hour), want: []finding{{warn, pod, "", "was not renewed"}}},
+		{name: "it has a minute left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-24*time.Hour, time.Minute), want: []finding{{fail, pod, "", "is about to expire, at 2026-08-01T13:01:00Z, and was not renewed"}}},
+		{name: "it has less than a tenth of its life left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-22*time.Hour, 2*time.Hour), want: []finding{{fail, pod, "", "is about to expire"}}},
+		{name: "it has more than a tenth of its life left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-21*time.Hour, 3*time.Hour), want: []finding{{warn, pod, "", "was not renewed"}}},
 		{name: "it is to be renewed now", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-13*time.Hour, 11*time.Hour)},
 		{name: "it is another account's", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Identity: "spiffe://cluster.local/ns/shop/sa/web"}}
@@ -226,9 +247,6 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 			e.Nodes[fixture.Node] = node
 		})},
 		{name: "a pod of another namespace", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Workloads["other/new"] = mesh.ZtunnelWorkload{} })},
-		{name: "it has a minute left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-24*time.Hour, time.Minute), want: []finding{{fail, pod, "", "is about to expire, at 2026-08-01T13:01:00Z, and was not renewed"}}},
-		{name: "it has less than a tenth of its life left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-22*time.Hour, 2*time.Hour), want: []finding{{fail, pod, "", "is about to expire"}}},
-		{name: "it has more than a tenth of its life left", check: "ztunnel-certificates", objects: enrolled(), evidence: certified(-21*time.Hour, 3*time.Hour), want: []finding{{warn, pod, "", "was not renewed"}}},
 		{name: "a pod is gone", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { clear(i.Workloads) }), want: []finding{{fail, ztunnel, "", "it still has pod shop/cart-5d8f7-0"}}},
 		{name: "a pod has another waypoint", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) {
 			i.Workloads["shop/cart-5d8f7-0"] = mesh.ZtunnelWorkload{Protocol: "HBONE", Identity: identity, Waypoint: "shop/own"}

@@ -18,6 +18,8 @@ type Past struct {
 	// Deleted are the objects that runs have deleted, Lost those of which a plan said that
 	// an effect of theirs ends.
 	Deleted, Lost []v1alpha1.ObjectReference
+	// Moved are the workloads that runs have moved.
+	Moved []v1alpha1.ObjectReference
 	// Edited are the policies that somebody has made, changed or deleted since.
 	Edited []v1alpha1.ObjectReference
 	// Changes are the calls that are decided differently although no plan said so and

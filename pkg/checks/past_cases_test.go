@@ -100,6 +100,22 @@ func strictCases() []testCase {
 		"spec: {selector: {matchLabels: {app: cart}}, portLevelMtls: {8080: {mode: PERMISSIVE}}}"
 	const empty = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: default, namespace: shop}\nspec: {selector: {}, mtls: {mode: STRICT}}"
 	injected := fixture.Namespace("shop", labels{"istio-injection": "enabled"})
+	told := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), fixture.TemplateLabel("istio.io/dataplane-mode", "none"))
+	left := func(more ...any) []any {
+		return append(append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), told, peers("STRICT")), more...)
+	}
+	twice := func(past *checks.Past) {
+		web := past.Baseline.Strict[0]
+		web.Workload.Name = "web"
+		past.Baseline.Strict = append(past.Baseline.Strict, web)
+	}
+	forgetful := func() *mesh.Evidence {
+		evidence := evidence()
+		node := evidence.Nodes[fixture.Node]
+		node.Captured = nil
+		evidence.Nodes[fixture.Node] = node
+		return evidence
+	}
 	once := v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: "Job", Namespace: "shop", Name: "once"}
 	return []testCase{
 		{name: "never was", check: "strict-kept", past: was(), objects: enrolled()},
@@ -115,6 +131,15 @@ func strictCases() []testCase {
 		{name: "without pods, a port opened by the labels of its template", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: append(fixtureWithout("Pod"), peers("STRICT"), perPort), want: []finding{{fail, cart, "", "on port 8080"}}},
 		{name: "without pods, and they would have sidecars", check: "strict-kept", past: was(strict(true, []uint32{8080}, nil), before(peers("STRICT"))), objects: append(fixture.Installation(), injected, fixture.Deployment("shop", "cart"), empty, ports)},
 		{name: "without pods, and they would have none", check: "strict-kept", past: was(strict(true, []uint32{8080}, nil), before(peers("STRICT"))), objects: append(fixtureWithout("Pod"), empty, ports), want: []finding{{fail, cart, "", "on all ports"}}},
+		{name: "outside the mesh, which outside-mesh names", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: left(fixture.PodsOf(told)), want: []finding{{skip, "", "", "while outside-mesh does not hold"}}},
+		{name: "one of two pods is outside the mesh", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT")), twice), objects: left(fixture.PodsOf(told), fixture.Deployment("shop", "web"), fixture.PodsOf(fixture.Deployment("shop", "web"), fixture.Ambient)), want: []finding{{skip, "", "", "for Deployment shop/cart while outside-mesh does not hold there"}}},
+		{name: "outside the mesh, and its template was before", check: "strict-kept", past: was(strict(true, nil, nil), func(p *checks.Past) {
+			p.Snapshot = fixture.Snapshot(append(fixture.Installation(), injected, told, fixture.PodsOf(told, fixture.Sidecar))...)
+		}), objects: left(fixture.PodsOf(told)), want: []finding{{warn, cart, "", "its template refused ambient mode already"}}},
+		{name: "outside the mesh without pods", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: left(), want: []finding{{fail, cart, "", "it is outside the mesh, where nothing refuses callers"}}},
+		{name: "not redirected", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: append(fixtureWithout("Pod", "ReplicaSet"), peers("STRICT"), fixture.PodsOf(fixture.Deployment("shop", "cart"))), want: []finding{{skip, "", "", "while redirected does not hold"}}},
+		{name: "not proxied", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(peers("STRICT")), evidence: forgetful(), want: []finding{{skip, "", "", "while ztunnel-captured does not hold"}}},
+		{name: "proxied", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(peers("STRICT")), evidence: evidence()},
 		{name: "a Job that has run", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT")), func(p *checks.Past) { p.Baseline.Strict[0].Workload = once }), objects: append(enrolled(), fixture.Job("shop", "once"))},
 		{name: "a workload that is gone", check: "strict-kept", past: was(strict(true, nil, nil)), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet")},
 		{name: "no baseline", check: "strict-kept", noPast: "the record is older", objects: enrolled(), want: []finding{{skip, "", "", "cannot be compared: the record is older"}}},
@@ -156,6 +181,9 @@ func callsKeptCases() []testCase {
 		{name: "refused", check: "calls-kept", past: with(func(p *checks.Past) { p.Changes = []v1alpha1.CallChange{change(v1alpha1.CallNewlyDenied)} }), objects: enrolled(), want: []finding{{warn, cart, "", "2 kinds of calls are refused that were let in before"}}},
 		{name: "by an edit", check: "calls-kept", past: with(func(p *checks.Past) {
 			p.Following, p.Edited = []v1alpha1.CallChange{change(v1alpha1.CallNewlyAllowed)}, edited
+		}), objects: enrolled(), want: []finding{{warn, cart, "", "somebody has edited since: AuthorizationPolicy shop/late, so that the namespace is weaker than before"}}},
+		{name: "refused by an edit", check: "calls-kept", past: with(func(p *checks.Past) {
+			p.Following, p.Edited = []v1alpha1.CallChange{change(v1alpha1.CallNewlyDenied)}, edited
 		}), objects: enrolled(), want: []finding{{warn, cart, "", "somebody has edited since: AuthorizationPolicy shop/late"}}},
 		{name: "not all", check: "calls-kept", past: with(func(p *checks.Past) { p.Incomplete = []string{"too many"} }), objects: enrolled(), want: []finding{{warn, "", "", "not every kind of call was compared: too many"}}},
 	}
@@ -182,9 +210,6 @@ func routesKeptCases() []testCase {
 
 func workloadsKeptCases() []testCase {
 	const cart = "Deployment shop/cart"
-		}), objects: enrolled(), want: []finding{{warn, cart, "", "somebody has edited since: AuthorizationPolicy shop/late, so that the namespace is weaker than before"}}},
-		{name: "refused by an edit", check: "calls-kept", past: with(func(p *checks.Past) {
-			p.Following, p.Edited = []v1alpha1.CallChange{change(v1alpha1.CallNewlyDenied)}, edited
 	of := func(replicas int32, edits ...func(*corev1.Pod)) []any {
 		deployment := fixture.Deployment("shop", "cart", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), fixture.Replicas(replicas), func(d *appsv1.Deployment) {
 			d.Status.Replicas, d.Status.UpdatedReplicas, d.Status.AvailableReplicas, d.Status.ReadyReplicas = replicas, replicas, replicas, replicas
@@ -212,6 +237,10 @@ func workloadsKeptCases() []testCase {
 	running := corev1.ContainerState{Running: &corev1.ContainerStateRunning{}}
 	waiting := corev1.ContainerState{Waiting: &corev1.ContainerStateWaiting{Reason: "CrashLoopBackOff"}}
 	withoutService := of(1)[:len(of(1))-1]
+	importing := fixture.Job("shop", "import", func(j *batchv1.Job) { j.Spec.Template.Labels = labels{"app": "import"} })
+	importingPod := fixture.Pod("shop", "import-x", fixture.Of("Job", "batch/v1", &importing.ObjectMeta, importing.Spec.Template))
+	importingToo := fixture.Pod("shop", "import-too", fixture.Labelled("app", "import"))
+	importingService := strings.NewReplacer("name: cart", "name: import", "app: cart", "app: import").Replace(service)
 	older := container(corev1.ContainerStatus{Ready: true, RestartCount: 4, State: running, LastTerminationState: ended})
 	return []testCase{
 		{name: "as before", check: "workloads-kept", past: was(), objects: of(1)},
@@ -227,6 +256,12 @@ func workloadsKeptCases() []testCase {
 		{name: "no endpoint", check: "workloads-kept", past: was(), objects: append(slices.Clone(of(1)[:len(of(1))-1]), strings.Replace(service, "app: cart", "app: nobody", 1)), want: []finding{
 			{fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
 		}},
+		{name: "a Service of a Job that has ended, as earlier versions counted it", check: "workloads-kept", past: was(before(importing, importingPod, importingService), func(p *checks.Past) {
+			p.Baseline.Services = append(p.Baseline.Services, v1alpha1.ServiceBaseline{Name: "import", Ready: 1})
+		}), objects: append(of(1), importing, importingService)},
+		{name: "a Service of a Job and of more, all of which are gone", check: "workloads-kept", past: was(before(importing, importingPod, importingService, importingToo), func(p *checks.Past) {
+			p.Baseline.Services = append(p.Baseline.Services, v1alpha1.ServiceBaseline{Name: "import", Ready: 2})
+		}), objects: append(of(1), importing, importingService), want: []finding{{fail, "Service shop/import", "spec.selector", "it has no ready endpoint, and had 2"}}},
 		{name: "scaled to none", check: "workloads-kept", past: was(), objects: of(0), want: []finding{{pass, cart, "spec.replicas", "scaled from 1 to 0"}}},
 		{name: "gone", check: "workloads-kept", past: was(), objects: append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), service), want: []finding{
 			{warn, cart, "", "it is gone, and had 1 pod ready before"}, {fail, "Service shop/cart", "spec.selector", "it has no ready endpoint, and had 1"},
@@ -237,10 +272,6 @@ func workloadsKeptCases() []testCase {
 		{name: "a Service that is gone", check: "workloads-kept", past: was(), objects: withoutService, want: []finding{{warn, "Service shop/cart", "", "it is gone, and had 1 ready endpoint before"}}},
 		{name: "a Service that is gone, and had no endpoint", check: "workloads-kept", past: was(func(p *checks.Past) { p.Baseline.Services[0].Ready = 0 }), objects: withoutService},
 		{name: "a Service that a run has deleted", check: "workloads-kept", past: was(func(p *checks.Past) {
-	importing := fixture.Job("shop", "import", func(j *batchv1.Job) { j.Spec.Template.Labels = labels{"app": "import"} })
-	importingPod := fixture.Pod("shop", "import-x", fixture.Of("Job", "batch/v1", &importing.ObjectMeta, importing.Spec.Template))
-	importingToo := fixture.Pod("shop", "import-too", fixture.Labelled("app", "import"))
-	importingService := strings.NewReplacer("name: cart", "name: import", "app: cart", "app: import").Replace(service)
 			p.Deleted = []v1alpha1.ObjectReference{{APIVersion: "v1", Kind: "Service", Namespace: "shop", Name: "cart"}}
 		}), objects: withoutService},
 		{name: "restarted", check: "workloads-kept", past: was(), objects: of(1, older), want: []finding{{warn, cart, "status", "after 4 restarts; it ended last with OOMKilled, exit code 137"}}},
@@ -256,12 +287,6 @@ func workloadsKeptCases() []testCase {
 		{name: "a probe that fails", check: "workloads-kept", past: was(), objects: of(1, fixture.NotReady, container(corev1.ContainerStatus{RestartCount: 1, State: running})), want: []finding{{fail, cart, "status", "its probe fails, after 1 restart"}}},
 	}
 }
-		{name: "a Service of a Job that has ended, as earlier versions counted it", check: "workloads-kept", past: was(before(importing, importingPod, importingService), func(p *checks.Past) {
-			p.Baseline.Services = append(p.Baseline.Services, v1alpha1.ServiceBaseline{Name: "import", Ready: 1})
-		}), objects: append(of(1), importing, importingService)},
-		{name: "a Service of a Job and of more, all of which are gone", check: "workloads-kept", past: was(before(importing, importingPod, importingService, importingToo), func(p *checks.Past) {
-			p.Baseline.Services = append(p.Baseline.Services, v1alpha1.ServiceBaseline{Name: "import", Ready: 2})
-		}), objects: append(of(1), importing, importingService), want: []finding{{fail, "Service shop/import", "spec.selector", "it has no ready endpoint, and had 2"}}},
 
 func trafficCases() []testCase {
 	const cart = "Deployment shop/cart"

@@ -30,14 +30,19 @@ func perCaptured(subject Subject, judge func(mesh.Pod, mesh.NodeEvidence) *Findi
 // ztunnel-captured does not hold for it: so it did not pass, whatever it has found at
 // the others.
 func leftOut(without []string, all int) []Finding {
+	return leftOutFor(IDZtunnelCaptured, without, all)
+}
+
+// leftOutFor says it of what is left out since another check does not hold for it.
+func leftOutFor(id string, without []string, all int) []Finding {
 	switch len(without) {
 	case 0:
 		return nil
 	case all:
-		return []Finding{meaningless(IDZtunnelCaptured)}
+		return []Finding{meaningless(id)}
 	default:
-		finding := meaningless(IDZtunnelCaptured)
-		finding.Message = fmt.Sprintf("it means nothing for %s while %s does not hold there", some(without), IDZtunnelCaptured)
+		finding := meaningless(id)
+		finding.Message = fmt.Sprintf("it means nothing for %s while %s does not hold there", some(without), id)
 		return []Finding{finding}
 	}
 }

@@ -36,7 +36,23 @@ func Past(snapshot *mesh.Snapshot, namespace mesh.Namespace, open []v1alpha1.Mig
 	}
 	past = &checks.Past{Baseline: *oldest.Baseline, Snapshot: then}
 	past.Deleted, past.Lost = foretold(open)
+	past.Moved = movedBy(stepsDone(open))
 	return past, "", pastCalls(past, snapshot, namespace, stepsDone(open))
+}
+
+// movedBy are the workloads whose pods steps have moved: the gate of a step names one whose
+// pods were only evicted as well, and its changes one that no gate waits for, as a CronJob.
+func movedBy(steps []v1alpha1.Step) []v1alpha1.ObjectReference {
+	var moved []v1alpha1.ObjectReference
+	for _, step := range steps {
+		if step.Phase == v1alpha1.PhaseRestartWorkloads {
+			moved = append(moved, step.Gate.Workloads...)
+			for _, change := range step.Changes {
+				moved = append(moved, change.Object)
+			}
+		}
+	}
+	return moved
 }
 
 // foretold are the objects that runs have deleted, and those of which their plans said

@@ -112,6 +112,34 @@ func TestBaselineLeavesOutPodsOfJobs(t *testing.T) {
 	}
 }
 
+func TestPastNamesWhatRunsHaveMoved(t *testing.T) {
+	reference := func(kind, name string) v1alpha1.ObjectReference {
+		return v1alpha1.ObjectReference{APIVersion: "v1", Kind: kind, Namespace: "shop", Name: name}
+	}
+	step := func(phase v1alpha1.Phase, gate v1alpha1.Gate, changes ...v1alpha1.Change) v1alpha1.Step {
+		return v1alpha1.Step{Phase: phase, Gate: gate, Changes: changes}
+	}
+	evicts := v1alpha1.Gate{Kind: v1alpha1.GateCaptured, Evicts: true, Workloads: []v1alpha1.ObjectReference{reference("Deployment", "evicted")}}
+	records := enrolment(baselineOf(t, shopBefore()...))
+	records[0].Plan.Steps = []v1alpha1.Step{
+		step(v1alpha1.PhasePin, v1alpha1.Gate{Workloads: []v1alpha1.ObjectReference{reference("Deployment", "pinned")}}),
+		step(v1alpha1.PhaseRestartWorkloads, evicts),
+		step(v1alpha1.PhaseRestartWorkloads, v1alpha1.Gate{Kind: v1alpha1.GateNone}, v1alpha1.Change{Object: reference("CronJob", "report")}),
+		step(v1alpha1.PhaseRestartWorkloads, v1alpha1.Gate{Workloads: []v1alpha1.ObjectReference{reference("Deployment", "not-begun")}}),
+	}
+	for _, state := range []v1alpha1.StepState{v1alpha1.StepDone, v1alpha1.StepDone, v1alpha1.StepDone, v1alpha1.StepPending} {
+		records[0].Steps = append(records[0].Steps, v1alpha1.StepRecord{State: state})
+	}
+	snapshot := fixture.Snapshot(shopBefore()...)
+	past, missing, err := plan.Past(snapshot, fixture.Find(snapshot, "shop"), records)
+	if err != nil || missing != "" {
+		t.Fatal(err, missing)
+	}
+	if want := []v1alpha1.ObjectReference{reference("Deployment", "evicted"), reference("CronJob", "report")}; !slices.Equal(past.Moved, want) {
+		t.Errorf("moved are %v, not %v", past.Moved, want)
+	}
+}
+
 func TestBaselineOfTroubledContainers(t *testing.T) {
 	looping := fixture.Deployment("shop", "loop")
 	status := func(pod *corev1.Pod) {

@@ -298,6 +298,18 @@ spec: {containers: [{name: app, image: app}]}`, native)
 			want: []string{"fail no-sidecars Pod straggler"}, says: "has a sidecar",
 		},
 		{
+			name: "a moved workload that is told to stay out",
+			plant: func(t *testing.T) func() {
+				mode := func(value string) {
+					kubectl(t, "patch", "deployment", "details-v1", "-p", `{"spec": {"template": {"metadata": {"labels": {"istio.io/dataplane-mode": `+value+`}}}}}`)
+					kubectl(t, "rollout", "status", "deployment/details-v1", "--timeout=60s")
+				}
+				mode(`"none"`)
+				return func() { mode("null") }
+			},
+			want: []string{"fail outside-mesh Pod details-v1"}, says: "Deployment bookinfo/details-v1 was in it before the enrolment: it refuses ambient mode",
+		},
+		{
 			name: "annotated and not captured",
 			plant: func(t *testing.T) func() {
 				name := pod(t, "details").Name
