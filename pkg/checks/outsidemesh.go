@@ -98,7 +98,9 @@ func (s Subject) outside(rule mesh.EnrolmentRule, pod mesh.Pod, was station) *Fi
 			Message: fmt.Sprintf("the pod is outside the mesh, and %s was in it before the enrolment: it refuses ambient mode, by a label that no run has written", was.workload),
 			Remedy:  fmt.Sprintf("take %s out of the template of %s, and out of where it is kept", label.IoIstioDataplaneMode.Name, was.workload),
 		}
-	case told && was.known && !was.inMesh && mesh.OptedOut(pod.Labels, pod.Annotations):
+	case told && mesh.OptedOut(pod.Labels, pod.Annotations) && (pod.Controller == nil || was.known && !was.inMesh):
+		// Runs write the label into templates alone: a pod that nothing controls has it of
+		// its own.
 		return nil
 	case told:
 		return &Finding{
