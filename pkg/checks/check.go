@@ -249,7 +249,7 @@ func underlyingChecks() []Check {
 func standingChecks() []Check {
 	return []Check{
 		routesAccepted(), ztunnelAccepted(), waypointCopies(), labelsConsistent(),
-		policyTargets(), policyWaypoints(), routeConflicts(), routeTargets(), networkPolicies(),
+		policyTargets(), policyWaypoints(), routeConflicts(), unsaidTargets(), networkPolicies(),
 	}
 }
 

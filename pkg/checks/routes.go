@@ -80,8 +80,17 @@ func rival(subject Subject, service string, spec *networkingv1alpha3.VirtualServ
 	return v1alpha1.ObjectReference{}, false
 }
 
-// routeTargets is about rules that name services that are not there.
+// routeTargets is about rules that name services that are not there. Before an enrolment
+// nobody else says so.
 func routeTargets() Check {
+	return routeTargetsBut(func(mesh.Route) bool { return false })
+}
+
+// unsaidTargets is routeTargets without the routes of which istiod says so, which
+// routes-accepted repeats.
+func unsaidTargets() Check { return routeTargetsBut(saysMissing) }
+
+func routeTargetsBut(passedOver func(mesh.Route) bool) Check {
 	return Check{
 		ID: "route-targets", Category: CategoryRouting, Severity: v1alpha1.SeverityWarning,
 		About: "Looks for routes and DestinationRules of this namespace that name services which are not there.",
@@ -122,7 +131,7 @@ func routeTargets() Check {
 				}
 			}
 			for _, route := range subject.Snapshot.Routes() {
-				if route.Reference.Namespace != subject.Namespace.Name {
+				if route.Reference.Namespace != subject.Namespace.Name || passedOver(route) {
 					continue
 				}
 				for _, missing := range missingServices(subject, route) {

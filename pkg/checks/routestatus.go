@@ -2,6 +2,7 @@ package checks
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -18,7 +19,7 @@ func routesAccepted() Check {
 		ID: "routes-accepted", Category: CategoryRouting, Severity: v1alpha1.SeverityError,
 		About: "Whether istiod has taken up every Gateway API route of this namespace, accepts it, finds what it names, and whether a waypoint follows it.",
 		Why: "A route that is not accepted by its parent, or whose backends are not found, is not followed, or answers calls with errors (istio " +
-			"pilot/pkg/config/kube/gateway, conditions.go). ztunnel follows no route: without a waypoint in front of the Service that it is for, " +
+			"pilot/pkg/config/kube/gateway, conditions.go). A Service that it names and that is not there is such a backend, or such a parent. ztunnel follows no route: without a waypoint in front of the Service that it is for, " +
 			"ambient callers go past it.",
 		Needs: append(waypointSources(mesh.KindGatewayClass), routeKinds()...), DependsOn: []string{"waypoint-missing"},
 		Passed: "every route of the namespace is accepted and resolved",
@@ -28,15 +29,8 @@ func routesAccepted() Check {
 				if route.Reference.Namespace != subject.Namespace.Name {
 					continue
 				}
-				for i, parent := range route.Parents {
-					finding := statusFinding(subject, route, i, parent)
-					if finding == nil {
-						finding = followedFinding(subject, route, i, parent)
-					}
-					if finding != nil {
-						findings = append(findings, *finding)
-						break
-					}
+				if finding := routeFinding(subject, route); finding != nil {
+					findings = append(findings, *finding)
 				}
 			}
 			return findings
@@ -44,9 +38,35 @@ func routesAccepted() Check {
 	}
 }
 
-// statusFinding is about what istiod says of a route at a parent. What routes name and
-// is not there, another check says.
-func statusFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.ParentReference) *Finding {
+// routeFinding is what there is to say of a route: what istiod says of it at any of its
+// parents comes before whether a waypoint follows it.
+func routeFinding(subject Subject, route mesh.Route) *Finding {
+	for i, parent := range route.Parents {
+		if finding := statusFinding(route, i, parent); finding != nil {
+			return finding
+		}
+	}
+	for i, parent := range route.Parents {
+		if finding := followedFinding(subject, route, i, parent); finding != nil {
+			return finding
+		}
+	}
+	return nil
+}
+
+// saysMissing says whether istiod itself says that what a route names is not there.
+func saysMissing(route mesh.Route) bool {
+	return slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool {
+		status, _ := route.StatusAt(parent)
+		return status.ControllerName == mesh.RouteController && slices.ContainsFunc(status.Conditions, func(condition metav1.Condition) bool {
+			return condition.Status == metav1.ConditionFalse && condition.ObservedGeneration == route.Generation &&
+				(condition.Reason == string(gatewayv1.RouteReasonBackendNotFound) || condition.Reason == string(gatewayv1.RouteReasonNoMatchingParent))
+		})
+	})
+}
+
+// statusFinding is about what istiod says of a route at a parent.
+func statusFinding(route mesh.Route, i int, parent gatewayv1.ParentReference) *Finding {
 	at := fmt.Sprintf("status.parents[%d]", i)
 	finding := &Finding{
 		Status: v1alpha1.StatusFail, Object: reference(route.Reference), Field: at,
@@ -55,8 +75,6 @@ func statusFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.Pa
 	status, told := route.StatusAt(parent)
 	_, ofService := route.ServiceNamespace(parent)
 	switch {
-	case len(missingServices(subject, route)) > 0:
-		return nil
 	case !told && ofService && (route.Reference.Kind == mesh.KindHTTPRoute || route.Reference.Kind == mesh.KindGRPCRoute):
 		finding.Message = fmt.Sprintf("istiod says nothing of it at %s %s", parentKind(parent), parent.Name)
 		finding.Remedy = "look at the log of istiod"

@@ -178,6 +178,11 @@ func routeStatusCases() []testCase {
 			"spec: {parentRefs: [{%s}], rules: [{backendRefs: [{name: %s, port: 80}]}]}\nstatus: {parents: [%s]}", kind, namespace, parent, backend, strings.Join(statuses, ", "))
 	}
 	accepted, resolved := condition("Accepted", "True", "Accepted", 2), condition("ResolvedRefs", "True", "ResolvedRefs", 2)
+	missing := func(first string) string {
+		return of("HTTPRoute", "shop", "gone", said(parent, first, condition("ResolvedRefs", "False", "BackendNotFound", 2)))
+	}
+	twoParents := strings.Replace(of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved), said("name: ingress", condition("Accepted", "False", "NotAllowed", 2))),
+		"parentRefs: [{"+parent+"}]", "parentRefs: [{"+parent+"}, {name: ingress}]", 1)
 	fronted := func(more ...any) []any { return twoWaypoints(append([]any{behind("cart", "way")}, more...)...) }
 	return []testCase{
 		{name: "none", check: check, objects: fronted()},
@@ -190,7 +195,14 @@ func routeStatusCases() []testCase {
 		{name: "refused by another controller", check: check, objects: fronted(of("HTTPRoute", "shop", "cart", strings.Replace(said(parent, condition("Accepted", "False", "NotAllowed", 2), resolved), "istio.io/", "example.com/", 1)))},
 		{name: "refused", check: check, objects: fronted(of("HTTPRoute", "shop", "cart", said(parent, condition("Accepted", "False", "NotAllowed", 2), resolved))), want: []finding{{fail, object, "status.parents[0].conditions[Accepted]", "it is not accepted at Service cart: NotAllowed: why"}}},
 		{name: "not resolved", check: check, objects: fronted(of("HTTPRoute", "shop", "cart", said(parent, accepted, condition("ResolvedRefs", "False", "RefNotPermitted", 2)))), want: []finding{{fail, object, "status.parents[0].conditions[ResolvedRefs]", "it is not resolved at Service cart: RefNotPermitted: why"}}},
-		{name: "a backend that is not there, which route-targets says", check: check, objects: fronted(of("HTTPRoute", "shop", "gone", said(parent, accepted, condition("ResolvedRefs", "False", "BackendNotFound", 2))))},
+		{name: "a backend that is not there", check: check, objects: fronted(missing(accepted)), want: []finding{{fail, object, "status.parents[0].conditions[ResolvedRefs]", "it is not resolved at Service cart: BackendNotFound: why"}}},
+		{name: "a backend that is not there, of a route that is refused", check: check, objects: fronted(missing(condition("Accepted", "False", "NotAllowed", 2))), want: []finding{{fail, object, "status.parents[0].conditions[Accepted]", "it is not accepted at Service cart: NotAllowed: why"}}},
+		{name: "a backend that is not there, which istiod does not say", check: check, objects: fronted(of("HTTPRoute", "shop", "gone", said(parent, accepted, resolved)))},
+		{name: "a parent that is not there", check: check, objects: twoWaypoints(of("HTTPRoute", "shop", "gone", said(parent, condition("Accepted", "False", "NoMatchingParent", 2), resolved))), want: []finding{{fail, object, "status.parents[0].conditions[Accepted]", "it is not accepted at Service cart: NoMatchingParent: why"}}},
+		{name: "refused at the second parent, and the first has no waypoint", check: check, objects: enrolled(plain, twoParents), want: []finding{{fail, object, "status.parents[1].conditions[Accepted]", "it is not accepted at Gateway ingress: NotAllowed: why"}}},
+		{name: "a backend that is not there, which routes-accepted says", check: "route-targets", verify: true, objects: fronted(missing(accepted))},
+		{name: "a backend that is not there, which istiod said of an earlier one", check: "route-targets", verify: true, objects: fronted(of("HTTPRoute", "shop", "gone", said(parent, accepted, condition("ResolvedRefs", "False", "BackendNotFound", 1)))), want: []finding{{warn, object, "spec.rules[].backendRefs[gone]", "there is no Service shop/gone"}}},
+		{name: "a backend that is not there, of a route that is refused for something else", check: "route-targets", verify: true, objects: fronted(of("HTTPRoute", "shop", "gone", said(parent, accepted, condition("ResolvedRefs", "False", "InvalidKind", 2)))), want: []finding{{warn, object, "spec.rules[].backendRefs[gone]", "there is no Service shop/gone"}}},
 		{name: "another namespace's", check: check, objects: fronted(of("HTTPRoute", "pay", "cart"))},
 		{name: "a gateway's, of another controller", check: check, objects: fronted("apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{name: ingress}], rules: [{backendRefs: [{name: cart, port: 80}]}]}")},
 		{name: "without a waypoint", check: check, objects: enrolled(plain, of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved))), want: []finding{{warn, object, "spec.parentRefs[0]", "Service cart has no waypoint, and ztunnel follows no route"}}},

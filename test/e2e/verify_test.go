@@ -565,6 +565,32 @@ spec: {parentRefs: [{group: "", kind: Service, name: ratings, port: 9080}], rule
 			},
 			want: []string{"fail routes-accepted HTTPRoute astray"}, says: "it is not resolved at Service ratings: InvalidKind",
 		},
+		{
+			name: "a route to a Service that is not there",
+			plant: func(t *testing.T) func() {
+				path := file(t, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: astray}
+spec: {parentRefs: [{group: "", kind: Service, name: ratings, port: 9080}], rules: [{backendRefs: [{name: gone, port: 9080}]}]}`)
+				kubectl(t, "apply", "-f", path)
+				return func() { kubectl(t, "delete", "-f", path) }
+			},
+			want: []string{"fail routes-accepted HTTPRoute astray"}, says: "it is not resolved at Service ratings: BackendNotFound",
+		},
+		{
+			name: "a route for a Service that is not there",
+			plant: func(t *testing.T) func() {
+				path := file(t, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: astray}
+spec: {parentRefs: [{group: "", kind: Service, name: gone, port: 9080}], rules: [{backendRefs: [{name: ratings, port: 9080}]}]}`)
+				kubectl(t, "apply", "-f", path)
+				return func() { kubectl(t, "delete", "-f", path) }
+			},
+			want: []string{"fail routes-accepted HTTPRoute astray"}, says: "it is not accepted at Service gone: NoMatchingParent",
+		},
 		c.strictDeleted(namespace),
 	}
 }
