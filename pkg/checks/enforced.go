@@ -260,11 +260,3 @@ func madeFrom(subject Subject, one selecting, meant func([]mesh.Target) bool) bo
 		return extension.Reference.Namespace == subject.Namespace.Name && from(extension.Labels(), extension.Annotations()) && meant(extension.Targets)
 	})
 }
-
-// selectsTogether says whether two selectors select the same ambient pod.
-func selectsTogether(subject Subject, service, policy map[string]string) bool {
-	meant := capturing(subject)
-	return len(service) > 0 && slices.ContainsFunc(subject.Snapshot.Pods(subject.Namespace.Name), func(pod mesh.Pod) bool {
-		return mesh.SelectsLabels(service, pod.Labels) && mesh.SelectsLabels(policy, pod.Labels) && meant(pod)
-	})
-}

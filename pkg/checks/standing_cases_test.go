@@ -87,6 +87,19 @@ func copiesCases() []testCase {
 	withAlias := func(waypoint string, more ...any) []any {
 		return twoWaypoints(append([]any{behind("cart", "way"), behind("alias", waypoint)}, more...)...)
 	}
+	const slice = "apiVersion: discovery.k8s.io/v1\nkind: EndpointSlice\nmetadata: {name: alias-1, namespace: shop, labels: {kubernetes.io/service-name: alias}}\n" +
+		"addressType: IPv4\nports: [{port: 80}]\nendpoints: [{addresses: [10.0.0.9], targetRef: {kind: Pod, namespace: shop, name: cart-5d8f7-0}}]"
+	withWritten := func(waypoint string, more ...any) []any {
+		return twoWaypoints(append([]any{behind("cart", "way"), strings.Replace(behind("alias", waypoint), "selector: {app: cart}, ", "", 1), slice}, more...)...)
+	}
+	entry := func(waypoint string) string {
+		return strings.Replace("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: alias, namespace: shop, labels: {istio.io/use-waypoint: "+waypoint+"}}\n"+
+			"spec: {hosts: [alias.example.com], addresses: [240.1.1.1], ports: [{number: 80, name: http, protocol: HTTP}], resolution: STATIC, workloadSelector: {labels: {app: cart}}}",
+			", labels: {istio.io/use-waypoint: }", "", 1)
+	}
+	withEntry := func(waypoint string, more ...any) []any {
+		return twoWaypoints(append([]any{behind("cart", "way"), entry(waypoint)}, more...)...)
+	}
 	others := func(spec string) string {
 		return strings.Replace(policy("shop", `{targetRefs: [{group: "", kind: Service, name: alias}], `+spec+"}"), "name: p", "name: q", 1)
 	}
@@ -96,6 +109,23 @@ func copiesCases() []testCase {
 		"annotations: {ambient.kubectl-ambient.dev/origin: AuthorizationPolicy shop/p}}\nspec: {rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/way]}}]}]}"
 	return []testCase{
 		{name: "no policy", check: check, objects: withAlias("way")},
+		{name: "endpoints that somebody has written", check: check, objects: withWritten("way", policy("shop", layer4), toCart), handed: judged, want: fails},
+		{name: "endpoints that somebody has written, with a copy for the waypoint", check: check, objects: withWritten("way", policy("shop", layer7), copyTo("{group: gateway.networking.k8s.io, kind: Gateway, name: way}")), handed: judged},
+		{name: "endpoints that somebody has written, to other pods", check: check, objects: withWritten("way", policy("shop", "{selector: {matchLabels: {app: pay}}, rules: [{}]}")), handed: judged},
+		{
+			name: "endpoints that somebody has written, without a waypoint", check: check, objects: withWritten("", policy("shop", layer7), toCart), handed: judged,
+			want: []finding{{warn, alias, field, "it reaches pods that a waypoint protects by AuthorizationPolicy shop/p, and goes through none"}},
+		},
+		{name: "a ServiceEntry", check: check, objects: withEntry("way", policy("shop", layer4), toCart), handed: judged, want: []finding{{fail, "ServiceEntry shop/alias", field, missing}}},
+		{name: "a ServiceEntry that the run was planned with", check: check, objects: withEntry("way", policy("shop", layer4), toCart), handed: frontedCart(func(handed *checks.Handed) {
+			handed.Judged = judged.Judged
+			handed.Fronted = append(handed.Fronted, v1alpha1.FrontedService{Waypoint: "shop/way", Object: v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry", Namespace: "shop", Name: "alias"}})
+		})},
+		{
+			name: "a ServiceEntry without a waypoint", check: check, objects: withEntry("", policy("shop", layer7), toCart), handed: judged,
+			want: []finding{{warn, "ServiceEntry shop/alias", "spec.workloadSelector", "it reaches pods that a waypoint protects by AuthorizationPolicy shop/p, and goes through none"}},
+		},
+		{name: "another namespace's ServiceEntry", check: check, objects: twoWaypoints(behind("cart", "way"), strings.Replace(entry("way"), "namespace: shop", "namespace: pay", 1), policy("shop", layer4), toCart), handed: judged},
 		{name: "a Service that the run was planned with", check: check, objects: twoWaypoints(behind("cart", "way"), policy("shop", layer7), toCart), handed: judged},
 		{name: "one made since", check: check, objects: withAlias("way", policy("shop", layer7), toCart), handed: judged, want: fails},
 		{name: "one made since, with a copy for its waypoint", check: check, objects: withAlias("way", policy("shop", layer7), copyTo("{group: gateway.networking.k8s.io, kind: Gateway, name: way}")), handed: judged},
