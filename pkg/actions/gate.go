@@ -369,12 +369,12 @@ func (r *Runner) lookVerified(ctx context.Context, snapshot *mesh.Snapshot, _ v1
 		return verdict{}, err
 	}
 	subject := checks.Subject{Snapshot: snapshot, Namespace: namespace, Evidence: evidence, Handed: handed, Accepts: r.accepts}
-	missing := notArrived(subject)
+	missing := r.notArrived(subject)
 	if len(missing) == 0 {
 		if err := r.Istiods(ctx, evidence); err != nil {
 			return verdict{}, err
 		}
-		missing = notArrived(subject)
+		missing = r.notArrived(subject)
 	}
 	if len(missing) == 0 && r.Verify != nil {
 		missing, err := r.notVerified(ctx)
@@ -421,11 +421,12 @@ func (r *Runner) noteMeant(istiods map[string]mesh.IstiodEvidence) {
 	r.meant = meant
 }
 
-// notArrived is what the end of an enrolment still waits for.
-func notArrived(subject checks.Subject) []string {
+// notArrived is what the end of an enrolment still waits for, of what the enrolment has
+// made; what the mesh has attached to every waypoint may not have held before, either.
+func (r *Runner) notArrived(subject checks.Subject) []string {
 	var missing []string
 	for _, result := range checks.Run(checks.ArrivalChecks(), subject) {
-		if checks.HoldsUp(result, nil) {
+		if checks.HoldsUp(result, r.standing) {
 			missing = append(missing, sayResult(result))
 		}
 	}

@@ -390,6 +390,30 @@ func TestLookVerifiedAsksAllThatVerifyAsks(t *testing.T) {
 		return append(fixture.Installation(), ambientShop, switched(), fixture.PodsOf(switched(), edits...))
 	}
 	route, rule := reference("HTTPRoute", "astray"), reference("VirtualService", "cart")
+	class := v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Namespace: "istio-system", Name: "all"}
+	// behind is the same behind a waypoint, in a mesh with a policy for all waypoints.
+	behind := func() []any {
+		return append(objects(fixture.Ambient), proxies(1, 1)[2], `
+apiVersion: gateway.networking.k8s.io/v1
+kind: GatewayClass
+metadata: {name: istio-waypoint}
+spec: {controllerName: istio.io/mesh-controller}`, `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+status:
+  addresses: [{type: Hostname, value: waypoint.shop.svc.cluster.local}]
+  conditions: [{type: Programmed, status: "True", reason: Programmed, message: "", lastTransitionTime: "2026-08-01T12:00:00Z"}]`, `
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
+spec: {clusterIP: 10.0.0.1, selector: {app: cart}, ports: [{port: 80}]}`, `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: all, namespace: istio-system}
+spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}]}`)
+	}
 	found := []v1alpha1.CheckResult{
 		{ID: "routes-accepted", Severity: v1alpha1.SeverityError, Status: v1alpha1.StatusFail, Object: &route, Message: "it is not resolved"},
 		{ID: "route-conflicts", Severity: v1alpha1.SeverityError, Status: v1alpha1.StatusFail, Object: &rule, Message: "too"},
@@ -405,6 +429,8 @@ func TestLookVerifiedAsksAllThatVerifyAsks(t *testing.T) {
 		retry    time.Duration
 	}{
 		{"something has not arrived", objects(fixture.Sidecar), nil, nil, 0, []string{"no-sidecars: "}, retryEvidence},
+		{"something did not hold before", behind(), []v1alpha1.StandingFinding{{ID: "policies-accepted", Object: &class, Field: "status.conditions[WaypointAccepted]"}}, nil, 1, []string{"routes-accepted: ", "route-conflicts: "}, retryVerify},
+		{"something of the mesh's does not hold", behind(), nil, nil, 0, []string{"policies-accepted: AuthorizationPolicy istio-system/all: it is not taken up by istiod yet"}, retryEvidence},
 		{"verify would fail", objects(fixture.Ambient), nil, nil, 1, []string{"routes-accepted: HTTPRoute shop/astray: it is not resolved", "route-conflicts: "}, retryVerify},
 		{"it would have failed before", objects(fixture.Ambient), []v1alpha1.StandingFinding{{ID: "routes-accepted", Object: &route}}, nil, 1, []string{"route-conflicts: "}, retryVerify},
 		{"the plan ends it", objects(fixture.Ambient), []v1alpha1.StandingFinding{{ID: "routes-accepted", Object: &route}}, map[v1alpha1.ObjectReference]bool{rule.Unversioned(): true}, 1, nil, retryVerify},

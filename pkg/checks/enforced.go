@@ -6,6 +6,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	securityv1beta1 "istio.io/api/security/v1beta1"
+	istiosecurityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
 
 // enrollAgain is how what was handed over comes back.
@@ -61,32 +62,57 @@ func (s Subject) names(gateway v1alpha1.ObjectReference) bool {
 func policiesAccepted() Check {
 	return Check{
 		ID: "policies-accepted", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		About: "Whether istiod says of every AuthorizationPolicy of this namespace that is attached to a waypoint, or to what goes through one, that it holds there.",
+		About: "Whether istiod says of every AuthorizationPolicy of this namespace that is attached to a waypoint, or to what goes through one, and of those for the class of waypoints where the namespace uses one, that it holds there.",
 		Why: "istiod writes the condition WaypointAccepted, with the generation of the policy that it is about. Without it the waypoint may enforce an " +
 			"earlier policy, or none (istio pilot/pkg/serviceregistry/ambient/ambientindex.go). Of other kinds than AuthorizationPolicy it says nothing.",
-		Needs:     append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy),
+		Needs:     rootNamespaces(append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy)...),
 		DependsOn: []string{"waypoint-missing"},
 		Passed:    "istiod accepts every AuthorizationPolicy at a waypoint",
 		Run: func(subject Subject) []Finding {
-			var findings []Finding
-			for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-				targets := mesh.TargetsOf(&policy.Spec)
-				if policy.Namespace != subject.Namespace.Name || !slices.ContainsFunc(targets, subject.throughWaypoint) {
-					continue
-				}
-				object := securityReference(policy, mesh.KindAuthorizationPolicy)
-				// It was read together with the typed one.
-				whole, _ := subject.Snapshot.Object(*object)
-				if text := Unaccepted(subject.Snapshot, *object, whole, true); text != "" {
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusFail, Object: object, Field: "status.conditions[" + ConditionWaypointAccepted + "]", Message: "it " + text,
-						Remedy: "correct what it is attached to; if it is as it should be, look at the log of istiod",
-					})
-				}
-			}
-			return findings
+			uses := len(subject.Snapshot.WaypointUsers(subject.Namespace)) > 0
+			return unacceptedAtWaypoints(subject, func(policy *istiosecurityv1.AuthorizationPolicy) bool {
+				own := policy.Namespace == subject.Namespace.Name && slices.ContainsFunc(mesh.TargetsOf(&policy.Spec), subject.throughWaypoint)
+				return own || uses && subject.forTheClass(policy)
+			})
 		},
 	}
+}
+
+// classPoliciesAccepted is policiesAccepted as to what no run makes, and whatever the
+// namespace uses: an enrolment may be what gives it a waypoint.
+func classPoliciesAccepted() Check {
+	check := policiesAccepted()
+	check.Run = func(subject Subject) []Finding { return unacceptedAtWaypoints(subject, subject.forTheClass) }
+	return check
+}
+
+// forTheClass says whether a policy is for all waypoints of the mesh. What it names
+// besides, and is not there, policyTargets says in its own namespace.
+func (s Subject) forTheClass(policy *istiosecurityv1.AuthorizationPolicy) bool {
+	return slices.ContainsFunc(mesh.TargetsOf(&policy.Spec), func(target mesh.Target) bool {
+		return target.Is(ofTheClass) && targetProblem(s, targeting{object: *securityReference(policy, mesh.KindAuthorizationPolicy)}, target) == ""
+	})
+}
+
+// unacceptedAtWaypoints makes a finding of each of some policies that istiod does not say
+// holds at a waypoint.
+func unacceptedAtWaypoints(subject Subject, concerned func(*istiosecurityv1.AuthorizationPolicy) bool) []Finding {
+	var findings []Finding
+	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
+		if !concerned(policy) {
+			continue
+		}
+		object := securityReference(policy, mesh.KindAuthorizationPolicy)
+		// It was read together with the typed one.
+		whole, _ := subject.Snapshot.Object(*object)
+		if text := Unaccepted(subject.Snapshot, *object, whole, true); text != "" {
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusFail, Object: object, Field: "status.conditions[" + ConditionWaypointAccepted + "]", Message: "it " + text,
+				Remedy: "correct what it is attached to; if it is as it should be, look at the log of istiod",
+			})
+		}
+	}
+	return findings
 }
 
 // throughWaypoint says whether a target, of the namespace at hand, is a waypoint or

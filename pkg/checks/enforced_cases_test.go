@@ -2,6 +2,7 @@ package checks_test
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
@@ -53,6 +54,9 @@ func enforcedCases() []testCase {
 	attached := func(target, spec string) string {
 		return of("AuthorizationPolicy", "q", "", "targetRefs: ["+target+"], "+spec, "")
 	}
+	meshWide := func(class, status string) string {
+		return strings.Replace(at("{group: gateway.networking.k8s.io, kind: GatewayClass, name: "+class+"}", status), "namespace: shop", "namespace: istio-system", 1)
+	}
 	differs := func(status v1alpha1.CheckStatus) []finding {
 		return []finding{{status, object, "spec.rules[0].to[0].operation.methods", "for calls to Service shop/cart somebody's AuthorizationPolicy shop/q is attached with other rules"}}
 	}
@@ -74,6 +78,12 @@ func enforcedCases() []testCase {
 		{name: "at a Service that is not there", check: "policies-accepted", objects: enrolled(at(toService, ""))},
 		{name: "at an ingress gateway", check: "policies-accepted", objects: enrolled(gateway("shop", "way", "istio", ""), at("{group: gateway.networking.k8s.io, kind: Gateway, name: way}", ""))},
 		{name: "with a selector", check: "policies-accepted", objects: fronted(byMethod)},
+		{name: "the mesh's, for the class of waypoints", check: "policies-accepted", objects: fronted(waypointClass, meshWide("istio-waypoint", condition("True", "Accepted", 2)))},
+		{name: "the mesh's, for the class of waypoints, refused", check: "policies-accepted", objects: fronted(waypointClass, meshWide("istio-waypoint", condition("False", "TargetNotFound", 2))), want: []finding{{fail, "AuthorizationPolicy istio-system/p", accepted, "TargetNotFound"}}},
+		{name: "the mesh's, for the class of waypoints, of which nothing is said", check: "policies-accepted", objects: fronted(waypointClass, meshWide("istio-waypoint", "")), want: []finding{{fail, "AuthorizationPolicy istio-system/p", accepted, "it is not taken up by istiod yet"}}},
+		{name: "the mesh's, for the class of waypoints, where none is used", check: "policies-accepted", objects: enrolled(service, waypointClass, meshWide("istio-waypoint", ""))},
+		{name: "the mesh's, for another class", check: "policies-accepted", objects: fronted(waypointClass, meshWide("istio", ""))},
+		{name: "another namespace's, for the class of waypoints, where it never counts", check: "policies-accepted", objects: fronted(waypointClass, strings.Replace(meshWide("istio-waypoint", ""), "istio-system", "pay", 1))},
 
 		{name: "none", check: "layer7-enforced", objects: fronted()},
 		{name: "about connections", check: "layer7-enforced", objects: fronted(policy("shop", `{rules: [{to: [{operation: {ports: ["80"]}}]}]}`))},

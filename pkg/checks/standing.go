@@ -10,7 +10,7 @@ import (
 // Standing is what does not hold in a namespace before it is enrolled, of what verify
 // looks at whoever has made it: no enrolment has caused that.
 func Standing(snapshot *mesh.Snapshot, namespace mesh.Namespace) []v1alpha1.StandingFinding {
-	asked := slices.Concat(underlyingChecks(), []Check{waypointShape()}, standingChecks())
+	asked := slices.Concat(underlyingChecks(), []Check{waypointShape(), classPoliciesAccepted()}, standingChecks())
 	var standing []v1alpha1.StandingFinding
 	for _, result := range Run(asked, Subject{Snapshot: snapshot, Namespace: namespace, Handed: &Handed{}}) {
 		about := standingFinding(result)

@@ -15,12 +15,19 @@ func TestStanding(t *testing.T) {
 	const astray = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: astray, namespace: shop}\n" +
 		"spec: {parentRefs: [{group: \"\", kind: Service, name: cart, port: 80}]}"
 	route := v1alpha1.ObjectReference{APIVersion: "gateway.networking.k8s.io/v1", Kind: "HTTPRoute", Namespace: "shop", Name: "astray"}
+	const meshWide = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: all, namespace: istio-system}\n" +
+		"spec: {targetRefs: [{group: gateway.networking.k8s.io, kind: GatewayClass, name: istio-waypoint}]}"
+	class := v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Namespace: "istio-system", Name: "all"}
+	const own = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: own, namespace: shop}\n" +
+		"spec: {targetRefs: [{group: '', kind: Service, name: cart}]}"
 	for _, test := range []struct {
 		name    string
 		objects []any
 		want    []v1alpha1.StandingFinding
 	}{
 		{"nothing", shop(), nil},
+		{"a policy for all waypoints that istiod says nothing of", shop(waypointClass, meshWide), []v1alpha1.StandingFinding{{ID: "policies-accepted", Object: &class, Field: "status.conditions[WaypointAccepted]"}}},
+		{"a policy of its own, which an enrolment may put to use", shop(waypointClass, own, gateway("shop", "way", "istio-waypoint", "")), nil},
 		{"a route that istiod says nothing of", shop(astray, service), []v1alpha1.StandingFinding{{ID: "routes-accepted", Object: &route, Field: "status.parents[0]"}}},
 	} {
 		t.Run(test.name, func(t *testing.T) {
