@@ -73,7 +73,8 @@ func callsKept() Check {
 		About: "Whether the policies that there are now decide each kind of call as those before the enrolment did.",
 		Why: "The same model decides that judges a plan, for the mesh as the record holds it and as it is. What the plan announced, or what was accepted of it, is no finding; " +
 			"what is let in besides fails, what is refused besides is a warning. Where somebody has edited policies since, what follows from that is a warning that names them, and that " +
-			"says so where the namespace is weaker than before: whoever edits a policy may want it so, and of what was edited after the enrolment nothing can be accepted.",
+			"says so where the namespace is weaker than before: whoever edits a policy may want it so, and of what was edited after the enrolment nothing can be accepted. Where not all calls " +
+			"could be compared a difference may be missed: that is unknown, and accepted where it was accepted of the plan that not all were (" + IDCallsCompared + ").",
 		Needs: []string{mesh.KindAuthorizationPolicy, mesh.KindPeerAuthentication, mesh.KindRequestAuthentication, mesh.KindService, mesh.KindPod},
 		DependsOn: []string{
 			"istio-installed", "waypoint-missing", "waypoint-unready", "waypoint-shape", "waypoint-diverted", "waypoint-copies", "policy-waypoints",
@@ -84,7 +85,10 @@ func callsKept() Check {
 	}, func(_ Subject, past *Past) []Finding {
 		var findings []Finding
 		for _, text := range past.Incomplete {
-			findings = append(findings, Finding{Status: v1alpha1.StatusWarn, Message: "not every kind of call was compared: " + text})
+			findings = append(findings, Finding{
+				Status: v1alpha1.StatusUnknown, Message: "not every kind of call was compared: " + text,
+				Remedy: "simplify the policies; what was accepted of the plan as " + IDCallsCompared + " is accepted here",
+			})
 		}
 		findings = append(findings, past.calls(past.Changes, v1alpha1.CallNewlyAllowed, v1alpha1.StatusFail, "let in that was refused before", "")...)
 		findings = append(findings, past.calls(past.Changes, v1alpha1.CallNewlyDenied, v1alpha1.StatusWarn, "refused that was let in before", "")...)

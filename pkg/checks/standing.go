@@ -33,15 +33,22 @@ func sameStanding(one, other v1alpha1.StandingFinding) bool {
 }
 
 // HoldsUp says whether a result of verify keeps an enrolment from having ended well: it
-// blocks, and did not stand before. An istiod that cannot be asked does not: nothing else
-// depends on its debug interface, which it may not even serve (istio pilot/pkg/features,
-// ENABLE_DEBUG_ON_HTTP).
+// blocks, and did not stand before, and somebody could mend it.
 func HoldsUp(result v1alpha1.CheckResult, standing []v1alpha1.StandingFinding) bool {
 	switch {
-	case !result.Blocks(), result.ID == IDZtunnelInStep && result.Status == v1alpha1.StatusUnknown:
+	case !result.Blocks(), result.Status == v1alpha1.StatusUnknown && staysUnknown(result):
 		return false
 	default:
 		about := standingFinding(result)
 		return !slices.ContainsFunc(standing, func(before v1alpha1.StandingFinding) bool { return sameStanding(before, about) })
 	}
+}
+
+// staysUnknown says whether waiting does not help against a result that is unknown. An
+// istiod that cannot be asked stays so: nothing else depends on its debug interface, which
+// it may not even serve (istio pilot/pkg/features, ENABLE_DEBUG_ON_HTTP). So do kinds of
+// calls that are too many to be compared, or cannot be modelled: the plan has compared each
+// of its steps, and had accepted what it could not.
+func staysUnknown(result v1alpha1.CheckResult) bool {
+	return result.ID == IDZtunnelInStep || result.ID == IDCallsKept && len(result.Unseen) == 0
 }

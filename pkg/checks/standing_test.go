@@ -65,6 +65,9 @@ func TestHoldsUp(t *testing.T) {
 		{"a warning", edited(func(r *v1alpha1.CheckResult) { r.Object, r.Status = object("v1", "b"), warn }), false},
 		{"accepted", edited(func(r *v1alpha1.CheckResult) { r.Object, r.Accepted = object("v1", "b"), true }), false},
 		{"an istiod that cannot be asked", v1alpha1.CheckResult{ID: "ztunnel-in-step", Severity: v1alpha1.SeverityError, Status: unknown}, false},
+		{"calls that could not all be compared", v1alpha1.CheckResult{ID: "calls-kept", Severity: v1alpha1.SeverityError, Status: unknown}, false},
+		{"calls that may not be compared", v1alpha1.CheckResult{ID: "calls-kept", Severity: v1alpha1.SeverityError, Status: unknown, Unseen: []v1alpha1.KindCoverage{{Key: "Service"}}}, true},
+		{"calls that are let in", v1alpha1.CheckResult{ID: "calls-kept", Severity: v1alpha1.SeverityError, Status: fail}, true},
 		{"a ztunnel that is not in step", v1alpha1.CheckResult{ID: "ztunnel-in-step", Severity: v1alpha1.SeverityError, Status: fail}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {

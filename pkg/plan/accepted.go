@@ -35,7 +35,7 @@ func AcceptedThen(records []v1alpha1.MigrationRecord) func(v1alpha1.CheckResult)
 	return func(now v1alpha1.CheckResult) bool {
 		return slices.ContainsFunc(records, func(record v1alpha1.MigrationRecord) bool {
 			return slices.ContainsFunc(record.Plan.Gates, func(then v1alpha1.CheckResult) bool {
-				return found(then) && sameFinding(then, now) && Options{Accept: record.Plan.Accepted}.accepts(then)
+				return found(then) && (sameFinding(then, now) || neverCompared(then, now)) && Options{Accept: record.Plan.Accepted}.accepts(then)
 			})
 		})
 	}
@@ -64,6 +64,16 @@ func sameFinding(then, now v1alpha1.CheckResult) bool {
 	return !slices.ContainsFunc(now.Unseen, func(unseen v1alpha1.KindCoverage) bool {
 		return !slices.ContainsFunc(then.Unseen, func(known v1alpha1.KindCoverage) bool { return known.Key == unseen.Key })
 	})
+}
+
+// neverCompared says whether verify does not compare all calls where a plan had not compared
+// all, either. Which these are its message says in words that count kinds of calls, and the
+// copies that a run makes are more of them.
+func neverCompared(then, now v1alpha1.CheckResult) bool {
+	incomplete := func(result v1alpha1.CheckResult, id string) bool {
+		return result.ID == id && result.Status == v1alpha1.StatusUnknown && len(result.Unseen) == 0
+	}
+	return incomplete(then, checks.IDCallsCompared) && incomplete(now, checks.IDCallsKept)
 }
 
 // changedPolicy is the first policy of others that decides calls here and is not what a

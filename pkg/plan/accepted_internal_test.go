@@ -106,6 +106,10 @@ func TestAcceptedThen(t *testing.T) {
 		{"something else cannot be seen", []string{id}, []v1alpha1.CheckResult{finding(id, "", "", unknown, "Node")}, finding(id, "", "", unknown, "Node", "Pod"), false},
 		{"what could not be seen is found", []string{id}, []v1alpha1.CheckResult{finding(id, "", "", unknown, "Node")}, finding(id, "", "", fail), false},
 		{"what was found cannot be seen", []string{id}, []v1alpha1.CheckResult{finding(id, "", "", fail)}, finding(id, "", "", unknown, "Node"), false},
+		{"not all calls were compared, nor are now", []string{"calls-compared"}, []v1alpha1.CheckResult{finding("calls-compared", "shop", "", unknown)}, finding("calls-kept", "", "", unknown), true},
+		{"not all calls were compared, and one is let in", []string{"calls-compared"}, []v1alpha1.CheckResult{finding("calls-compared", "shop", "", unknown)}, finding("calls-kept", "cart", "", fail), false},
+		{"not all calls were compared, and now nobody may", []string{"calls-compared"}, []v1alpha1.CheckResult{finding("calls-compared", "shop", "", unknown)}, finding("calls-kept", "", "", unknown, "Service"), false},
+		{"all calls were compared then", []string{"calls-compared"}, []v1alpha1.CheckResult{finding("calls-compared", "", "", v1alpha1.StatusPass)}, finding("calls-kept", "", "", unknown), false},
 		{"an older record without findings", []string{id}, nil, known, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
