@@ -246,7 +246,11 @@ func hboneFinding(pod mesh.Pod, node mesh.NodeEvidence) *Finding {
 func perPod(subject Subject, judge func(mesh.Pod, mesh.NodeEvidence) *Finding) []Finding {
 	var findings []Finding
 	reported := map[string]bool{}
-	for _, pod := range expected(subject) {
+	pods := expected(subject)
+	if len(pods) == 0 {
+		return noneCaptured()
+	}
+	for _, pod := range pods {
 		node, problem := evidenceOf(subject.Evidence, pod)
 		if problem != "" {
 			if !reported[pod.Node] {

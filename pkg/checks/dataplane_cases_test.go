@@ -29,6 +29,7 @@ func verifyCases() []testCase {
 	outsideRolling.Status.UpdatedReplicas = 1
 	injecting := fixture.Namespace("shop", labels{"istio.io/dataplane-mode": "ambient", "istio-injection": "enabled"})
 	replaceNamespace := func(namespace any) []any { return []any{fixture.Without("Namespace", enrolled()...), namespace} }
+	without := []any{fixture.Without("Pod", enrolled()...)}
 	cart := fixture.Deployment("shop", "cart")
 	bare := func(edits ...func(*corev1.Pod)) []any {
 		objects := fixture.Without("Pod", enrolled()...)
@@ -160,6 +161,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "one with a sidecar, which no-sidecars names", check: "redirected", objects: bare(fixture.Sidecar)},
 
 		{name: "all are", check: "ztunnel-captured", objects: enrolled(), evidence: evidence()},
+		{name: "there are no pods", check: "ztunnel-captured", objects: without, want: []finding{{skip, "", "", "none of its pods is to be captured on a node"}}},
 		{name: "nobody was asked", check: "ztunnel-captured", objects: enrolled(), want: []finding{{unknown, pod, "", "ztunnel was not asked"}}},
 		{name: "the node was not asked", check: "ztunnel-captured", objects: enrolled(), evidence: &mesh.Evidence{}, want: []finding{{unknown, pod, "", "ztunnel on node node-1 was not asked"}}},
 		{name: "the node could not be asked", check: "ztunnel-captured", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Problem = "no route" }), want: []finding{{unknown, pod, "", "ztunnel on node node-1 could not be asked: no route"}}},
@@ -173,6 +175,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		}), want: []finding{{fail, pod, "", "does not know the pod as its own"}}},
 
 		{name: "all are", check: "ztunnel-hbone", objects: enrolled(), evidence: evidence()},
+		{name: "there are no pods", check: "ztunnel-hbone", objects: without, want: []finding{{skip, "", "", "none of its pods is to be captured on a node"}}},
 		{name: "nobody was asked", check: "ztunnel-hbone", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "one is not known", check: "ztunnel-hbone", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Workloads = nil }), want: []finding{{fail, pod, "", "was not told of the pod by istiod"}}},
 		{name: "one is reached by TCP", check: "ztunnel-hbone", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
@@ -187,6 +190,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a"}}}
 			n.Policies = map[string]string{"shop/a": ""}
 		})},
+		{name: "there are no pods", check: "ztunnel-policies", objects: without, want: []finding{{skip, "", "", "none of its pods is to be captured on a node"}}},
 		{name: "nobody was asked", check: "ztunnel-policies", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "one was not received", check: "ztunnel-policies", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Policies: []string{"shop/a", "shop/b"}}}
@@ -194,6 +198,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		}), want: []finding{{fail, pod, "", "has not received the policies that hold for the pod: shop/b"}}},
 
 		{name: "none is named", check: "ztunnel-waypoints", objects: enrolled(), evidence: evidence()},
+		{name: "there are no pods", check: "ztunnel-waypoints", objects: without, want: []finding{{skip, "", "", "none of its pods is to be captured on a node"}}},
 		{name: "nobody was asked", check: "ztunnel-waypoints", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "it is gone through", check: "ztunnel-waypoints", objects: behindOwn(), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Workloads = map[string]mesh.ZtunnelWorkload{"shop/cart-5d8f7-0": {Protocol: "HBONE", Waypoint: "shop/own.shop.svc.cluster.local"}}
@@ -214,9 +219,17 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "a Service that names none is sent through one", check: "ztunnel-waypoints", objects: enrolled(service), evidence: edited(func(n *mesh.NodeEvidence) {
 			n.Services = map[string]mesh.ZtunnelService{"shop/cart.shop.svc.cluster.local": {Waypoint: "shop/own.shop.svc.cluster.local"}}
 		}), want: []finding{{fail, "Service shop/cart", useWaypoint, "through none, but through shop/own.shop.svc.cluster.local"}}},
-		{name: "a Service that ztunnel was not told of", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: evidence()},
+		{name: "a Service that ztunnel was not told of, which ztunnel-in-step compares", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: evidence()},
+		{name: "a Service that ztunnel was not told of, and istiod cannot be asked", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem, i.Elsewhere = "not here", true }), want: []finding{{fail, "Service shop/cart", useWaypoint, "istio-system/ztunnel-x was not told of the Service by istiod"}}},
+		{name: "a Service that ztunnel was not asked for, and istiod cannot be asked", check: "ztunnel-waypoints", objects: behindOwn(labelled), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem = "forbidden" }, func(e *mesh.Evidence) {
+			node := e.Nodes[fixture.Node]
+			node.OnDemand = true
+			e.Nodes[fixture.Node] = node
+		})},
+		{name: "a Service without waypoint that ztunnel was not told of", check: "ztunnel-waypoints", objects: enrolled(service), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem = "forbidden" })},
 
 		{name: "it is in force", check: "ztunnel-certificates", objects: enrolled(), evidence: evidence()},
+		{name: "there are no pods", check: "ztunnel-certificates", objects: without, want: []finding{{skip, "", "", "none of its pods is to be captured on a node"}}},
 		{name: "nobody was asked", check: "ztunnel-certificates", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "there is none", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) { n.Certificates = nil }), want: []finding{{fail, pod, "", "the certificate for " + identity + " at istio-system/ztunnel-x is missing"}}},
 		{name: "it was refused", check: "ztunnel-certificates", objects: enrolled(), evidence: edited(func(n *mesh.NodeEvidence) {
@@ -236,10 +249,12 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 
 		{name: "it is", check: "ztunnel-in-step", objects: enrolled(), evidence: evidence()},
 		{name: "a node without pods of the namespace", check: "ztunnel-in-step", objects: enrolled(), evidence: elsewhere(evidence(), mesh.NodeEvidence{})},
+		{name: "there are no pods", check: "ztunnel-in-step", objects: without, want: []finding{{skip, "", "", "none of its pods is to be captured on a node"}}},
 		{name: "nobody was asked", check: "ztunnel-in-step", objects: enrolled(), want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
+		{name: "the node was not asked", check: "ztunnel-in-step", objects: enrolled(), evidence: &mesh.Evidence{}, want: []finding{{skip, "", "", "it means nothing while ztunnel-captured does not hold"}}},
 		{name: "istiod was not asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(*mesh.IstiodEvidence) {}, func(e *mesh.Evidence) { e.Istiods = nil }), want: []finding{{unknown, ztunnel, "", "istiod was not asked"}}},
 		{name: "istiod could not be asked", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem = "forbidden" }), want: []finding{{unknown, ztunnel, "", "cannot be told: forbidden"}}},
-		{name: "istiod runs elsewhere", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem, i.Elsewhere = "not here", true }), want: []finding{{"skip", ztunnel, "", "not here"}}},
+		{name: "istiod runs elsewhere", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Problem, i.Elsewhere = "not here", true }), want: []finding{{unknown, ztunnel, "", "not here"}}},
 		{name: "a pod is not known yet", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Workloads["shop/new"] = mesh.ZtunnelWorkload{} }), want: []finding{{fail, ztunnel, "", "not in step with istiod istio-system/istiod-x: it has not heard of pod shop/new"}}},
 		{name: "a pod is not known to a ztunnel that asks on demand", check: "ztunnel-in-step", objects: enrolled(), evidence: intended(func(i *mesh.IstiodEvidence) { i.Workloads["shop/new"] = mesh.ZtunnelWorkload{} }, func(e *mesh.Evidence) {
 			node := e.Nodes[fixture.Node]

@@ -19,21 +19,37 @@ func ztunnelInStep() Check {
 		ID: IDZtunnelInStep, Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
 		About: "Whether the ztunnels of the namespace's nodes know of its pods, Services and policies, and of mesh-wide policies, what istiod means them to know now.",
 		Why: "A ztunnel that has lost istiod goes on with what it knew: pods that are gone, a waypoint that is not meant any more, a policy before it was changed. " +
-			"It says Up of every pod all the while. What istiod means it to know is what istiod answers at /debug/ambientz (istio pilot/pkg/xds/debug.go).",
+			"It says Up of every pod all the while. What istiod means it to know is what istiod answers at /debug/ambientz (istio pilot/pkg/xds/debug.go); of one that runs outside the cluster that is unknown.",
 		Needs: []string{"Pod", mesh.ZtunnelPods, mesh.IstioConfigMaps}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel knows of the namespace what istiod means it to know",
 		Run: func(subject Subject) []Finding {
 			if subject.Evidence == nil {
 				return perCaptured(subject, nil)
 			}
-			var silent []string
-			nodes := nodesCapturing(subject)
-			for _, name := range nodes {
-				if subject.Evidence.Nodes[name].Problem != "" {
-					silent = append(silent, "node "+name)
+			asked := nodesAsked(subject.Snapshot, subject.Namespace.Name, subject.Evidence)
+			var silent, nodes []string
+			for _, pod := range expected(subject) {
+				if slices.Contains(nodes, pod.Node) {
+					continue
+				}
+				nodes = append(nodes, pod.Node)
+				if _, problem := evidenceOf(subject.Evidence, pod); problem != "" {
+					silent = append(silent, "node "+pod.Node)
 				}
 			}
-			return slices.Concat(OutOfStep(subject.Snapshot, subject.Namespace, subject.Evidence), leftOut(silent, len(nodes)))
+			if len(nodes)+len(asked) == 0 {
+				return noneCaptured()
+			}
+			slices.Sort(silent)
+			findings := OutOfStep(subject.Snapshot, subject.Namespace, subject.Evidence)
+			for i := range findings {
+				if findings[i].Status == v1alpha1.StatusSkip {
+					// That nobody can be asked is no evidence.
+					findings[i].Status = v1alpha1.StatusUnknown
+					findings[i].Remedy = "ask istiod where it runs, at /debug/ambientz, and compare that with istioctl ztunnel-config: from this cluster it cannot be asked"
+				}
+			}
+			return slices.Concat(findings, leftOut(silent, len(nodes)))
 		},
 	}
 }
@@ -120,7 +136,7 @@ func outOfStep(snapshot *mesh.Snapshot, namespace mesh.Namespace, evidence *mesh
 }
 
 // unaskedFinding is about an istiod that did not say what it means. Where it runs
-// elsewhere, it never will.
+// elsewhere, it never will, and is not to be asked again: that is a skip.
 func unaskedFinding(node mesh.NodeEvidence, istiod mesh.IstiodEvidence) Finding {
 	finding := Finding{
 		Status: v1alpha1.StatusUnknown, Object: ztunnelReference(node),

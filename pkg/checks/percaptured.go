@@ -3,6 +3,7 @@ package checks
 import (
 	"fmt"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
@@ -13,6 +14,9 @@ func perCaptured(subject Subject, judge func(mesh.Pod, mesh.NodeEvidence) *Findi
 	var findings []Finding
 	var without []string
 	pods := expected(subject)
+	if len(pods) == 0 {
+		return noneCaptured()
+	}
 	for _, pod := range pods {
 		node, problem := evidenceOf(subject.Evidence, pod)
 		if problem != "" || capturedFinding(pod, node) != nil {
@@ -24,6 +28,11 @@ func perCaptured(subject Subject, judge func(mesh.Pod, mesh.NodeEvidence) *Findi
 		}
 	}
 	return append(findings, leftOut(without, len(pods))...)
+}
+
+// noneCaptured says that there is no pod of which a ztunnel could be asked.
+func noneCaptured() []Finding {
+	return []Finding{{Status: v1alpha1.StatusSkip, Message: "none of its pods is to be captured on a node"}}
 }
 
 // leftOut says that a check has left something out, of all there is, since

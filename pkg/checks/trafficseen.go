@@ -179,7 +179,7 @@ func (c counted) plain(past *Past) []Finding {
 func (c counted) untold() []Finding {
 	switch {
 	case c.nodes == 0:
-		return []Finding{{Status: v1alpha1.StatusSkip, Message: "none of its pods is to be captured on a node"}}
+		return noneCaptured()
 	case len(c.unasked) > 0:
 		return leftOut(c.unasked, c.nodes)
 	case c.told == 0:
@@ -203,7 +203,7 @@ func (c counted) seen(past *Past) Finding {
 	case len(c.unseen) > 0:
 		return Finding{Status: v1alpha1.StatusUnknown, Message: "it is unknown whether there was traffic since the enrolment: " + some(c.unseen), Remedy: "verify again once there was some"}
 	case c.nodes == 0:
-		return Finding{Status: v1alpha1.StatusSkip, Message: "none of its pods is to be captured on a node"}
+		return noneCaptured()[0]
 	case len(c.unasked) > 0:
 		return leftOut(c.unasked, c.nodes)[0]
 	default:

@@ -20,7 +20,7 @@ func ztunnelWaypoints() Check {
 			"Pods that only their namespace's label names one for are not looked at. " +
 			"What waypoint-unready and waypoint-shape say of a waypoint, this does not say again.",
 		Why: "istiod tells ztunnel of a waypoint once that is ready, admits the namespace and takes such calls (istio " +
-			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForService and fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it.",
+			"pilot/pkg/serviceregistry/ambient/waypoints.go, fetchWaypointForService and fetchWaypointForWorkload). Until then calls go past it, and past the policies that are attached to it. That ztunnel was never told of a Service, ztunnel-in-step says where istiod can be asked.",
 		Needs:     []string{"Pod", mesh.KindService, mesh.ZtunnelPods, mesh.IstioConfigMaps, mesh.KindGateway},
 		DependsOn: []string{"waypoint-shape"}, DependsThere: []string{IDZtunnelCaptured},
 		Passed: "ztunnel goes through every waypoint that is named, ready and made for such calls",
@@ -54,7 +54,14 @@ func aroundWaypoints(subject Subject) []Finding {
 		}
 		for _, name := range nodes {
 			known, told := services[name][service.Name]
-			if !told || meant && leadsTo(known.Waypoint, gateway) || !meant && known.Waypoint == "" {
+			if !told {
+				if meant && neverTold(subject.Evidence, name) {
+					findings = append(findings, untoldFinding(service, subject.Evidence.Nodes[name]))
+					break
+				}
+				continue
+			}
+			if meant && leadsTo(known.Waypoint, gateway) || !meant && known.Waypoint == "" {
 				continue
 			}
 			through := "through none"
@@ -71,6 +78,23 @@ func aroundWaypoints(subject Subject) []Finding {
 		}
 	}
 	return findings
+}
+
+// neverTold says whether nothing makes up for it that the ztunnel of a node does not know a
+// Service. One that asks on demand has not been asked for it; and where istiod says what
+// it means ztunnel to know, ztunnelInStep compares that.
+func neverTold(evidence *mesh.Evidence, name string) bool {
+	node := evidence.Nodes[name]
+	istiod, asked := evidence.Istiods[node.XDSAddress]
+	return node.Problem == "" && !node.OnDemand && asked && istiod.Problem != ""
+}
+
+func untoldFinding(service corev1.Service, node mesh.NodeEvidence) Finding {
+	return Finding{
+		Status: v1alpha1.StatusFail, Object: reference(mesh.ServiceReference(service.Namespace, service.Name)), Field: useWaypointField,
+		Message: fmt.Sprintf("%s was not told of the Service by istiod, and sends calls to it through no waypoint", node.Ztunnel),
+		Remedy:  "look at the log of " + node.Ztunnel + " for its connection to istiod",
+	}
 }
 
 // knownServices is what ztunnel knows of the Services of a namespace, by their names,
