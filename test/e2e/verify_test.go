@@ -553,6 +553,40 @@ spec: {selector: {app: ratings}, ports: [{name: http, port: 80, targetPort: 9080
 			want: []string{"fail waypoint-copies Service alias"}, says: "where nothing enforces AuthorizationPolicy bookinfo/ratings-from-reviews",
 		},
 		{
+			name: "a Service without selector to protected pods without copies",
+			plant: func(t *testing.T) func() {
+				pod := c.podOf(t, namespace, "ratings")
+				path := file(t, strings.NewReplacer("ADDRESS", pod.Status.PodIP, "POD", pod.Name, "NAMESPACE", namespace).Replace(`
+apiVersion: v1
+kind: Service
+metadata: {name: alias, labels: {istio.io/use-waypoint: waypoint}}
+spec: {ports: [{name: http, port: 80, targetPort: 9080}]}
+---
+apiVersion: discovery.k8s.io/v1
+kind: EndpointSlice
+metadata: {name: alias-1, labels: {kubernetes.io/service-name: alias}}
+addressType: IPv4
+ports: [{name: http, port: 9080}]
+endpoints: [{addresses: [ADDRESS], conditions: {ready: true}, targetRef: {kind: Pod, namespace: NAMESPACE, name: POD}}]`))
+				kubectl(t, "apply", "-f", path)
+				return func() { kubectl(t, "delete", "-f", path) }
+			},
+			want: []string{"fail waypoint-copies Service alias"}, says: "where nothing enforces AuthorizationPolicy bookinfo/ratings-from-reviews",
+		},
+		{
+			name: "a ServiceEntry to protected pods without copies",
+			plant: func(t *testing.T) func() {
+				path := file(t, `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: alias, labels: {istio.io/use-waypoint: waypoint}}
+spec: {hosts: [alias.example.com], addresses: [240.240.1.1], ports: [{number: 80, name: http, protocol: HTTP, targetPort: 9080}], resolution: STATIC, workloadSelector: {labels: {app: ratings}}}`)
+				kubectl(t, "apply", "-f", path)
+				return func() { kubectl(t, "delete", "-f", path) }
+			},
+			want: []string{"fail waypoint-copies ServiceEntry alias"}, says: "where nothing enforces AuthorizationPolicy bookinfo/ratings-from-reviews",
+		},
+		{
 			name: "a route to a backend that istiod does not know",
 			plant: func(t *testing.T) func() {
 				path := file(t, `
