@@ -10,6 +10,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -98,6 +99,18 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 	}
 	const mode = "metadata.labels[istio.io/dataplane-mode]"
 	none, refusing := fixture.Labelled("istio.io/dataplane-mode", "none"), fixture.Labelled("sidecar.istio.io/inject", "false")
+	// told has the template of cart refuse ambient mode, too.
+	told := func(objects []any) []any {
+		all := fixture.Objects(objects...)
+		for i := range all {
+			if all[i].GetKind() == "Deployment" && all[i].GetName() == "cart" {
+				if err := unstructured.SetNestedField(all[i].Object, "none", "spec", "template", "metadata", "labels", "istio.io/dataplane-mode"); err != nil {
+					panic(err)
+				}
+			}
+		}
+		return []any{all}
+	}
 	onHost := func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }
 	moving := func(p *checks.Past) { p.Moved = []v1alpha1.ObjectReference{cartWorkload} }
 	beforehand := func(objects ...any) func(*checks.Past) {
@@ -137,11 +150,12 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 
 		{name: "all are captured", check: "outside-mesh", objects: enrolled()},
 		{name: "one that opted out of both", check: "outside-mesh", objects: bare(none, refusing), want: []finding{{warn, pod, mode, "outside the mesh"}}},
-		{name: "one that had a sidecar", check: "outside-mesh", past: was(), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "Deployment shop/cart was in it before the enrolment: it refuses ambient mode"}}},
-		{name: "one that ztunnel carried", check: "outside-mesh", past: was(beforehand(enrolled()...)), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
-		{name: "one that a run has moved", check: "outside-mesh", past: was(beforehand(fixtureWithout("Pod")...), moving), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
-		{name: "one that a run has moved, and that was not there before", check: "outside-mesh", past: was(beforehand(fixture.Installation()...), moving), objects: bare(none, refusing), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
-		{name: "one that refused ambient mode before, beside its sidecar", check: "outside-mesh", past: was(beforehand(refused...)), objects: bare(none, refusing), want: []finding{{warn, pod, mode, "it opted out of ambient mode"}}},
+		{name: "one that had a sidecar", check: "outside-mesh", past: was(), objects: told(bare(none, refusing)), want: []finding{{fail, pod, mode, "Deployment shop/cart was in it before the enrolment: it refuses ambient mode"}}},
+		{name: "one that ztunnel carried", check: "outside-mesh", past: was(beforehand(enrolled()...)), objects: told(bare(none, refusing)), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
+		{name: "one that a run has moved", check: "outside-mesh", past: was(beforehand(fixtureWithout("Pod")...), moving), objects: told(bare(none, refusing)), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
+		{name: "one that a run has moved, and that was not there before", check: "outside-mesh", past: was(beforehand(fixture.Installation()...), moving), objects: told(bare(none, refusing)), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
+		{name: "one that was labelled by hand, which labels-consistent names", check: "outside-mesh", past: was(), objects: bare(none, refusing)},
+		{name: "one that refused ambient mode before, beside its sidecar", check: "outside-mesh", past: was(beforehand(refused...)), objects: told(bare(none, refusing)), want: []finding{{warn, pod, mode, "it opted out of ambient mode"}}},
 		{name: "one that was outside before", check: "outside-mesh", past: was(beforehand(bare()...)), objects: bare(none, refusing)},
 		{name: "one that has come since", check: "outside-mesh", past: was(beforehand(fixture.Installation()...)), objects: bare(none, refusing), want: []finding{{warn, pod, mode, "it opted out of ambient mode"}}},
 		{name: "one that had a sidecar and uses its node's network", check: "outside-mesh", past: was(), objects: bare(onHost), want: []finding{{fail, pod, "spec.hostNetwork", "was in it before the enrolment: it uses the node's network"}}},

@@ -297,7 +297,7 @@ func (d *differing) count(one difference) {
 		i, d.kinds, d.calls = len(d.kinds), append(d.kinds, one), append(d.calls, nil)
 	}
 	d.kinds[i].alike++
-	d.calls[i] = binary.AppendUvarint(d.calls[i], uint64(one.at))
+	d.calls[i] = binary.AppendVarint(d.calls[i], int64(one.at))
 }
 
 func (d *differing) sorted() []difference {
@@ -314,7 +314,7 @@ func (d *differing) sorted() []difference {
 func (d difference) calls() []int {
 	var places []int
 	for encoded := []byte(d.all); len(encoded) > 0; {
-		place, size := binary.Uvarint(encoded)
+		place, size := binary.Varint(encoded)
 		if size <= 0 {
 			return places
 		}
