@@ -47,7 +47,11 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migr
 		return err
 	}
 	own := migration.Access.Changes
-	migration.Access = joinedReports(migration.Access, outbound(e.snapshot, at.builder, stages, about.all()))
+	alone, err := policiesAlone(e.snapshot)
+	if err != nil {
+		return err
+	}
+	migration.Access = joinedReports(migration.Access, outbound(e.snapshot, at.builder, stages, about.all(), alone))
 	migration.Access.Incomplete = slices.Concat(migration.Access.Incomplete, about.unknown, e.uncompared())
 	migration.Access.MixedCallers = string(e.mixedCallers())
 	if e.mixedCallers() == translate.MixedCallersBlock {
@@ -122,9 +126,9 @@ func reportBack(snapshot *mesh.Snapshot, about concerned, steps []v1alpha1.Step)
 		for i := range beside {
 			beside[i].Callers = stages[i].State
 		}
-		made = joinedReports(made, outboundReport(beside))
+		made = joinedReports(made, outboundReport(beside, compare.Options{}))
 	}
-	made = joinedReports(made, outbound(snapshot, at.builder, stages, about.all()))
+	made = joinedReports(made, outbound(snapshot, at.builder, stages, about.all(), nil))
 	made.Incomplete = append(made.Incomplete, about.unknown...)
 	return made, nil
 }

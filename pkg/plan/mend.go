@@ -9,6 +9,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	"istio.io/api/label"
+	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
 
 // mended is the ID of the last step that makes again what runs before have handed
@@ -110,29 +111,44 @@ func (e enrolment) told(report *v1alpha1.AccessReport) *v1alpha1.AccessReport {
 // deleted what others had written in these namespaces: what stands in for that is all
 // that says it.
 func (e enrolment) meant(builder *access.Builder, namespaces []string) (*access.State, error) {
-	var ours []v1alpha1.ObjectReference
-	for _, policy := range e.snapshot.AuthorizationPolicies() {
-		if policy.Annotations[v1alpha1.SimplifiedAnnotation] != "" && slices.Contains(namespaces, policy.Namespace) {
-			return nil, nil
-		}
-		if policy.Labels[v1alpha1.OriginLabel] != "" {
-			ours = append(ours, mesh.SecurityReference(mesh.KindAuthorizationPolicy, policy.Namespace, policy.Name))
-		}
+	if simplifiedIn(e.snapshot, namespaces) {
+		return nil, nil
 	}
-	for _, extension := range e.snapshot.Extensions() {
-		there, found := e.snapshot.Object(extension.Reference)
-		if found && extension.Annotations()[v1alpha1.SimplifiedAnnotation] != "" && slices.Contains(namespaces, extension.Reference.Namespace) {
-			return nil, nil
-		}
-		if found && Ours(there) {
-			ours = append(ours, extension.Reference)
-		}
-	}
-	without, err := e.snapshot.With(nil, ours)
+	without, err := policiesAlone(e.snapshot)
 	if err != nil {
 		return nil, err
 	}
 	return builder.Of(without, namespaces, access.Overlay{AllSidecars: true}), nil
+}
+
+// simplifiedIn says whether a run has deleted policies that others had written in some
+// namespaces.
+func simplifiedIn(snapshot *mesh.Snapshot, namespaces []string) bool {
+	simplified := func(namespace string, annotations map[string]string) bool {
+		return annotations[v1alpha1.SimplifiedAnnotation] != "" && slices.Contains(namespaces, namespace)
+	}
+	return slices.ContainsFunc(snapshot.AuthorizationPolicies(), func(policy *clientsecurityv1.AuthorizationPolicy) bool {
+		return simplified(policy.Namespace, policy.Annotations)
+	}) || slices.ContainsFunc(snapshot.Extensions(), func(extension mesh.Extension) bool {
+		return simplified(extension.Reference.Namespace, extension.Annotations())
+	})
+}
+
+// policiesAlone is the mesh by what others have written, without what runs have made of
+// it.
+func policiesAlone(snapshot *mesh.Snapshot) (*mesh.Snapshot, error) {
+	var ours []v1alpha1.ObjectReference
+	for _, policy := range snapshot.AuthorizationPolicies() {
+		if policy.Labels[v1alpha1.OriginLabel] != "" {
+			ours = append(ours, mesh.SecurityReference(mesh.KindAuthorizationPolicy, policy.Namespace, policy.Name))
+		}
+	}
+	for _, extension := range snapshot.Extensions() {
+		if there, found := snapshot.Object(extension.Reference); found && Ours(there) {
+			ours = append(ours, extension.Reference)
+		}
+	}
+	return snapshot.With(nil, ours)
 }
 
 // handedBefore says whether a service that a waypoint is to stand in front of was

@@ -14,8 +14,10 @@ import (
 // outbound compares how calls of those who move are decided in other namespaces than
 // some. Sidecars pass by the waypoints of the services that they call (istio#51445), and
 // ztunnel does not: policies there come to be asked, and pods come to see the waypoint in
-// place of the caller; or the other way round, where callers get sidecars again.
-func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare.Stage, except []string) *v1alpha1.AccessReport {
+// place of the caller; or the other way round, where callers get sidecars again. Alone is
+// the mesh by what policies say of sidecars, without what runs have made of them: calls
+// that it would let in as well are told apart. Nil tells none apart.
+func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare.Stage, except []string, alone *mesh.Snapshot) *v1alpha1.AccessReport {
 	made := &v1alpha1.AccessReport{}
 	stages = moving(stages)
 	if len(stages) == 1 {
@@ -32,14 +34,20 @@ func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare
 		for i := range stages {
 			stages[i].State = there
 		}
-		made = joinedReports(made, outboundReport(stages))
+		var options compare.Options
+		if alone != nil && !simplifiedIn(snapshot, []string{name}) {
+			// A namespace that was moved while its callers had sidecars refuses their direct
+			// calls, as was chosen then: it lets them in, by its policies, as they come.
+			options.Meant = builder.Of(alone, []string{name}, access.Overlay{AllSidecars: true})
+		}
+		made = joinedReports(made, outboundReport(stages, options))
 	}
 	return made
 }
 
 // outboundReport compares stages that callers elsewhere are set for.
-func outboundReport(stages []compare.Stage) *v1alpha1.AccessReport {
-	report := reportOf(stages, compare.Options{})
+func outboundReport(stages []compare.Stage, options compare.Options) *v1alpha1.AccessReport {
+	report := reportOf(stages, options)
 	for i := range report.Changes {
 		report.Changes[i].Outbound = true
 		report.Changes[i].Remedy = outboundRemedy(report.Changes[i])

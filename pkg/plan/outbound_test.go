@@ -74,6 +74,46 @@ func TestOutboundIsAccepted(t *testing.T) {
 	}
 }
 
+// TestCallersThatComeLater: a namespace that was moved before its callers, whose direct calls
+// it refuses meanwhile, lets them in when they come, by its own policies. That keeps nobody
+// from coming; what somebody has refused since does.
+func TestCallersThatComeLater(t *testing.T) {
+	made := enrolledMesh(t, filepath.Join("testdata", "access", "caller-elsewhere-deny.yaml"))
+	moved := takingTraffic(t, made.after)
+	const refusing = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: since, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{source: {namespaces: [front]}}]}]}`
+	for name, test := range map[string]struct {
+		objects  []unstructured.Unstructured
+		repaired bool
+	}{
+		"as it was moved":                    {moved, true},
+		"somebody refuses them, at the pods": {append(slices.Clone(moved), fixture.YAML(refusing)...), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(test.objects)
+			planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "front"), plan.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			let := 0
+			for _, change := range planned.Access.Changes {
+				if change.Outbound && change.Effect == v1alpha1.CallNewlyAllowed {
+					let++
+					if change.Repairs != test.repaired {
+						t.Errorf("it is as policies say: %t, of %+v", change.Repairs, change)
+					}
+				}
+			}
+			if let == 0 || planned.Blocked == test.repaired {
+				t.Errorf("%d kinds of calls are let in, blocked is %t by %v", let, planned.Blocked, planned.Overview.Blockers)
+			}
+		})
+	}
+}
+
 // TestOutboundThatIsNotKnown blocks only where there is something to be known.
 func TestOutboundThatIsNotKnown(t *testing.T) {
 	const unknown = "Namespace pay: callers that move come to call it another way, by its waypoints or past them, and its pods are known by their metadata alone"
