@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
@@ -40,9 +41,31 @@ func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare
 			// calls, as was chosen then: it lets them in, by its policies, as they come.
 			options.Meant = builder.Of(alone, []string{name}, access.Overlay{AllSidecars: true})
 		}
-		made = joinedReports(made, outboundReport(stages, options))
+		report := outboundReport(stages, options)
+		if alone != nil && options.Meant == nil {
+			noteGuarded(snapshot, report.Changes)
+		}
+		made = joinedReports(made, report)
 	}
 	return made
+}
+
+// noteGuarded marks the calls that are refused today by what runs have made alone: by a
+// guard, or because only the waypoint is let through to pods that are behind one. What
+// others had written there is gone, and what stands for it at the waypoint admits them.
+func noteGuarded(snapshot *mesh.Snapshot, changes []v1alpha1.CallChange) {
+	ours := func(reference v1alpha1.ObjectReference) bool {
+		object, found := snapshot.Object(reference)
+		return found && Ours(object)
+	}
+	for i, change := range changes {
+		refusing := change.Before.Policies
+		guarded := len(refusing) > 0 && !slices.ContainsFunc(refusing, func(policy v1alpha1.ObjectReference) bool { return !ours(policy) })
+		behind := slices.ContainsFunc(refusing, func(policy v1alpha1.ObjectReference) bool {
+			return ours(policy) && strings.HasPrefix(policy.Name, mesh.FromWaypointPrefix)
+		})
+		changes[i].Repairs = change.Effect == v1alpha1.CallNewlyAllowed && (guarded || behind)
+	}
 }
 
 // outboundReport compares stages that callers elsewhere are set for.

@@ -85,10 +85,17 @@ apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: since, namespace: shop}
 spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{source: {namespaces: [front]}}]}]}`
+	options := made.plan.Options
+	simplification := simplified(t, moved, plan.OptionsOf(v1alpha1.MigrationPlan{Options: options}))
+	simpler, _ := written(t, moved, simplification.Steps)
+	if len(simplification.Steps) == 0 {
+		t.Fatalf("nothing is simplified: %v, kept %v", simplification.Overview.Blockers, simplification.Kept)
+	}
 	for name, test := range map[string]struct {
 		objects  []unstructured.Unstructured
 		repaired bool
 	}{
+		"once it is simplified":              {simpler, true},
 		"as it was moved":                    {moved, true},
 		"somebody refuses them, at the pods": {append(slices.Clone(moved), fixture.YAML(refusing)...), false},
 	} {

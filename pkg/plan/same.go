@@ -62,12 +62,15 @@ func LetsInMore(before *mesh.Snapshot, earlier, later v1alpha1.MigrationPlan) bo
 type letInKind struct{ caller, mode, call string }
 
 // letIn counts the newly allowed calls of a plan by what they are and who calls,
-// whichever step it happens with.
+// whichever step it happens with. What namespaces that others move at the same time let in
+// by their own policies is not the plan's.
 func letIn(planned v1alpha1.MigrationPlan) map[letInKind]int {
 	if planned.Access == nil {
 		return nil
 	}
-	return kindsOf(planned.Access.Changes, func(change v1alpha1.CallChange) bool { return change.Effect == v1alpha1.CallNewlyAllowed })
+	return kindsOf(planned.Access.Changes, func(change v1alpha1.CallChange) bool {
+		return change.Effect == v1alpha1.CallNewlyAllowed && !(change.Outbound && change.Repairs)
+	})
 }
 
 // kindsOf counts calls in the same way.

@@ -138,8 +138,7 @@ func (r *trial) announces(announced v1alpha1.CallChange, at stage, found change)
 // that was announced, and of the announced kind as far as that can be told.
 func (r *trial) ofItsKind(announced v1alpha1.CallChange, at stage, found change) bool {
 	asked, class := found.asked, r.leg(at).atomsOf(found.server.Workload).CallerClass
-	known := asked.mode != access.ModeOutside && found.caller.name != unseen
-	if known && class(asked.identity, netip.Addr{}) != class(identityOf(announced.Caller.Principal), netip.Addr{}) {
+	if asked.mode != access.ModeOutside && class(asked.identity, netip.Addr{}) != class(identityOf(announced.Caller.Principal), netip.Addr{}) {
 		return false
 	}
 	if announced.Alike != 1 {

@@ -378,13 +378,27 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 	if c.callersElsewhere() {
 		return all
 	}
-	for _, identity := range atoms.Identities(nil, domains) {
-		if !populated[identity.Namespace] && !c.isSeen(identity) && !c.isWaypoint(identity) {
+	for _, witness := range atoms.Identities(nil, domains) {
+		if identity, is := c.unseen(atoms, witness); is && !populated[identity.Namespace] {
 			put(identity, &participant{name: unseenName, identity: identity, modes: [][]access.Mode{{access.ModeSidecar}}, unseen: true})
 		}
 	}
 	put(access.Identity{}, &participant{name: outsideName, modes: [][]access.Mode{{access.ModeOutside}}})
 	return all
+}
+
+// unseen is an identity that nobody has been seen with, of the class of one: itself, or
+// that of another account which policies cannot tell from it.
+func (c *Comparison) unseen(atoms *classes.Atoms, witness access.Identity) (access.Identity, bool) {
+	class := atoms.CallerClass(witness, netip.Addr{})
+	for _, account := range []string{witness.ServiceAccount, "unseen", witness.ServiceAccount + "-unseen", "unseen-" + witness.ServiceAccount} {
+		identity := witness
+		identity.ServiceAccount = account
+		if atoms.CallerClass(identity, netip.Addr{}) == class && !c.isSeen(identity) && !c.isWaypoint(identity) {
+			return identity, true
+		}
+	}
+	return access.Identity{}, false
 }
 
 func (c *Comparison) isSeen(identity access.Identity) bool {
