@@ -118,21 +118,32 @@ func (s *session) readSharing(ctx context.Context, namespace string, also ...str
 	if err != nil {
 		return content, snapshot, err
 	}
-	sharing := plan.Sharing(snapshot, append([]string{namespace}, also...))
-	if len(sharing) == 0 {
-		return content, snapshot, nil
-	}
-	wider, whole, err := s.read(ctx, namespace, slices.Concat(also, sharing)...)
-	if err != nil {
-		return content, snapshot, err
-	}
-	for key, coverage := range content.Coverage {
-		if coverage.Known() && !wider.Coverage[key].Known() {
-			return content, snapshot, nil
+	planned, wider := append([]string{namespace}, also...), also
+	for range wideningTries {
+		// Others move namespaces at the same time: what came to share a waypoint while the
+		// mesh was read has to be read as well.
+		sharing := slices.DeleteFunc(plan.Sharing(snapshot, planned), func(name string) bool { return slices.Contains(wider, name) })
+		if len(sharing) == 0 {
+			break
 		}
+		wider = slices.Concat(wider, sharing)
+		more, whole, err := s.read(ctx, namespace, wider...)
+		if err != nil {
+			return content, snapshot, err
+		}
+		for key, coverage := range content.Coverage {
+			if coverage.Known() && !more.Coverage[key].Known() {
+				return content, snapshot, nil
+			}
+		}
+		content, snapshot = more, whole
 	}
-	return wider, whole, nil
+	return content, snapshot, nil
 }
+
+// wideningTries is how often the mesh is read again because more of it is needed than was
+// known before: each time somebody else has to have moved a namespace in between.
+const wideningTries = 5
 
 // find returns a namespace of a snapshot, or why it is not there.
 func (s *session) find(snapshot *mesh.Snapshot, name string) (mesh.Namespace, error) {
