@@ -5,10 +5,13 @@ import (
 	securityv1beta1 "istio.io/api/security/v1beta1"
 )
 
+// ReasonDeny is the reason of a call that DENY policies refuse, those of the decision.
+const ReasonDeny = "a DENY policy matches"
+
 // Reasons of decisions.
 const (
 	reasonPlaintext     = "plaintext refused by STRICT"
-	reasonDeny          = "a DENY policy matches"
+	reasonDeny          = ReasonDeny
 	reasonNoAllow       = "no ALLOW policy matches"
 	reasonToken         = "no RequestAuthentication accepts the token"
 	reasonCustom        = "a CUSTOM policy leaves it to an external authorizer"

@@ -154,7 +154,6 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "one that ztunnel carried", check: "outside-mesh", past: was(beforehand(enrolled()...)), objects: told(bare(none, refusing)), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
 		{name: "one that a run has moved", check: "outside-mesh", past: was(beforehand(fixtureWithout("Pod")...), moving), objects: told(bare(none, refusing)), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
 		{name: "one that a run has moved, and that was not there before", check: "outside-mesh", past: was(beforehand(fixture.Installation()...), moving), objects: told(bare(none, refusing)), want: []finding{{fail, pod, mode, "was in it before the enrolment"}}},
-		{name: "one that was labelled by hand, which labels-consistent names", check: "outside-mesh", past: was(), objects: bare(none, refusing)},
 		{name: "one that refused ambient mode before, beside its sidecar", check: "outside-mesh", past: was(beforehand(refused...)), objects: told(bare(none, refusing)), want: []finding{{warn, pod, mode, "it opted out of ambient mode"}}},
 		{name: "one that was outside before", check: "outside-mesh", past: was(beforehand(bare()...)), objects: bare(none, refusing)},
 		{name: "one that has come since", check: "outside-mesh", past: was(beforehand(fixture.Installation()...)), objects: bare(none, refusing), want: []finding{{warn, pod, mode, "it opted out of ambient mode"}}},

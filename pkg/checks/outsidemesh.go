@@ -49,8 +49,6 @@ type station struct {
 	// known is true for a workload that there was, inMesh where something carried its pods,
 	// excused where it refused ambient mode already.
 	known, inMesh, excused bool
-	// refuses is true where the template refuses ambient mode now.
-	refuses bool
 }
 
 // were says of the pods of workloads where they were before the enrolment.
@@ -61,7 +59,6 @@ func (s Subject) were() map[types.UID]station {
 	}
 	for _, workload := range s.Snapshot.Workloads(s.Namespace.Name) {
 		station := s.Past.stationOf(workload.Reference)
-		station.refuses = workload.Template.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone
 		for _, pod := range s.Snapshot.PodsOf(workload) {
 			were[pod.UID] = station
 		}
@@ -95,9 +92,6 @@ func (s Subject) outside(rule mesh.EnrolmentRule, pod mesh.Pod, was station) *Fi
 			Message: fmt.Sprintf("the pod is outside the mesh, and %s was in it before the enrolment: it uses the node's network", was.workload),
 			Remedy:  "take hostNetwork out of the template of " + was.workload.String(),
 		}
-	case told && lost && !was.refuses:
-		// It was labelled by hand: labels-consistent speaks of it.
-		return nil
 	case told && lost:
 		return &Finding{
 			Status: v1alpha1.StatusFail, Object: reference(pod.Reference()), Field: "metadata.labels[" + label.IoIstioDataplaneMode.Name + "]",

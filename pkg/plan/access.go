@@ -101,6 +101,7 @@ func joinedReports(report, other *v1alpha1.AccessReport) *v1alpha1.AccessReport 
 	report.Changes = append(report.Changes, other.Changes...)
 	report.Compared += other.Compared
 	report.Incomplete = slices.Compact(slices.Sorted(slices.Values(slices.Concat(report.Incomplete, other.Incomplete))))
+	report.Unread = slices.Compact(slices.Sorted(slices.Values(slices.Concat(report.Unread, other.Unread))))
 	return report
 }
 

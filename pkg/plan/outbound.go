@@ -26,7 +26,7 @@ func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare
 	}
 	for _, name := range behindWaypoints(snapshot, except) {
 		if !snapshot.Scope().Holds(name) {
-			made.Incomplete = append(made.Incomplete, fmt.Sprintf(
+			made.Unread = append(made.Unread, fmt.Sprintf(
 				"Namespace %s: callers that move come to call it another way, by its waypoints or past them, and its pods are known by their metadata alone", name))
 			continue
 		}
@@ -47,7 +47,23 @@ func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare
 		}
 		made = joinedReports(made, report)
 	}
+	noteUndenied(snapshot, made.Changes, alone == nil)
 	return made
+}
+
+// noteUndenied marks the calls to other namespaces that no DENY policy of somebody's refuses
+// today. Namespaces are in the middle of being moved, by others, and what is in ambient
+// mode lets in who proves who it is and comes through the waypoint: that is announced. Who
+// is refused by name, and comes to call by the name of the waypoint, is let in by mistake.
+// On the way back, what anybody else's policy refuses at a waypoint is passed by.
+func noteUndenied(snapshot *mesh.Snapshot, changes []v1alpha1.CallChange, back bool) {
+	for i, change := range changes {
+		denied := (back || change.Before.Reason == access.ReasonDeny) && slices.ContainsFunc(change.Before.Policies, func(policy v1alpha1.ObjectReference) bool {
+			object, found := snapshot.Object(policy)
+			return !found || !Ours(object)
+		})
+		changes[i].Announced = change.Effect == v1alpha1.CallNewlyAllowed && !denied
+	}
 }
 
 // noteGuarded marks the calls that are refused today by what runs have made alone: by a
@@ -112,6 +128,9 @@ func noteAnnounced(changes []v1alpha1.CallChange, records []v1alpha1.MigrationRe
 	}
 	for i, change := range changes {
 		if !change.Outbound || change.Effect != v1alpha1.CallNewlyAllowed {
+			continue
+		}
+		if change.Announced {
 			continue
 		}
 		changes[i].Announced = true

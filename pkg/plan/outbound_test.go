@@ -154,7 +154,7 @@ func TestOutboundThatIsNotKnown(t *testing.T) {
 			}
 			var got []string
 			if planned.Access != nil {
-				got = planned.Access.Incomplete
+				got = planned.Access.Unread
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("not compared (-want +got):\n%s", diff)

@@ -450,7 +450,7 @@ spec: {serviceAccountName: details, containers: [{name: app, image: app}]}`))
 				kubectl(t, "label", "pod", name, "istio.io/dataplane-mode=none")
 				return func() { kubectl(t, "label", "pod", name, "istio.io/dataplane-mode-") }
 			},
-			want: []string{"fail labels-consistent Pod details-v1"}, says: `the label is "none", and "" in the template`,
+			want: []string{"fail labels-consistent Pod details-v1", "fail outside-mesh Pod details-v1"}, says: "it refuses ambient mode, by a label that no run has written",
 		},
 	}...)
 }

@@ -24,6 +24,9 @@ type AccessReport struct {
 	Changes      []CallChange `json:"changes,omitempty"`
 	// Incomplete says what could not be compared. The result is then not known.
 	Incomplete []string `json:"incomplete,omitempty"`
+	// Unread says which namespaces that the plan leaves alone could not be looked at for
+	// what those who move call there.
+	Unread []string `json:"unread,omitempty"`
 }
 
 // CallChange is a kind of call that is decided differently, by one of its kind.
@@ -48,8 +51,9 @@ type CallChange struct {
 	// Outbound is true where the server is of a namespace in which the plan moves
 	// nothing, and the call is decided differently because the caller goes another way.
 	Outbound bool `json:"outbound,omitempty"`
-	// Announced is true where a rollback lets in again what the plans of the runs that
-	// it undoes have announced to be refused from then on.
+	// Announced is true of an outbound call that is let in and not held against the plan:
+	// no DENY policy of somebody's refuses it today, or a rollback lets in again what the
+	// plans of the runs that it undoes have announced to be refused.
 	Announced bool `json:"announced,omitempty"`
 	// Repairs is true where the plan makes again what runs before have handed over, and
 	// the call comes to be decided as policies say, were all pods on sidecars: what
