@@ -69,7 +69,7 @@ func letIn(planned v1alpha1.MigrationPlan) map[letInKind]int {
 		return nil
 	}
 	return kindsOf(planned.Access.Changes, func(change v1alpha1.CallChange) bool {
-		return change.Effect == v1alpha1.CallNewlyAllowed && (!change.Outbound || !change.Repairs)
+		return change.Effect == v1alpha1.CallNewlyAllowed && (!change.Outbound || !change.Repairs && !change.Announced)
 	})
 }
 
