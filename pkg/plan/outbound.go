@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
@@ -41,11 +40,7 @@ func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare
 			// calls, as was chosen then: it lets them in, by its policies, as they come.
 			options.Meant = builder.Of(alone, []string{name}, access.Overlay{AllSidecars: true})
 		}
-		report := outboundReport(stages, options)
-		if alone != nil && options.Meant == nil {
-			noteGuarded(snapshot, report.Changes)
-		}
-		made = joinedReports(made, report)
+		made = joinedReports(made, outboundReport(stages, options))
 	}
 	noteUndenied(snapshot, made.Changes, alone == nil)
 	return made
@@ -63,24 +58,6 @@ func noteUndenied(snapshot *mesh.Snapshot, changes []v1alpha1.CallChange, back b
 			return !found || !Ours(object)
 		})
 		changes[i].Announced = change.Effect == v1alpha1.CallNewlyAllowed && !denied
-	}
-}
-
-// noteGuarded marks the calls that are refused today by what runs have made alone: by a
-// guard, or because only the waypoint is let through to pods that are behind one. What
-// others had written there is gone, and what stands for it at the waypoint admits them.
-func noteGuarded(snapshot *mesh.Snapshot, changes []v1alpha1.CallChange) {
-	ours := func(reference v1alpha1.ObjectReference) bool {
-		object, found := snapshot.Object(reference)
-		return found && Ours(object)
-	}
-	for i, change := range changes {
-		refusing := change.Before.Policies
-		guarded := len(refusing) > 0 && !slices.ContainsFunc(refusing, func(policy v1alpha1.ObjectReference) bool { return !ours(policy) })
-		behind := slices.ContainsFunc(refusing, func(policy v1alpha1.ObjectReference) bool {
-			return ours(policy) && strings.HasPrefix(policy.Name, mesh.FromWaypointPrefix)
-		})
-		changes[i].Repairs = change.Effect == v1alpha1.CallNewlyAllowed && (guarded || behind)
 	}
 }
 
@@ -127,10 +104,7 @@ func noteAnnounced(changes []v1alpha1.CallChange, records []v1alpha1.MigrationRe
 		}
 	}
 	for i, change := range changes {
-		if !change.Outbound || change.Effect != v1alpha1.CallNewlyAllowed {
-			continue
-		}
-		if change.Announced {
+		if !change.Outbound || change.Announced || change.Effect != v1alpha1.CallNewlyAllowed {
 			continue
 		}
 		changes[i].Announced = true

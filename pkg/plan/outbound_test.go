@@ -92,12 +92,14 @@ spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{sour
 		t.Fatalf("nothing is simplified: %v, kept %v", simplification.Overview.Blockers, simplification.Kept)
 	}
 	for name, test := range map[string]struct {
-		objects  []unstructured.Unstructured
-		repaired bool
+		objects []unstructured.Unstructured
+		// repaired is what policies would let in of sidecars, announced what is not held
+		// against the plan besides.
+		repaired, announced bool
 	}{
-		"once it is simplified":              {simpler, true},
-		"as it was moved":                    {moved, true},
-		"somebody refuses them, at the pods": {append(slices.Clone(moved), fixture.YAML(refusing)...), false},
+		"once it is simplified":              {simpler, false, true},
+		"as it was moved":                    {moved, true, true},
+		"somebody refuses them, at the pods": {append(slices.Clone(moved), fixture.YAML(refusing)...), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			snapshot := fixture.Snapshot(test.objects)
@@ -109,12 +111,12 @@ spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{sour
 			for _, change := range planned.Access.Changes {
 				if change.Outbound && change.Effect == v1alpha1.CallNewlyAllowed {
 					let++
-					if change.Repairs != test.repaired {
-						t.Errorf("it is as policies say: %t, of %+v", change.Repairs, change)
+					if change.Repairs != test.repaired || change.Announced != test.announced {
+						t.Errorf("it is as policies say: %t, announced: %t, of %+v", change.Repairs, change.Announced, change)
 					}
 				}
 			}
-			if let == 0 || planned.Blocked == test.repaired {
+			if let == 0 || planned.Blocked == test.announced {
 				t.Errorf("%d kinds of calls are let in, blocked is %t by %v", let, planned.Blocked, planned.Overview.Blockers)
 			}
 		})
