@@ -159,26 +159,11 @@ type reading struct {
 }
 
 func (r *reading) list(ctx context.Context, collection collection) error {
-	namespaces := []string{metav1.NamespaceAll}
-	if names := r.content.Scope.names(); collection.atHand && len(names) > 0 {
-		namespaces = names
-	}
-	var objects []unstructured.Unstructured
-	coverage := Coverage{State: CoverageRead}
-	for _, namespace := range namespaces {
-		some, err := r.listIn(ctx, collection, namespace)
-		of, err := coverageOf(collection.key, namespace, err)
-		if err != nil {
-			return err
-		}
-		if of.State != CoverageRead {
-			// One namespace that may not be read makes the kind unknown.
-			coverage = of
-		}
-		objects = append(objects, some...)
+	objects, coverage, err := r.listInScope(ctx, collection)
+	if err != nil {
+		return err
 	}
 	if collection.key == KindNamespace && coverage.State == CoverageForbidden {
-		var err error
 		if objects, err = r.namespaceAtHand(ctx, collection); err != nil {
 			return err
 		}
@@ -195,11 +180,49 @@ func (r *reading) list(ctx context.Context, collection collection) error {
 	return nil
 }
 
-func (r *reading) listIn(ctx context.Context, collection collection, namespace string) ([]unstructured.Unstructured, error) {
-	if collection.metadata {
-		return r.listMetadata(ctx, collection)
+// manyAtHand is from how many namespaces at hand on what is read of them is listed
+// together with that of all others, which is dropped: requests are then as many in a
+// mesh of hundreds of namespaces that depend on each other as in one of a dozen.
+const manyAtHand = 12
+
+// listInScope lists what the scope has of a collection.
+func (r *reading) listInScope(ctx context.Context, collection collection) ([]unstructured.Unstructured, Coverage, error) {
+	names := r.content.Scope.names()
+	if !collection.atHand || len(names) == 0 {
+		return r.listIn(ctx, collection, metav1.NamespaceAll)
 	}
-	return r.listWhole(ctx, collection, namespace)
+	if len(names) >= manyAtHand {
+		objects, coverage, err := r.listIn(ctx, collection, metav1.NamespaceAll)
+		if err != nil || coverage.State == CoverageRead {
+			objects = slices.DeleteFunc(objects, func(object unstructured.Unstructured) bool { return !slices.Contains(names, object.GetNamespace()) })
+			return objects, coverage, err
+		}
+		// Who may not list those of all namespaces may be allowed to in each of some.
+	}
+	var objects []unstructured.Unstructured
+	coverage := Coverage{State: CoverageRead}
+	for _, name := range names {
+		some, of, err := r.listIn(ctx, collection, name)
+		if err != nil {
+			return nil, of, err
+		}
+		if of.State != CoverageRead {
+			// One namespace that may not be read makes the kind unknown.
+			coverage = of
+		}
+		objects = append(objects, some...)
+	}
+	return objects, coverage, nil
+}
+
+func (r *reading) listIn(ctx context.Context, collection collection, namespace string) ([]unstructured.Unstructured, Coverage, error) {
+	list := r.listWhole
+	if collection.metadata {
+		list = r.listMetadata
+	}
+	objects, err := list(ctx, collection, namespace)
+	coverage, err := coverageOf(collection.key, namespace, err)
+	return objects, coverage, err
 }
 
 // namespaceAtHand reads the one namespace at hand for somebody who may not list
@@ -233,8 +256,8 @@ func (r *reading) listWhole(ctx context.Context, collection collection, namespac
 	return objects, err
 }
 
-func (r *reading) listMetadata(ctx context.Context, collection collection) ([]unstructured.Unstructured, error) {
-	client := r.cluster.Metadata.Resource(collection.resource)
+func (r *reading) listMetadata(ctx context.Context, collection collection, namespace string) ([]unstructured.Unstructured, error) {
+	client := r.cluster.Metadata.Resource(collection.resource).Namespace(namespace)
 	var objects []unstructured.Unstructured
 	err := pager.New(func(ctx context.Context, options metav1.ListOptions) (runtime.Object, error) {
 		return client.List(ctx, options)

@@ -190,6 +190,69 @@ func TestReadGetsTheNamespaceAtHandOfWhoMayNotListThem(t *testing.T) {
 	}
 }
 
+// Of many namespaces at hand a kind is listed once, and what is of others is dropped; who
+// may not list all of it is asked about each.
+func TestReadListsManyNamespacesAtHandAtOnce(t *testing.T) {
+	var objects []any
+	var names []string
+	for i := range 40 {
+		name := fmt.Sprintf("team-%d", i)
+		deployment := fixture.Deployment(name, "cart", fixture.Replicas(2))
+		objects = append(objects, fixture.Namespace(name, nil), deployment, fixture.PodsOf(deployment, fixture.Sidecar))
+		names = append(names, name)
+	}
+	read := func(refused []string, scope mesh.Scope) (mesh.Content, []string) {
+		cluster := cluster(nil, objects...)
+		cluster.Dynamic.PrependReactor("list", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
+			all := action.GetNamespace() == "" && action.(clienttesting.ListAction).GetListRestrictions().Labels.Empty()
+			if !all && !slices.Contains(refused, action.GetNamespace()) || len(refused) == 0 {
+				return false, nil, nil
+			}
+			return true, nil, apierrors.NewForbidden(schema.GroupResource{Resource: "pods"}, "", errors.New("not you"))
+		})
+		content, err := mesh.Read(t.Context(), cluster.Mesh(), scope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return content, cluster.Requests()
+	}
+	podsIn := func(content mesh.Content) map[string]int {
+		counts := map[string]int{}
+		for _, object := range content.Objects {
+			if object.GetKind() == mesh.KindPod && slices.Contains(names, object.GetNamespace()) {
+				counts[object.GetNamespace()]++
+			}
+		}
+		return counts
+	}
+	want := map[string]int{}
+	for _, name := range names[:30] {
+		want[name] = 2
+	}
+	one, asked := read(nil, mesh.Scope{Namespace: names[0]})
+	many, askedOfMany := read(nil, mesh.Scope{Namespace: names[0], Also: names[1:30]})
+	if len(askedOfMany) != len(asked) {
+		t.Errorf("%d requests for 30 namespaces, %d for one", len(askedOfMany), len(asked))
+	}
+	if diff := cmp.Diff(want, podsIn(many)); diff != "" {
+		t.Errorf("pods by namespace (-want +got):\n%s", diff)
+	}
+	if got := podsIn(one); len(got) != 1 {
+		t.Errorf("of one namespace the pods of %d are read", len(got))
+	}
+	// Refused for all, but not for each.
+	each, _ := read([]string{"nowhere"}, mesh.Scope{Namespace: names[0], Also: names[1:30]})
+	if diff := cmp.Diff(want, podsIn(each)); diff != "" || !each.Coverage[mesh.KindPod].Known() {
+		t.Errorf("pods are %v, by namespace (-want +got):\n%s", each.Coverage[mesh.KindPod], diff)
+	}
+	// Refused for all, and for one of them.
+	some, _ := read(names[5:6], mesh.Scope{Namespace: names[0], Also: names[1:30]})
+	delete(want, names[5])
+	if diff := cmp.Diff(want, podsIn(some)); diff != "" || some.Coverage[mesh.KindPod].State != mesh.CoverageForbidden {
+		t.Errorf("pods are %v, by namespace (-want +got):\n%s", some.Coverage[mesh.KindPod], diff)
+	}
+}
+
 func TestReadReturnsOtherErrorsWithTheKind(t *testing.T) {
 	failures := map[string]error{
 		"gone": apierrors.NewNotFound(schema.GroupResource{Resource: "sidecars"}, ""), "broken": apierrors.NewInternalError(errors.New("etcd")),
