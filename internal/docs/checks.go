@@ -27,7 +27,8 @@ where one that it depends on does not hold. Nothing that is hidden by --skip, by
 --checks or by the annotation ` + mesh.SuppressAnnotation + `
 lets a namespace be enrolled. What blocks yields only to its being accepted, which
 the record of the run holds: --accept CHECK for all findings of a check, --accept
-CHECK:NAMESPACE/NAME for those about one object.
+CHECK:NAMESPACE/NAME for those about one object. verify takes the same flag for
+what will stay as it is, and shows it as accepted, never as passed.
 
 To hide findings about one object from status and plan, its owner names the
 checks, separated by commas:

@@ -100,11 +100,8 @@ func (o Options) Chosen() v1alpha1.PlanOptions {
 // Validate wants choices that there are, and checks that can be accepted.
 func (o Options) Validate() error {
 	gates := slices.Concat(checks.EnrollGates(), checks.PlanGates(), checks.SimplifyGates(), checks.ServiceRollbackGates())
-	for _, accepted := range o.Accept {
-		id, _, _ := strings.Cut(accepted, ":")
-		if !slices.ContainsFunc(gates, func(check checks.Check) bool { return check.ID == id }) {
-			return fmt.Errorf("there is no check %q to accept: docs/checks.md lists them", id)
-		}
+	if err := ValidateAccepted(o.Accept, gates); err != nil {
+		return err
 	}
 	if err := (Span{Until: o.Until}).Validate(); err != nil {
 		return err
@@ -113,6 +110,17 @@ func (o Options) Validate() error {
 		return err
 	}
 	return o.Translation.Validate()
+}
+
+// ValidateAccepted wants what --accept names to be findings of some checks.
+func ValidateAccepted(accepted []string, of []checks.Check) error {
+	for _, one := range accepted {
+		id, _, _ := strings.Cut(one, ":")
+		if !slices.ContainsFunc(of, func(check checks.Check) bool { return check.ID == id }) {
+			return fmt.Errorf("there is no check %q to accept: docs/checks.md lists them", id)
+		}
+	}
+	return nil
 }
 
 // Accepts says which findings were accepted by what --accept names.

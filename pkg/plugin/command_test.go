@@ -118,6 +118,7 @@ func TestUsageErrors(t *testing.T) {
 		{"status shop", `superfluous argument "shop": name the namespace with -n; see 'kubectl ambient status --help'`},
 		{"plan shop", `superfluous argument "shop"`},
 		{"verify shop", `superfluous argument "shop"`},
+		{"verify --accept=ztunnel-current", `there is no check "ztunnel-current" to accept: docs/checks.md lists them`},
 		{"enroll shop --yes", `superfluous argument "shop"`},
 		{"rollback shop --yes", `superfluous argument "shop"`},
 		{"migrate", `unknown command "migrate"; see 'kubectl ambient --help'`},

@@ -96,6 +96,7 @@ func (o *verifyOptions) probedSubject(ctx context.Context, name string) (checks.
 	if err := o.recorded(ctx, &subject); err != nil {
 		return subject, err
 	}
+	subject.Accepts = o.accepts(subject.Accepts)
 	subject.Probed, err = o.probeNamespace(ctx, snapshot, namespace)
 	return subject, err
 }

@@ -32,6 +32,8 @@ type verifyOptions struct {
 	wait    bool
 	timeout time.Duration
 	probe   probeOptions
+	// accept are findings that count as they are: of a check, or of it about one object.
+	accept []string
 	// logs are the access logs of nodes' ztunnels as they were read last.
 	logs map[string]readLog
 }
@@ -65,9 +67,12 @@ left of what enroll had made.
 With -A this is asked of every namespace that is labelled ambient, or was enrolled and
 is not wholly rolled back.
 Nothing is changed but by --probe and --canary, whose pods are removed again. The exit
-status is 3 where a check fails or could not be made.`,
+status is 3 where a check fails or could not be made. What will stay so and is known,
+such as an istiod outside the cluster that nobody can be asked through, --accept names:
+it is shown as accepted then, not as passed. What was accepted for an enrolment counts
+here without being named again, as long as it is what was found then.`,
 		Example: "  kubectl ambient verify -n shop\n  kubectl ambient verify -n shop --wait --timeout=5m\n" +
-			"  kubectl ambient verify -A -o junit > verify.xml",
+			"  kubectl ambient verify -n shop --accept=ztunnel-in-step\n  kubectl ambient verify -A -o junit > verify.xml",
 		Args: noArguments,
 		RunE: func(command *cobra.Command, _ []string) error {
 			if err := options.complete(); err != nil {
@@ -82,6 +87,8 @@ status is 3 where a check fails or could not be made.`,
 	flags.BoolVarP(&options.watch, "watch", "w", false, "Verify again whenever something changes")
 	flags.BoolVar(&options.wait, "wait", false, "Verify again until every check passes, or --timeout")
 	flags.DurationVar(&options.timeout, "timeout", 5*time.Minute, "With --wait: how long to wait; 0 for no bound")
+	flags.StringSliceVar(&options.accept, flagAccept, nil,
+		"Let this finding not fail the verification: `CHECK-ID` for all findings of a check, CHECK-ID:NAMESPACE/NAME for those about one object")
 	options.probe.addFlags(flags)
 	return command
 }
@@ -95,6 +102,9 @@ func (o *verifyOptions) complete() error {
 	}
 	if err := o.probe.validate(o); err != nil {
 		return err
+	}
+	if err := plan.ValidateAccepted(o.accept, slices.Concat(checks.VerifyChecks(), checks.ReturnChecks(), checks.ProbeChecks())); err != nil {
+		return usageError("%v", err)
 	}
 	if err := o.namespaced.complete(); err != nil {
 		return err
@@ -278,9 +288,17 @@ func (o *verifyOptions) subjects(ctx context.Context, snapshot *mesh.Snapshot, n
 			// it keep other namespaces from being verified.
 			subject = checks.Subject{Snapshot: snapshot, Namespace: namespace, NoRecords: err.Error()}
 		}
+		subject.Accepts = o.accepts(subject.Accepts)
 		subjects = append(subjects, subject)
 	}
 	return subjects, nil
+}
+
+// accepts says which findings count as they are: those that were accepted then, and
+// those that are named now.
+func (o *verifyOptions) accepts(then func(v1alpha1.CheckResult) bool) func(v1alpha1.CheckResult) bool {
+	now := plan.Accepts(o.accept)
+	return func(result v1alpha1.CheckResult) bool { return now(result) || then != nil && then(result) }
 }
 
 // reportOn makes the checks of a namespace.

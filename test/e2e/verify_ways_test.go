@@ -35,6 +35,9 @@ func TestVerifyWays(t *testing.T) {
 	c.ambient(t, "rollback", "-n", namespace, "--yes").want(t, 0)
 	unseen = c.ambient(t, "verify", "-n", namespace, "--as="+blind).want(t, 3)
 	says(t, unseen.stdout, "unknown", "capture-ended", "pods/portforward")
+	known := c.ambient(t, "verify", "-n", namespace, "--as="+blind, "--accept=capture-ended").want(t, 0)
+	says(t, known.stdout, "accepted", "capture-ended", "pods/portforward")
+	says(t, c.ambient(t, "verify", "-n", namespace, "--accept=captured-ended").want(t, 2).stderr, "captured-ended", "docs/checks.md")
 	says(t, c.ambient(t, "verify", "-n", namespace).want(t, 0).stdout, "is on sidecars")
 }
 
