@@ -12,10 +12,10 @@ GOLANGCI         := $(CACHE)/tools/golangci-lint-$(GOLANGCI_VERSION)/golangci-li
 
 MODULES := . test/controlplane test/e2e
 
-.PHONY: help build install test unit controlplane e2e faults mutants bench fuzz soak demo up down lint fmt dist clean
+.PHONY: help build install test unit controlplane e2e faults mutants bench fuzz soak transcript demo up down lint fmt dist clean
 
 help: ## Say what there is to make
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build bin/kubectl-ambient
 	CGO_ENABLED=0 go build -trimpath -ldflags '$(LDFLAGS)' -o bin/kubectl-ambient ./cmd/kubectl-ambient
@@ -78,6 +78,13 @@ ACCESS_MESHES ?= 2000
 soak: ## Run the end-to-end tests over and over, and migrate many random meshes
 	cd test/e2e && ACCESS_MESHES=$(ACCESS_MESHES) go test -count=1 -timeout 24h -run TestAccess .
 	cd test/e2e && EVERY_WRITE=yes go test -count=$(COUNT) -parallel 8 -timeout $$((60 * $(COUNT)))m -skip TestAccess ./...
+
+# What istiod decides in this many random meshes is kept for the tests of the access model.
+TRANSCRIPT_MESHES ?= 8
+
+transcript: ## Ask a running istiod anew what unit tests hold the access model against
+	cd test/e2e && ACCESS_TRANSCRIPT='$(CURDIR)/pkg/access/testdata/istiod.json.gz' ACCESS_SEED=1 ACCESS_MESHES=$(TRANSCRIPT_MESHES) \
+		go test -count=1 -timeout 1h -run 'TestAccess$$' .
 
 demo: build ## Move a namespace there and back on a real control plane, and show it
 	./test/demo.sh

@@ -157,6 +157,110 @@ var mutants = []mutant{
 		new: `		return true, nil`,
 	},
 	{
+		what: "prefixes are taken for suffixes", file: "pkg/access/match.go",
+		old: "equalText(value[:len(prefix)], prefix, fold)",
+		new: "equalText(value[len(value)-len(prefix):], prefix, fold)",
+	},
+	{
+		what: "presence is taken for anything", file: "pkg/access/match.go",
+		old: `return value != ""`,
+		new: `return true`,
+	},
+	{
+		what: "one clause of a rule is enough", file: "pkg/access/rule.go",
+		old: `	for _, clause := range r {
+		if !clause.holds(f) {
+			return false
+		}
+	}
+	return true`,
+		new: `	for _, clause := range r {
+		if clause.holds(f) {
+			return true
+		}
+	}
+	return len(r) == 0`,
+	},
+	{
+		what: "all sources of a rule are needed", file: "pkg/access/rule.go",
+		old: `	for _, conjunction := range c {
+		if conjunction.holds(f) {
+			return true
+		}
+	}
+	return false`,
+		new: `	for _, conjunction := range c {
+		if !conjunction.holds(f) {
+			return false
+		}
+	}
+	return len(c) > 0`,
+	},
+	{
+		what: "all rules of a policy are needed", file: "pkg/access/rule.go",
+		old: `	for _, rule := range r {
+		if rule.holds(f) {
+			return true
+		}
+	}
+	return false`,
+		new: `	for _, rule := range r {
+		if !rule.holds(f) {
+			return false
+		}
+	}
+	return len(r) > 0`,
+	},
+	{
+		what: "callers without identity are in any namespace", file: "pkg/access/condition.go",
+		old: "return f.identified() && c.matchesIdentity(v, f)",
+		new: "return c.matchesIdentity(v, f) || !f.identified()",
+	},
+	{
+		what: "tokens nobody looked at have a principal", file: "pkg/access/condition.go",
+		old: "return f.accepted && v.issuer.matches(",
+		new: "return v.issuer.matches(",
+	},
+	{
+		what: "the case of hosts counts", file: "pkg/access/condition.go",
+		old: "return matchString(v.text, f.request.Host, true)",
+		new: "return matchString(v.text, f.request.Host, false)",
+	},
+	{
+		what: "the case of methods does not count", file: "pkg/access/condition.go",
+		old: "return matchString(v.text, f.request.Method, false)",
+		new: "return matchString(v.text, f.request.Method, true)",
+	},
+	{
+		what: "requests without token need one", file: "pkg/access/tokens.go",
+		old: `if len(t.rules) == 0 || token.Issuer == "" || request.preflight() {`,
+		new: `if len(t.rules) == 0 || request.preflight() {`,
+	},
+	{
+		what: "tokens of issuers nobody knows pass", file: "pkg/access/tokens.go",
+		old: `	return by != nil, by
+`,
+		new: `	return true, by
+`,
+	},
+	{
+		what: "accepted tokens are not forwarded", file: "pkg/access/proxy.go",
+		old: "f.accepted, f.taken = by != nil, by != nil && !by.forwards",
+		new: "f.accepted, f.taken = by != nil, by != nil",
+	},
+	{
+		what: "CUSTOM policies let in", file: "pkg/access/proxy.go",
+		old: `	if len(p.custom) == 0 {
+		return allowed`,
+		new: `	if len(p.custom) >= 0 {
+		return allowed`,
+	},
+	{
+		what: "ALLOW policies refuse nobody", file: "pkg/access/proxy.go",
+		old: "	if len(p.allow) > 0 {\n",
+		new: "	if len(p.allow) > 99 {\n",
+	},
+	{
 		what: "a waypoint that was never ready takes traffic", file: "pkg/access/services.go",
 		old: `	if !ready || b.overlay.AllSidecars {`,
 		new: `	if !ready && said || b.overlay.AllSidecars {`,

@@ -30,6 +30,7 @@ func (r *trial) check(seen *sighting) {
 	for range modelledAtOnce {
 		r.checkModel(seen, dice)
 	}
+	r.kept.add(r.mesh.Seed, r.nameOf(seen.stage), seen)
 	if seen != r.before && r.before != nil {
 		for range comparedAtOnce {
 			r.checkBefore(seen, dice)
@@ -101,13 +102,14 @@ func (r *trial) checkModel(seen *sighting, dice *rand.Rand) {
 		r.disagree(seen, asked, server.Server, "the oracle cannot tell: %v", err)
 		return
 	}
-	for _, verdict := range verdicts {
+	for pod, verdict := range verdicts {
 		if verdict.Outcome == oracle.Unreachable {
 			r.totals.unreachable.Add(1)
 			r.noteUnreachable(verdict)
 			continue
 		}
 		r.totals.modelled.Add(1)
+		seen.keep(asked, server.Server, pod, verdict)
 		if asked.invented {
 			r.totals.invented.Add(1)
 		}

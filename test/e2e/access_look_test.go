@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/kubectl-ambient/kubectl-ambient/internal/transcript"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/classes"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access/compare"
@@ -57,6 +58,10 @@ type sighting struct {
 	known   []string
 	members []*member
 	servers []*subject
+	// content is what state is made of, calls are some of those that were decided.
+	content mesh.Content
+	calls   []transcript.Call
+	alike   map[likeness]bool
 }
 
 // member is who may call.
@@ -89,11 +94,14 @@ func (r *trial) look(ctx context.Context, at stage) (*sighting, error) {
 	if err := r.refreshEndpoints(ctx, at); err != nil {
 		return nil, err
 	}
-	_, snapshot, err := r.read(ctx)
+	content, snapshot, err := r.read(ctx)
 	if err != nil {
 		return nil, err
 	}
-	seen := &sighting{stage: at, state: access.Of(snapshot, []string{r.mesh.Namespace}, access.Overlay{}), pods: map[netip.Addr]types.NamespacedName{}}
+	seen := &sighting{
+		stage: at, state: access.Of(snapshot, []string{r.mesh.Namespace}, access.Overlay{}), pods: map[netip.Addr]types.NamespacedName{},
+		content: content, alike: map[likeness]bool{},
+	}
 	pods, err := r.kube.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 	if err != nil {
 		return nil, err

@@ -123,6 +123,7 @@ type accessWorld struct {
 	// concern the others.
 	exclusive sync.RWMutex
 	totals    totals
+	kept      *keeper
 }
 
 func newAccessWorld(t *testing.T) *accessWorld {
@@ -152,7 +153,7 @@ func newAccessWorld(t *testing.T) *accessWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &accessWorld{cluster: c}
+	w := &accessWorld{cluster: c, kept: newKeeper(t)}
 	if w.oracle, err = oracle.New(c.RESTConfig(), istio.GRPC); err != nil {
 		t.Fatal(err)
 	}
