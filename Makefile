@@ -56,15 +56,16 @@ controlplane:
 	cd test/controlplane && go test -p 1 -timeout 20m ./...
 
 # The tests in which something goes wrong with runs at many of their places, again and
-# again. They are as many as all others, so that they are not among what everybody runs
-# before each change; what decides whether a change lands runs both. That a run can be
-# killed at each of its writes is in e2e as well, for a small namespace.
-FAULTS := TestKilled/^(policies|replaced)$$|^(TestRestartsByHandKilled|TestSimplifyKilled|TestMeddled|TestReverted|TestStorm|TestOutage|TestOutageOfOneSide|TestDisturbed|TestWaypointFails|TestNeverReady|TestCaptureFails|TestNamespaceBeingDeleted|TestTwoAtOnce|TestTwoEnrolments|TestClocksApart|TestHandoverIsLost|TestHandoverComesBack)$$
+# again, and those that plant what verify has to find. They are as many as all others, so
+# that they are not among what everybody runs before each change; what decides whether a
+# change lands runs both. That a run can be killed at each of its writes is in e2e as well,
+# for a small namespace, and so is verify after every enrolment.
+FAULTS := TestKilled/^(policies|replaced)$$|^(TestVerifyFaults|TestVerifyAgainstWhatWas|TestVerifyFindsWhatWasLost|TestProbe|TestGateBetweenWorkloads|TestEnrollWaitsForAllThatVerifyAsks|TestRestartsByHandKilled|TestSimplifyKilled|TestMeddled|TestReverted|TestStorm|TestOutage|TestOutageOfOneSide|TestDisturbed|TestWaypointFails|TestNeverReady|TestCaptureFails|TestNamespaceBeingDeleted|TestTwoAtOnce|TestTwoEnrolments|TestClocksApart|TestHandoverIsLost|TestHandoverComesBack)$$
 
 e2e: controlplane
 	cd test/e2e && go test -parallel 12 -timeout 45m -skip '$(FAULTS)' ./...
 
-faults: ## Run the tests in which runs are killed, disturbed and cut off, at many places
+faults: ## Run the tests in which runs are killed and disturbed, and faults are planted
 	cd test/controlplane && go run ./cmd/controlplane build --all
 	cd test/e2e && go test -parallel 12 -timeout 45m -run '$(FAULTS)' ./...
 
