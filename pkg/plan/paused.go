@@ -86,6 +86,7 @@ func (r *rollback) restorePaused(reference v1alpha1.ObjectReference, object mesh
 	}
 	switch {
 	case len(edits) > 0:
+		step.Notes = append(step.Notes, r.betweenRuns(reference, edits)...)
 		if err := r.state.changes(&step, reference, append(edits, resuming()...)); err != nil {
 			return err
 		}

@@ -152,10 +152,16 @@ type writtenField struct {
 	phase  v1alpha1.Phase
 	object v1alpha1.ObjectReference
 	path   string
-	// before is what was there before the first run, after what each run
-	// wrote, oldest first.
+	// before is what was there before the runs wrote it, after what each of them
+	// wrote, oldest first. Where somebody else wrote it between two runs, before is what
+	// they made of it, without what the earlier runs had, and after begins with the
+	// later one.
 	before any
 	after  []any
+	// between is true where somebody else wrote it between two runs, remains is what the
+	// earlier ones had added to it, where that cannot be told apart from theirs.
+	between bool
+	remains []string
 }
 
 // oldest is when the first of the runs started.
@@ -222,13 +228,47 @@ func writtenAfter(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) (writte
 func note(written []writtenField, phase v1alpha1.Phase, object v1alpha1.ObjectReference, field v1alpha1.FieldChange) []writtenField {
 	for i := range written {
 		if written[i].object == object && written[i].path == field.Path {
-			written[i].after = append(written[i].after, field.After)
+			written[i].rewrite(field)
 			return written
 		}
 	}
 	return append(written, writtenField{
 		phase: phase, object: object, path: field.Path, before: field.Before, after: []any{field.After},
 	})
+}
+
+// rewrite notes that a later step or run has written the field. What it found there is
+// neither what was there before nor what was written until then where somebody else has
+// written it in between: that is what it goes back to, and nothing that was written
+// before is ours any more.
+func (f *writtenField) rewrite(field v1alpha1.FieldChange) {
+	if !Equal(field.Before, f.before) && !f.wrote(field.Before) {
+		f.before, f.remains = f.without(field.Before)
+		f.after, f.between = nil, true
+	}
+	f.after = append(f.after, field.After)
+}
+
+// wrote says whether a value is one that the runs have written.
+func (f *writtenField) wrote(value any) bool {
+	return slices.ContainsFunc(f.after, func(after any) bool { return Equal(value, after) })
+}
+
+// without is what somebody else has made of the field, without what the runs had made
+// of it before. Where the two cannot be told apart it is all of it, and what the runs
+// had added to it remains there.
+func (f *writtenField) without(found any) (before any, remains []string) {
+	if back, possible := f.takenBack(found); possible {
+		return back, nil
+	}
+	for _, after := range f.after {
+		remains = append(remains, addedTexts(f.before, after)...)
+	}
+	remains = append(remains, f.remains...)
+	held := textsIn(found)
+	remains = slices.DeleteFunc(remains, func(text string) bool { return !slices.Contains(held, text) })
+	slices.Sort(remains)
+	return found, slices.Compact(remains)
 }
 
 // edits returns what restores an object's fields of a phase, given how the
@@ -242,7 +282,7 @@ func (r *rollback) edits(phase v1alpha1.Phase, reference v1alpha1.ObjectReferenc
 		found := Lookup(object, field.path)
 		switch {
 		case Equal(found, field.before):
-		case slices.ContainsFunc(field.after, func(after any) bool { return Equal(found, after) }):
+		case field.wrote(found):
 			edits = append(edits, edit{field.path, field.before})
 		default:
 			back, possible := field.takenBack(found)
@@ -530,6 +570,7 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 		// The whole template is what it was, so that its former pods' controller is.
 		edits = append(edits, r.edits(v1alpha1.PhaseRefreshSidecars, reference, object, false)...)
 	}
+	step.Notes = append(step.Notes, r.betweenRuns(reference, edits)...)
 	if err := r.state.changes(&step, reference, edits); err != nil {
 		return err
 	}
@@ -571,11 +612,30 @@ func (r *rollback) restoring(phase v1alpha1.Phase, step *v1alpha1.Step) error {
 		if slices.ContainsFunc(edits, func(one edit) bool { return r.inPart(reference, one) }) {
 			step.Notes = append(step.Notes, reference.String()+" has been changed since: what the run had made of it is taken back, the rest stays")
 		}
+		step.Notes = append(step.Notes, r.betweenRuns(reference, edits)...)
 		if err := r.state.changes(step, reference, edits); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// betweenRuns says of each field that is put back as somebody else made it between two
+// runs that it is, and what of the runs remains in it.
+func (r *rollback) betweenRuns(reference v1alpha1.ObjectReference, edits []edit) []string {
+	var notes []string
+	for _, field := range r.written {
+		at := slices.IndexFunc(edits, func(one edit) bool { return one.path == field.path })
+		if !field.between || field.object != reference || at < 0 {
+			continue
+		}
+		note := reference.String() + ": somebody has changed " + field.path + " between the runs, and it goes back to what they made of it"
+		if remains := slices.DeleteFunc(slices.Clone(field.remains), func(text string) bool { return !holdsAny(edits[at].after, []string{text}) }); len(remains) > 0 {
+			note += ", which holds what a run had added, " + some(remains) + ": take it out by hand, " + editCommand(reference)
+		}
+		notes = append(notes, note)
+	}
+	return notes
 }
 
 // inPart says whether an edit takes back a part of a field, and leaves the rest as

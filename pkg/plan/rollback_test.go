@@ -172,26 +172,60 @@ func TestRollbackOfTwoRuns(t *testing.T) {
 	}
 }
 
-// A field that both runs have written goes back to what it was before the
-// first, whatever somebody made of it in between.
+// A field that both runs have written, and somebody else in between, goes back to what
+// that one made of it: a label, an annotation, and one that was removed.
 func TestRollbackOfTwoRunsThatWroteTheSameField(t *testing.T) {
-	const path = "/spec/template/metadata/labels/sidecar.istio.io~1inject"
-	before := mixed()
-	first := enroll(t, before)
-	between := apply(t, before, first.Steps)
-	edit(t, between, "Deployment", "cart", path, "true")
-	second := enroll(t, between)
-	after := apply(t, between, second.Steps)
-	one, two := recordOf("one", first, done(len(first.Steps))...), recordOf("two", second, done(len(second.Steps))...)
-	two.Started = two.Started.Add(time.Hour)
-	if !slices.Contains(sketch(second), `  Deployment shop/cart `+strings.ReplaceAll(path, "~1", "/")+`: "true" -> "false"`) {
-		t.Fatalf("the second run does not write the field:\n%s", strings.Join(sketch(second), "\n"))
+	const label, annotation = "/spec/template/metadata/labels/sidecar.istio.io~1inject", "/spec/template/metadata/annotations/sidecar.istio.io~1inject"
+	for _, test := range []struct {
+		name, kind, of, path string
+		value                any
+		writes               string
+		between              bool
+	}{
+		{"a label", "Deployment", "cart", label, "true", `"true" -> "false"`, true},
+		{"a label as it was", "Deployment", "cart", label, nil, `null -> "false"`, false},
+		{"an annotation", "Deployment", "cart", annotation, "yes", `"yes" -> null`, true},
+		{"an annotation as it was", "Deployment", "cart", annotation, "true", `"true" -> null`, false},
+		{"the namespace's mode", "Namespace", "shop", "/metadata/labels/istio.io~1dataplane-mode", "none", `"none" -> "ambient"`, true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			before := mixed()
+			first := enroll(t, before)
+			between := apply(t, before, first.Steps)
+			if test.path == annotation {
+				// Without its label the workload is moved once more.
+				edit(t, between, test.kind, test.of, label, nil)
+			}
+			edit(t, between, test.kind, test.of, test.path, test.value)
+			second := enroll(t, between)
+			after := apply(t, between, second.Steps)
+			one, two := recordOf("one", first, done(len(first.Steps))...), recordOf("two", second, done(len(second.Steps))...)
+			two.Started = two.Started.Add(time.Hour)
+			if !slices.ContainsFunc(sketch(second), func(line string) bool {
+				return strings.HasSuffix(line, strings.ReplaceAll(test.path, "~1", "/")+": "+test.writes) || strings.HasSuffix(line, test.path+": "+test.writes)
+			}) {
+				t.Fatalf("the second run does not write the field:\n%s", strings.Join(sketch(second), "\n"))
+			}
+			planned := rollback(t, after, two, one)
+			if len(planned.Kept) > 0 {
+				t.Errorf("kept %v", planned.Kept)
+			}
+			var notes []string
+			for _, step := range planned.Steps {
+				for _, note := range step.Notes {
+					if strings.Contains(note, "between the runs") {
+						notes = append(notes, note)
+					}
+				}
+			}
+			if said := len(notes) == 1 && strings.Contains(notes[0], test.path); said != test.between || !said && len(notes) > 0 {
+				t.Errorf("it says %q", notes)
+			}
+			want := apply(t, before, nil)
+			edit(t, want, test.kind, test.of, test.path, test.value)
+			same(t, want, apply(t, after, planned.Steps))
+		})
 	}
-	planned := rollback(t, after, two, one)
-	if len(planned.Kept) > 0 {
-		t.Errorf("kept %v", planned.Kept)
-	}
-	same(t, before, apply(t, after, planned.Steps))
 }
 
 func TestRollbackKeepsWhatOthersHaveChanged(t *testing.T) {

@@ -117,3 +117,55 @@ func TestRollbackOfAPolicyThatSomebodyHasEdited(t *testing.T) {
 		t.Errorf("kept (-want +got):\n%s", diff)
 	}
 }
+
+// TestRollbackOfAPolicyEditedBetweenRuns: the first run fails at the policy that it
+// amends, since somebody has edited it; the next one goes on from there.
+func TestRollbackOfAPolicyEditedBetweenRuns(t *testing.T) {
+	t.Parallel()
+	const (
+		bare     = `{action: DENY, rules: [{to: [{operation: {ports: ["80"]}}]}]}`
+		with1    = `{action: DENY, rules: [{from: [{source: {notPrincipals: [wp]}}], to: [{operation: {ports: ["80"]}}]}]}`
+		edited   = `{action: DENY, rules: [{to: [{operation: {ports: ["80", "81"]}}]}]}`
+		editedWp = `{action: DENY, rules: [{from: [{source: {notPrincipals: [wp]}}], to: [{operation: {ports: ["80", "81"]}}]}]}`
+		both     = `{action: DENY, rules: [{from: [{source: {notPrincipals: [wp]}}], to: [{operation: {ports: ["81"]}}]}, {from: [{source: {notPrincipals: [wp]}}]}]}`
+		bothTo   = `{action: DENY, rules: [{from: [{source: {notPrincipals: [wp]}}], to: [{operation: {ports: ["82"]}}]}]}`
+	)
+	for _, test := range []struct {
+		name string
+		// found is what the second run found, wrote what it made of it, live what is
+		// there now, want what that becomes, empty where it is left alone.
+		found, wrote, live, want string
+		between                  bool
+		remains                  []string
+	}{
+		{"nobody has", with1, with1, with1, bare, false, nil},
+		{"put back by hand", bare, with1, with1, bare, false, nil},
+		{"edited before the first run wrote it", edited, editedWp, editedWp, edited, true, nil},
+		{"edited with what the first run had written in it", editedWp, editedWp, editedWp, edited, true, nil},
+		{"both the same", both, bothTo, bothTo, both, true, []string{"wp"}},
+		{"and put back to what the first run wrote", edited, editedWp, with1, bare, true, nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			object := inShop("AuthorizationPolicy", "no-debug")
+			fields := note(nil, v1alpha1.PhaseMigratePolicies, object, v1alpha1.FieldChange{Path: "/spec", Before: yamlOf(t, bare), After: yamlOf(t, with1)})
+			fields = note(fields, v1alpha1.PhaseMigratePolicies, object, v1alpha1.FieldChange{Path: "/spec", Before: yamlOf(t, test.found), After: yamlOf(t, test.wrote)})
+			var planned v1alpha1.MigrationPlan
+			r := rollback{written: fields, plan: &planned}
+			live := map[string]any{"spec": yamlOf(t, test.live)}
+			var got any
+			for _, one := range r.edits(v1alpha1.PhaseMigratePolicies, object, live, true) {
+				got = one.after
+			}
+			if diff := cmp.Diff(yamlOf(t, test.want), got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if fields[0].between != test.between {
+				t.Errorf("between is %t", fields[0].between)
+			}
+			if diff := cmp.Diff(test.remains, fields[0].remains); diff != "" {
+				t.Errorf("remains (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
