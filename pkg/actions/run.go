@@ -67,9 +67,9 @@ type Runner struct {
 	// run has last written one.
 	meant map[string]mesh.IstiodEvidence
 	// standing is what verify would have failed on before, deletes are the objects that
-	// the plan deletes.
-	standing []v1alpha1.StandingFinding
-	deletes  map[v1alpha1.ObjectReference]bool
+	// the plan deletes, changes those that it changes.
+	standing         []v1alpha1.StandingFinding
+	deletes, changes map[v1alpha1.ObjectReference]bool
 	// written are the fields that the steps so far have written.
 	written []writtenField
 	changed bool
@@ -94,7 +94,9 @@ const recordGrace = 10 * time.Second
 // says whether anything in the cluster was changed.
 func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (changed bool, err error) {
 	r.changed, r.written, r.meant, r.kept, r.accepts = false, nil, nil, run.Plan.Kept, plan.Accepts(run.Plan.Accepted)
-	r.standing, r.deletes = nil, deletedBy(run.Plan)
+	r.standing = nil
+	r.deletes = touchedBy(run.Plan, func(change v1alpha1.Change) bool { return change.Delete })
+	r.changes = touchedBy(run.Plan, func(change v1alpha1.Change) bool { return len(change.Fields) > 0 })
 	if run.Baseline != nil {
 		r.standing = run.Baseline.Standing
 	}
@@ -124,17 +126,17 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	return r.changed, err
 }
 
-// deletedBy are the objects that a plan deletes.
-func deletedBy(planned v1alpha1.MigrationPlan) map[v1alpha1.ObjectReference]bool {
-	deleted := map[v1alpha1.ObjectReference]bool{}
+// touchedBy are the objects that a plan touches in a way that is meant.
+func touchedBy(planned v1alpha1.MigrationPlan, meant func(v1alpha1.Change) bool) map[v1alpha1.ObjectReference]bool {
+	touched := map[v1alpha1.ObjectReference]bool{}
 	for _, step := range planned.Steps {
 		for _, change := range step.Changes {
-			if change.Delete {
-				deleted[change.Object.Unversioned()] = true
+			if meant(change) {
+				touched[change.Object.Unversioned()] = true
 			}
 		}
 	}
-	return deleted
+	return touched
 }
 
 // beforeImages reads each object that a step changes or deletes, as it is. Of

@@ -106,6 +106,10 @@ func (r *Runner) begin(ctx context.Context, run *v1alpha1.MigrationRecord, index
 		entry.Message = err.Error()
 		return nil, err
 	}
+	if err := r.unused(ctx, step); err != nil {
+		entry.Message = err.Error()
+		return nil, err
+	}
 	images, present, err := r.beforeImages(ctx, step)
 	if err != nil {
 		return nil, fmt.Errorf("step %s: %w", step.ID, err)
