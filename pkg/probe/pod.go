@@ -8,6 +8,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe/wire"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/resource"
@@ -179,6 +181,30 @@ func (t *Tried) read(calls []wire.Call, of *corev1.ContainerStateTerminated) {
 	default:
 		t.Results = report.Results
 	}
+}
+
+// believe drops the results of a pod that did not come up in the mode of its caller:
+// they are those of another caller, and one without an identity is refused by whatever
+// asks for one.
+func (t *Tried) believe(caller Caller, object mesh.Pod, redirected bool) {
+	sidecar := object.HasSidecar()
+	if t.Failure != "" || redirected == (caller.Mode == access.ModeAmbient) && sidecar == (caller.Mode == access.ModeSidecar) {
+		return
+	}
+	found := "it has neither a sidecar nor istio-cni's word that it is redirected"
+	remedy := "see that istio-cni runs on node " + object.Node + ", and probe again"
+	switch {
+	case sidecar && redirected:
+		found, remedy = "it has a sidecar, and istio-cni says that it is redirected", "see what injects pods, and probe again"
+	case sidecar:
+		found, remedy = "it has a sidecar", "see what injects pods whatever their labels, and probe again"
+	case redirected:
+		found, remedy = "istio-cni says that it is redirected", "see what labels pods when they are made, and probe again"
+	case caller.Mode == access.ModeSidecar:
+		remedy = "see that the injection webhook of the revision answers, and probe again"
+	}
+	t.Results, t.Remedy = nil, remedy
+	t.Failure = fmt.Sprintf("it was not in the mode of %s: %s", caller, found)
 }
 
 func reasonOf(reason, message string) string {

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	authenticationv1 "k8s.io/api/authentication/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
@@ -106,7 +107,7 @@ func (r *Runner) wait(ctx context.Context, namespace string, pods []pod) ([]Trie
 	if len(pods) == 0 {
 		return nil, nil
 	}
-	over, last := map[string]Tried{}, map[string]*corev1.Pod{}
+	over, last, redirected := map[string]Tried{}, map[string]*corev1.Pod{}, map[string]bool{}
 	waiting, cancel := context.WithTimeout(ctx, r.Timeout)
 	defer cancel()
 	_, err := watchtools.UntilWithSync(waiting, r.watched(namespace), &corev1.Pod{}, nil, func(event watch.Event) (bool, error) {
@@ -116,6 +117,9 @@ func (r *Runner) wait(ctx context.Context, namespace string, pods []pod) ([]Trie
 			return false, nil
 		}
 		last[object.Name] = object
+		// istio-cni takes its word back when a pod has ended (istio
+		// cni/pkg/nodeagent/informers.go): what it said before counts.
+		redirected[object.Name] = redirected[object.Name] || mesh.PodFromObject(object).Redirected()
 		if _, known := over[object.Name]; known {
 			return false, nil
 		}
@@ -125,6 +129,7 @@ func (r *Runner) wait(ctx context.Context, namespace string, pods []pod) ([]Trie
 			tried.Failure, tried.Remedy, done = "somebody has deleted it", "probe again", true
 		}
 		if done {
+			tried.believe(pods[at].caller, mesh.PodFromObject(object), redirected[object.Name])
 			over[object.Name] = tried
 		}
 		return len(over) == len(pods), nil

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/probe/wire"
 	authenticationv1 "k8s.io/api/authentication/v1"
@@ -25,15 +26,21 @@ import (
 
 const image = "registry.example/probe@sha256:0000000000000000000000000000000000000000000000000000000000000000"
 
+const redirection = "ambient.istio.io/redirection"
+
 var pods = schema.GroupVersionResource{Version: "v1", Resource: "pods"}
 
-// runner runs pods of which play says what becomes of each, as a kubelet would.
+// runner runs pods of which play says what becomes of each, as a kubelet would, and
+// istio-cni, which redirects those that ask for it.
 func runner(t *testing.T, play func(*corev1.Pod)) (*probe.Runner, *fake.Clientset) {
 	t.Helper()
 	client := fake.NewClientset()
 	client.PrependReactor("create", "pods", func(action clienttesting.Action) (bool, runtime.Object, error) {
 		pod := action.(clienttesting.CreateAction).GetObject().(*corev1.Pod)
 		pod.CreationTimestamp = metav1.Now()
+		if pod.Labels["istio.io/dataplane-mode"] == "ambient" {
+			pod.Annotations = map[string]string{redirection: "enabled"}
+		}
 		play(pod)
 		return false, nil, nil
 	})
@@ -128,6 +135,83 @@ func TestRunner(t *testing.T) {
 			}
 			wantPods(t, client)
 		})
+	}
+}
+
+// A pod that did not come up in the mode of its caller is another caller: what it reports
+// proves nothing.
+func TestRunnerBelievesOnlyPodsInTheirMode(t *testing.T) {
+	answered := report(wire.Answered, 0)
+	as := func(change func(*corev1.Pod)) func(*corev1.Pod) {
+		return func(pod *corev1.Pod) {
+			answered(pod)
+			change(pod)
+		}
+	}
+	plain := as(func(pod *corev1.Pod) { pod.Annotations = nil })
+	redirected := as(func(pod *corev1.Pod) { pod.Annotations = map[string]string{redirection: "enabled"} })
+	pending := as(func(pod *corev1.Pod) { pod.Annotations = map[string]string{redirection: "pending"} })
+	injected := as(func(pod *corev1.Pod) {
+		pod.Spec.Containers = append(pod.Spec.Containers, corev1.Container{Name: "istio-proxy"})
+	})
+	native := as(func(pod *corev1.Pod) {
+		pod.Spec.InitContainers = append(pod.Spec.InitContainers, corev1.Container{Name: "istio-proxy"})
+	})
+	both := as(func(pod *corev1.Pod) {
+		injected(pod)
+		pod.Annotations = map[string]string{redirection: "enabled"}
+	})
+	for name, test := range map[string]struct {
+		mode access.Mode
+		play func(*corev1.Pod)
+		// failure is empty where the results are taken.
+		failure string
+	}{
+		"ambient, redirected":      {access.ModeAmbient, redirected, ""},
+		"ambient, not redirected":  {access.ModeAmbient, plain, "not in the mode of a pod in ambient mode as default: it has neither a sidecar nor"},
+		"ambient, pending":         {access.ModeAmbient, pending, "neither a sidecar nor"},
+		"ambient, with a sidecar":  {access.ModeAmbient, injected, "it has a sidecar"},
+		"sidecar, injected":        {access.ModeSidecar, injected, ""},
+		"sidecar, a native one":    {access.ModeSidecar, native, ""},
+		"sidecar, not injected":    {access.ModeSidecar, plain, "not in the mode of a pod with a sidecar as default: it has neither"},
+		"sidecar, redirected, too": {access.ModeSidecar, both, "it has a sidecar, and istio-cni says that it is redirected"},
+		"outside, in no mode":      {access.ModeOutside, plain, ""},
+		"outside, redirected":      {access.ModeOutside, redirected, "not in the mode of a pod outside the mesh: istio-cni says that it is redirected"},
+		"outside, injected":        {access.ModeOutside, injected, "it has a sidecar"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			runner, client := runner(t, test.play)
+			draft := many(1)
+			draft.Attempts[0].Caller = probe.Caller{Mode: test.mode, Account: "default"}
+			tried, left, err := runner.Try(t.Context(), "shop", draft)
+			if err != nil || len(left) > 0 || len(tried) != 1 {
+				t.Fatalf("tried %+v, left %v, error %v", tried, left, err)
+			}
+			taken := test.failure == ""
+			if taken != (tried[0].Failure == "" && len(tried[0].Results) == 1) || !strings.Contains(tried[0].Failure, test.failure) || !taken && tried[0].Remedy == "" {
+				t.Errorf("tried %+v, want %q", tried[0], test.failure)
+			}
+			wantPods(t, client)
+		})
+	}
+}
+
+// istio-cni takes the annotation from a pod that has ended.
+func TestRunnerBelievesWhatWasRedirected(t *testing.T) {
+	var made *corev1.Pod
+	runner, client := runner(t, func(pod *corev1.Pod) { made = pod })
+	client.PrependWatchReactor("pods", func(action clienttesting.Action) (bool, watch.Interface, error) {
+		watching := watch.NewFakeWithChanSize(1, false)
+		ended := made.DeepCopy()
+		report(wire.Answered, 0)(ended)
+		ended.Annotations = nil
+		watching.Modify(ended)
+		return true, watching, nil
+	})
+	tried, left, err := runner.Try(t.Context(), "shop", many(1))
+	if err != nil || len(left) > 0 || len(tried) != 1 || tried[0].Failure != "" || len(tried[0].Results) != 1 {
+		t.Errorf("tried %+v, left %v, error %v", tried, left, err)
 	}
 }
 
