@@ -110,7 +110,7 @@ func (r *Runner) lookAt(one *waiter, snapshot *mesh.Snapshot) (held bool, err er
 	}
 	verdict, err := one.look(one.ctx, snapshot, one.gate)
 	if err != nil && one.ctx.Err() == nil {
-		if r.Backoff.Steps == 0 || !passing(err) {
+		if r.Backoff.Steps == 0 || !Passing(err) {
 			return false, fmt.Errorf("step %s: %w", one.step.ID, err)
 		}
 		verdict.missing, verdict.retry, err = []string{"the API server does not answer: " + err.Error()}, retryEvidence, nil

@@ -34,7 +34,7 @@ func Patiently(ctx context.Context, backoff wait.Backoff, do func() error) error
 	var last error
 	err := wait.ExponentialBackoffWithContext(ctx, backoff, func(context.Context) (bool, error) {
 		last = do()
-		if last != nil && passing(last) && ctx.Err() == nil {
+		if last != nil && Passing(last) && ctx.Err() == nil {
 			return false, nil
 		}
 		return true, last
@@ -49,8 +49,8 @@ func Patiently(ctx context.Context, backoff wait.Backoff, do func() error) error
 	}
 }
 
-// passing says whether an error is worth another try.
-func passing(err error) bool {
+// Passing says whether an error is worth another try.
+func Passing(err error) bool {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 		return false
 	}

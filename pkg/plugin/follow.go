@@ -8,6 +8,7 @@ import (
 	"io"
 	"time"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/metadata/metadatainformer"
@@ -27,26 +28,40 @@ const (
 // follow draws a picture of the cluster, and again whenever it has changed, until the
 // context ends: that is how it is meant to end.
 func (s *session) follow(ctx context.Context, draw func(context.Context, io.Writer) error) error {
-	changed := s.changes(ctx)
+	return s.drawn(ctx, s.changes(ctx), draw)
+}
+
+// drawn draws again whenever something signals a change. Once there is a picture, an API
+// server that is away for a while does not end it; what is said below the picture then
+// dates it.
+func (s *session) drawn(ctx context.Context, changed <-chan struct{}, draw func(context.Context, io.Writer) error) error {
 	var shown []byte
+	away := false
 	for {
 		var text bytes.Buffer
+		again := refresh
 		err := draw(ctx, &text)
 		switch {
 		case errors.Is(err, context.Canceled):
 			return nil
+		case err != nil && shown != nil && actions.Passing(err):
+			if !away {
+				fmt.Fprintf(s.Streams.ErrOut, "this is how it was until %s, and is looked at again: %v\n", s.Now().Format(time.TimeOnly), err)
+			}
+			away, again = true, askAgain
 		case err != nil:
 			return err
-		}
-		if !bytes.Equal(text.Bytes(), shown) {
-			s.redraw(text.Bytes(), shown != nil)
-			shown = text.Bytes()
+		default:
+			if away || !bytes.Equal(text.Bytes(), shown) {
+				s.redraw(text.Bytes(), shown != nil)
+			}
+			shown, away = text.Bytes(), false
 		}
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-changed:
-		case <-time.After(refresh):
+		case <-time.After(again):
 		}
 	}
 }

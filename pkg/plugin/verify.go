@@ -191,28 +191,41 @@ func (o *verifyOptions) verified(ctx context.Context) ([]v1alpha1.VerifyReport, 
 		waiting, cancel = context.WithTimeout(ctx, o.timeout)
 		defer cancel()
 	}
-	changed, told := o.changes(waiting), ""
+	return o.settled(ctx, waiting, o.changes(waiting), o.verify)
+}
+
+// settled looks until nothing is left to be said or the time of waiting is up. Once a look
+// was finished, an API server that is away does not end it: who waits for a cluster to
+// settle waits for that, too. Before, it may be that it is not the cluster that is meant.
+func (o *verifyOptions) settled(ctx, waiting context.Context, changed <-chan struct{}, look func(context.Context) ([]v1alpha1.VerifyReport, error)) ([]v1alpha1.VerifyReport, error) {
 	var last []v1alpha1.VerifyReport
+	told, away := "", false
 	for {
-		reports, err := o.verify(waiting)
+		reports, err := look(waiting)
 		switch {
 		case err != nil && waiting.Err() != nil && ctx.Err() == nil && last != nil:
 			// The time is up in the middle of a look: the one before it counts.
 			return last, nil
 		case err != nil && waiting.Err() != nil && ctx.Err() == nil:
 			return nil, fmt.Errorf("no look was finished within --timeout=%s, which says nothing of the mesh: give it more time: %w", o.timeout, err)
+		case err != nil && ctx.Err() == nil && last != nil && actions.Passing(err):
+			if !away {
+				fmt.Fprintf(o.Streams.ErrOut, "waiting: %v\n", err)
+			}
+			told, away = "", true
 		case err != nil:
 			return nil, err
+		default:
+			verdict := verdictOn(reports)
+			if verdict == nil {
+				return reports, nil
+			}
+			if told != verdict.Error() {
+				told = verdict.Error()
+				fmt.Fprintf(o.Streams.ErrOut, "waiting: %s\n", told)
+			}
+			last, away = reports, false
 		}
-		verdict := verdictOn(reports)
-		if verdict == nil {
-			return reports, nil
-		}
-		if told != verdict.Error() {
-			told = verdict.Error()
-			fmt.Fprintf(o.Streams.ErrOut, "waiting: %s\n", told)
-		}
-		last = reports
 		select {
 		case <-waiting.Done():
 			return last, ctx.Err()
