@@ -365,11 +365,30 @@ func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord,
 		return &ExitError{Status: StatusIncomplete, Err: err}
 	}
 	failed.State = v1alpha1.RunRolledBack
+	return o.undone(run.plan, failure)
+}
+
+// undone is the error of a run that has failed and was rolled back. A run that had stopped
+// before, and was not gone on with by name, is not undone with it: the namespace is as
+// that one has left it.
+func (o *runOptions) undone(undoing v1alpha1.MigrationPlan, failure error) error {
 	except := ""
-	if len(run.plan.Kept) > 0 {
+	if len(undoing.Kept) > 0 {
 		except = ", but for what somebody else has changed"
 	}
-	return &ExitError{Status: StatusError, Err: fmt.Errorf("%s\nNamespace %s was rolled back and is what it was before%s", firstLine(failure), o.name, except)}
+	stopped := o.hooks.stopped
+	if o.hooks.resumes != nil || !unverified(stopped) {
+		return &ExitError{Status: StatusError, Err: fmt.Errorf("%s\nNamespace %s was rolled back and is what it was before%s", firstLine(failure), o.name, except)}
+	}
+	single := part{service: stopped.Service()}.flags()
+	again := single
+	if options := stopped.Plan.Options; options != nil && options.Workload != "" {
+		again = " " + options.Workload
+	}
+	return &ExitError{Status: StatusIncomplete, Err: fmt.Errorf(
+		"%s\nWhat this run had done in namespace %s was rolled back%s. Run %s, which stopped before it, is not complete: its record is ConfigMap %s/%s.\n"+
+			"  to go on:     %s, with the options of that run\n  to roll back: %s",
+		firstLine(failure), o.name, except, stopped.ID, o.name, record.Name(stopped.ID), o.command("enroll")+again, o.command("rollback")+single)}
 }
 
 func firstLine(err error) string {

@@ -131,6 +131,52 @@ func TestIncomplete(t *testing.T) {
 	}
 }
 
+// What a run that had stopped before has done is not undone with the one that failed.
+func TestUndone(t *testing.T) {
+	failure := errors.New("broken\nmore")
+	o := options(t, nil, io.Discard, io.Discard)
+	stopped := v1alpha1.MigrationRecord{
+		ID: "zero", State: v1alpha1.RunIncomplete, Steps: []v1alpha1.StepRecord{{State: v1alpha1.StepFailed}},
+		Plan: v1alpha1.MigrationPlan{Options: &v1alpha1.PlanOptions{}},
+	}
+	alone, single := stopped, stopped
+	alone.Plan.Options = &v1alpha1.PlanOptions{Workload: "deployment/cart"}
+	single.Plan.Options = &v1alpha1.PlanOptions{Service: "service/cart"}
+	ended, untouched := stopped, stopped
+	ended.State = v1alpha1.RunSucceeded
+	untouched.Steps = []v1alpha1.StepRecord{{State: v1alpha1.StepPending}}
+	const whole = "broken\nNamespace shop was rolled back and is what it was before"
+	left := []string{"broken\nWhat this run had done in namespace shop was rolled back. Run zero, which stopped before it, is not complete", "ConfigMap shop/kubectl-ambient-zero"}
+	for name, test := range map[string]struct {
+		hooks  hooks
+		kept   int
+		status int
+		want   []string
+	}{
+		"the only run":                          {status: StatusError, want: []string{whole}},
+		"something is kept":                     {kept: 1, status: StatusError, want: []string{whole + ", but for what somebody else has changed"}},
+		"after one that has ended":              {hooks: hooks{stopped: &ended}, status: StatusError, want: []string{whole}},
+		"after one that had done nothing":       {hooks: hooks{stopped: &untouched}, status: StatusError, want: []string{whole}},
+		"with the one that it went on with":     {hooks: hooks{stopped: &stopped, resumes: &stopped}, status: StatusError, want: []string{whole}},
+		"after one that stopped":                {hooks: hooks{stopped: &stopped}, status: StatusIncomplete, want: append(left, "kubectl ambient enroll -n shop", "kubectl ambient rollback -n shop")},
+		"after one of a workload, that stopped": {hooks: hooks{stopped: &alone}, status: StatusIncomplete, want: append(left, "test deployment/cart, with the options of that run")},
+		"after one of a Service, that stopped":  {hooks: hooks{stopped: &single}, status: StatusIncomplete, want: append(left, "test service/cart, with the options of that run", "test service/cart")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o.hooks = test.hooks
+			err := o.undone(v1alpha1.MigrationPlan{Kept: make([]v1alpha1.KeptField, test.kept)}, failure)
+			if got := ExitStatus(err); got != test.status {
+				t.Errorf("the status is %d", got)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("it does not say %q:\n%v", want, err)
+				}
+			}
+		})
+	}
+}
+
 // What is printed to be typed again has to mean the same to a shell.
 func TestCommandIsQuotedForAShell(t *testing.T) {
 	o := options(t, nil, nil, nil)
