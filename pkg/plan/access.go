@@ -187,15 +187,18 @@ func (e enrolment) atHand() []string {
 // their service accounts.
 func comparing(snapshot *mesh.Snapshot, atHand []string) compare.Options {
 	groups := map[string][]access.Mode{}
+	var options compare.Options
 	for _, pod := range snapshot.AllPods() {
 		if slices.Contains(atHand, pod.Namespace) || !pod.Live() || pod.IsZtunnel() {
 			continue
+		}
+		if pod.IsGateway() {
+			options.Seen = append(options.Seen, accountsOf(snapshot, pod)...)
 		}
 		if mode := callerMode(pod); mode != access.ModeOutside && !slices.Contains(groups[pod.Namespace], mode) {
 			groups[pod.Namespace] = append(groups[pod.Namespace], mode)
 		}
 	}
-	var options compare.Options
 	for _, waypoint := range snapshot.WaypointsSharingAccounts() {
 		options.Shared = append(options.Shared, access.Identity{
 			TrustDomain: snapshot.TrustDomain(), Namespace: waypoint.Namespace, ServiceAccount: mesh.AccountOf(waypoint),
@@ -212,6 +215,7 @@ func comparing(snapshot *mesh.Snapshot, atHand []string) compare.Options {
 		slices.Sort(groups[namespace])
 		options.Others = append(options.Others, compare.Group{Namespace: namespace, Modes: groups[namespace]})
 	}
+	options.Unseen = unseenIn(snapshot, atHand, options.Others)
 	return options
 }
 

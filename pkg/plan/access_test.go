@@ -145,13 +145,13 @@ func readScenario(t *testing.T, content string) (scenario, []any) {
 		}
 		parts = append(parts, one.objects()...)
 	}
-	own := false
+	declared := map[string]bool{}
 	for _, object := range fixture.YAML(objects) {
-		own = own || object.GetKind() == "Namespace" && object.GetName() == "shop"
+		declared[object.GetName()] = declared[object.GetName()] || object.GetKind() == "Namespace"
 		parts = append(parts, object)
 	}
 	for _, name := range slices.Sorted(maps.Keys(namespaces)) {
-		if name != "shop" || !own {
+		if !declared[name] {
 			parts = append(parts, fixture.Namespace(name, map[string]string{"istio-injection": "enabled"}))
 		}
 	}

@@ -263,6 +263,17 @@ func (a *identityAtoms) signature(identity access.Identity) string {
 // nothing is known or not, there is one unless every identity matches something.
 // The Identity that is none is not among them.
 func (a *Atoms) Identities(known []access.Identity, trustDomains []string) []access.Identity {
+	return a.identitiesApart(known, trustDomains, func(string) string { return "" })
+}
+
+// IdentitiesApart are identities of which one stands for each class and for each kind of
+// namespaces, which apart tells by their names: policies may make one class of callers
+// of several namespaces that do not call alike.
+func (a *Atoms) IdentitiesApart(trustDomains []string, apart func(namespace string) string) []access.Identity {
+	return a.identitiesApart(nil, trustDomains, apart)
+}
+
+func (a *Atoms) identitiesApart(known []access.Identity, trustDomains []string, apart func(namespace string) string) []access.Identity {
 	atoms := &a.identities
 	if len(trustDomains) == 0 {
 		trustDomains = []string{"cluster.local"}
@@ -271,7 +282,7 @@ func (a *Atoms) Identities(known []access.Identity, trustDomains []string) []acc
 	seen := map[string]bool{}
 	var identities []access.Identity
 	take := func(identity access.Identity) {
-		if signature := atoms.signature(identity); !seen[signature] {
+		if signature := apart(identity.Namespace) + " " + atoms.signature(identity); !seen[signature] {
 			seen[signature] = true
 			identities = append(identities, identity)
 		}

@@ -47,6 +47,11 @@ type Group struct {
 type Options struct {
 	// Others are the callers in namespaces that the states have no servers of.
 	Others []Group
+	// Unseen says how callers call that nobody has seen, by namespace: with sidecars
+	// where nothing is said. Those outside the mesh prove no identity: there are none.
+	Unseen map[string]access.Mode
+	// Seen are identities that some of the Others without accounts are known by.
+	Seen []access.Identity
 	// Limit is how many requests are decided for one server at most, for each
 	// caller and port; what is beyond is left out, and said to be.
 	Limit int
@@ -343,7 +348,10 @@ func (s *subject) addTarget(one target) {
 
 // callerClasses sorts the participants into classes that the policies can tell
 // apart. Of each class that identities nobody has been seen with are in, there is a
-// caller that nobody has seen: with a sidecar, as those are who pass by waypoints.
+// caller that nobody has seen: with a sidecar, as those are who pass by waypoints,
+// unless the namespace says otherwise. Callers of a namespace whose accounts are not
+// known may have any: they stand for those that nobody has seen and that call as they
+// do. A gateway does not stand for a sidecar, which may pass by where it does not.
 func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 	domains := []string{c.stages[0].State.TrustDomain}
 	byClass := map[string]*callerClass{}
@@ -360,14 +368,10 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 			class.members = append(class.members, member)
 		}
 	}
-	populated := map[string]bool{}
 	for _, member := range c.participants {
 		if member.identity.None() {
 			put(access.Identity{}, member)
 			continue
-		}
-		if member.workload.Name == "" {
-			populated[member.identity.Namespace] = true
 		}
 		for _, identity := range atoms.Possible(member.identity, domains) {
 			if member.workload.Name != "" || !c.isWaypoint(identity) {
@@ -378,13 +382,27 @@ func (c *Comparison) callerClasses(atoms *classes.Atoms) []*callerClass {
 	if c.callersElsewhere() {
 		return all
 	}
-	for _, witness := range atoms.Identities(nil, domains) {
-		if identity, is := c.unseen(atoms, witness); is && !populated[identity.Namespace] {
-			put(identity, &participant{name: unseenName, identity: identity, modes: [][]access.Mode{{access.ModeSidecar}}, unseen: true})
+	modeIn := func(namespace string) string { return string(c.unseenMode(namespace)) }
+	for _, witness := range atoms.IdentitiesApart(domains, modeIn) {
+		mode := c.unseenMode(witness.Namespace)
+		if identity, is := c.unseen(atoms, witness); is && mode != access.ModeOutside {
+			put(identity, &participant{name: unseenName, identity: identity, modes: [][]access.Mode{{mode}}, unseen: true})
 		}
 	}
 	put(access.Identity{}, &participant{name: outsideName, modes: [][]access.Mode{{access.ModeOutside}}})
 	return all
+}
+
+// unseenMode is how callers of a namespace call that nobody has seen: outside the mesh,
+// which is as nobody, where others of the namespace that call so stand for them.
+func (c *Comparison) unseenMode(namespace string) access.Mode {
+	mode := cmp.Or(c.options.Unseen[namespace], access.ModeSidecar)
+	if slices.ContainsFunc(c.options.Others, func(group Group) bool {
+		return group.Namespace == namespace && group.ServiceAccount == "" && slices.Contains(group.Modes, mode)
+	}) {
+		return access.ModeOutside
+	}
+	return mode
 }
 
 // unseen is an identity that nobody has been seen with, of the class of one: itself, or
@@ -402,7 +420,7 @@ func (c *Comparison) unseen(atoms *classes.Atoms, witness access.Identity) (acce
 }
 
 func (c *Comparison) isSeen(identity access.Identity) bool {
-	return slices.ContainsFunc(c.participants, func(one *participant) bool { return one.identity == identity })
+	return slices.Contains(c.options.Seen, identity) || slices.ContainsFunc(c.participants, func(one *participant) bool { return one.identity == identity })
 }
 
 // isWaypoint says whether an identity is that of a waypoint alone: nobody else calls

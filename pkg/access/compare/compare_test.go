@@ -191,18 +191,24 @@ func TestLimit(t *testing.T) {
 func TestWaits(t *testing.T) {
 	t.Parallel()
 	everybody := []string{"cart", "web"}
-	front := compare.Options{Others: []compare.Group{{Namespace: "front", Modes: []access.Mode{access.ModeGateway}}, {Namespace: "late", Modes: []access.Mode{access.ModeAmbient}}}}
+	front := compare.Options{Others: []compare.Group{{Namespace: "front", Modes: []access.Mode{access.ModeGateway}}, {Namespace: "late", Modes: []access.Mode{access.ModeAmbient}}, {Namespace: "half", Modes: []access.Mode{access.ModeAmbient}}}}
+	front.Unseen = map[string]access.Mode{"late": access.ModeAmbient, "empty": access.ModeAmbient, "bare": access.ModeOutside}
+	front.Seen = []access.Identity{{TrustDomain: "cluster.local", Namespace: "front", ServiceAccount: "edge"}}
 	for name, test := range map[string]struct {
 		rules   string
 		callers []string
 		other   []string
 	}{
-		"nobody":     {rules: "{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}"},
-		"one":        {rules: getsByWeb, callers: []string{"web"}},
-		"itself":     {rules: "{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}], to: [{operation: {methods: [GET]}}]}", callers: []string{"cart"}},
-		"a gateway":  {rules: "{from: [{source: {namespaces: [front]}}], to: [{operation: {methods: [GET]}}]}", other: []string{"Namespace front"}},
-		"no ambient": {rules: "{from: [{source: {namespaces: [late]}}], to: [{operation: {methods: [GET]}}]}"},
-		"anybody":    {rules: getsByAnybody, callers: []string{"cart", "web"}, other: []string{"Namespace front", "a workload nobody has seen"}},
+		"nobody":          {rules: "{from: [{source: {principals: [cluster.local/ns/shop/sa/web]}}]}"},
+		"one":             {rules: getsByWeb, callers: []string{"web"}},
+		"itself":          {rules: "{from: [{source: {principals: [cluster.local/ns/shop/sa/cart]}}], to: [{operation: {methods: [GET]}}]}", callers: []string{"cart"}},
+		"a gateway":       {rules: "{from: [{source: {namespaces: [front]}}], to: [{operation: {methods: [GET]}}]}", other: []string{"Namespace front", "a workload nobody has seen"}},
+		"its own account": {rules: "{from: [{source: {principals: [cluster.local/ns/front/sa/edge]}}], to: [{operation: {methods: [GET]}}]}", other: []string{"Namespace front"}},
+		"half moved":      {rules: "{from: [{source: {namespaces: [half]}}], to: [{operation: {methods: [GET]}}]}", other: []string{"a workload nobody has seen"}},
+		"several":         {rules: "{from: [{source: {namespaces: [empty, elsewhere, late]}}], to: [{operation: {methods: [GET]}}]}", other: []string{"a workload nobody has seen"}},
+		"nothing":         {rules: "{from: [{source: {namespaces: [empty, bare]}}], to: [{operation: {methods: [GET]}}]}"},
+		"no ambient":      {rules: "{from: [{source: {namespaces: [late]}}], to: [{operation: {methods: [GET]}}]}"},
+		"anybody":         {rules: getsByAnybody, callers: []string{"cart", "web"}, other: []string{"Namespace front", "a workload nobody has seen"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
