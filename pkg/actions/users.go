@@ -103,7 +103,7 @@ func (r *Runner) namingNow(ctx context.Context, names []string) (*mesh.Snapshot,
 		}
 		for _, by := range naming {
 			objects, err := r.labelled(ctx, mapping.Resource, by, names)
-			if apierrors.IsForbidden(err) && r.Mesh.Coverage[kind.Kind].State == mesh.CoverageForbidden {
+			if apierrors.IsForbidden(err) && r.Mesh.Coverage[meshWideKey(kind.Kind)].State == mesh.CoverageForbidden {
 				// The plan was made without, and says so.
 				continue
 			}
@@ -127,6 +127,15 @@ func (r *Runner) namingNow(ctx context.Context, names []string) (*mesh.Snapshot,
 		}
 	}
 	return mesh.NewSnapshot(content)
+}
+
+// meshWideKey is what a snapshot calls all objects of a kind: of pods it has those of the
+// namespace at hand apart.
+func meshWideKey(kind string) string {
+	if kind == mesh.KindPod {
+		return mesh.PodsMeshWide
+	}
+	return kind
 }
 
 // labelled are the objects of the whole mesh that have one of some values in a label.

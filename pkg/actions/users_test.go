@@ -90,14 +90,16 @@ func TestAWaypointWhoseUsersCannotBeSeen(t *testing.T) {
 	if _, err := r.Writer.Get(t.Context(), reference); err != nil {
 		t.Error(err)
 	}
-	r = newTrial(t, nil, enabledShop(), gatewayStatus("True", 2, anAddress))
-	r.deleting(t, reference)
-	r.dynamic.PrependReactor("list", "workloadentries", func(clienttesting.Action) (bool, runtime.Object, error) {
-		return true, nil, refuse("workloadentries")
-	})
-	r.Mesh.Coverage[mesh.KindWorkloadEntry] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
-	if changed, err := r.Run(t.Context(), r.record); !changed || err != nil {
-		t.Errorf("changed is %t, %v", changed, err)
+	for resource, key := range map[string]string{"workloadentries": mesh.KindWorkloadEntry, "pods": mesh.PodsMeshWide} {
+		r = newTrial(t, nil, enabledShop(), gatewayStatus("True", 2, anAddress))
+		r.deleting(t, reference)
+		r.dynamic.PrependReactor("list", resource, func(action clienttesting.Action) (bool, runtime.Object, error) {
+			return action.GetNamespace() == "", nil, refuse(resource)
+		})
+		r.Mesh.Coverage[key] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
+		if changed, err := r.Run(t.Context(), r.record); !changed || err != nil {
+			t.Errorf("%s: changed is %t, %v", resource, changed, err)
+		}
 	}
 }
 
