@@ -288,7 +288,7 @@ func (o *runOptions) carryOut(ctx, timed context.Context, agreed *prepared, prep
 		return failure
 	}
 	if failure != nil && o.hooks.undo != nil {
-		failure = o.undo(locked, migration, failure, progress)
+		failure = o.undo(locked, migration, failure, plan.Namespaces(agreed.plan), progress)
 	}
 	if !o.output.human() {
 		if err := render.Document(o.Streams.Out, o.output.format, migration); err != nil {
@@ -337,9 +337,10 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	return migration, nil
 }
 
-// undo rolls back a run that has failed, under the lock that it holds. Where
-// somebody has stopped it, they decide themselves.
-func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord, failure error, progress *render.Progress) error {
+// undo rolls back a run that has failed, under the locks that it holds, of the namespaces
+// named, and those that are needed besides. Where somebody has stopped it, they decide
+// themselves.
+func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord, failure error, locked []string, progress *render.Progress) error {
 	if ExitStatus(failure) != StatusIncomplete || ctx.Err() != nil || errors.Is(failure, errNotContinued) || errors.Is(failure, errNobodyAnswered) {
 		return failure
 	}
@@ -350,13 +351,11 @@ func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord,
 	progress.Note("the run has failed and is rolled back: " + firstLine(failure))
 	ctx, cancel := o.timed(ctx)
 	defer cancel()
-	run, err := o.hooks.undo(ctx, *failed)
-	if err == nil && run.plan.Blocked {
-		err = blockedBy(run.plan)
-	}
+	ctx, release, run, err := o.prepareUndo(ctx, *failed, locked, progress)
 	if err != nil {
 		return &ExitError{Status: StatusIncomplete, Err: fmt.Errorf("%w\nIt was not rolled back: %w", failure, err)}
 	}
+	defer release()
 	if !nothingToDo(run.plan) {
 		if _, err := o.execute(ctx, newID(o.Now().UTC()), run, progress); err != nil {
 			return &ExitError{Status: StatusIncomplete, Err: fmt.Errorf("%w\nThe rollback has failed, too: %w", failure, err)}
@@ -366,6 +365,39 @@ func (o *runOptions) undo(ctx context.Context, failed *v1alpha1.MigrationRecord,
 	}
 	failed.State = v1alpha1.RunRolledBack
 	return o.undone(run.plan, failure)
+}
+
+// prepareUndo plans what undoes a run that has failed, under the locks of all namespaces
+// that it writes: a run that was gone on with may have written some that the rest of its
+// plan did not, and which are not locked yet. What was planned before their locks were
+// held is planned anew.
+func (o *runOptions) prepareUndo(ctx context.Context, failed v1alpha1.MigrationRecord, locked []string, progress *render.Progress) (context.Context, func(), *prepared, error) {
+	var releases []func()
+	releaseAll := func() {
+		for _, release := range slices.Backward(releases) {
+			release()
+		}
+	}
+	for {
+		run, err := o.hooks.undo(ctx, failed)
+		if err == nil {
+			err = blockedBy(run.plan)
+		}
+		if err != nil {
+			releaseAll()
+			return ctx, nil, nil, err
+		}
+		more := slices.DeleteFunc(plan.Namespaces(run.plan), func(name string) bool { return slices.Contains(locked, name) })
+		if len(more) == 0 {
+			return ctx, releaseAll, run, nil
+		}
+		held, release, err := o.lock(ctx, ctx, failed.ID, more, progress)
+		if err != nil {
+			releaseAll()
+			return ctx, nil, nil, err
+		}
+		ctx, releases, locked = held, append(releases, release), slices.Concat(locked, more)
+	}
 }
 
 // undone is the error of a run that has failed and was rolled back. A run that had stopped

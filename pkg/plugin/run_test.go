@@ -18,10 +18,14 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/actions"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/render"
 	authorizationv1 "k8s.io/api/authorization/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/cli-runtime/pkg/genericclioptions"
 	"k8s.io/cli-runtime/pkg/genericiooptions"
+	"k8s.io/client-go/kubernetes/fake"
 	"k8s.io/client-go/rest"
 )
 
@@ -174,6 +178,48 @@ func TestUndone(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A run that was gone on with has written a namespace that the rest of its plan does not:
+// what undoes both writes it under its lock, as it is then.
+func TestUndoLocksWhatItWrites(t *testing.T) {
+	o := options(t, nil, io.Discard, io.Discard)
+	client := fake.NewClientset()
+	o.kube, o.Now = client, time.Now
+	held := func(namespace string) string {
+		lease, err := client.CoordinationV1().Leases(namespace).Get(t.Context(), record.LeaseName, metav1.GetOptions{})
+		if err != nil {
+			return ""
+		}
+		return *lease.Spec.HolderIdentity
+	}
+	locked := map[string]string{}
+	planned := 0
+	o.hooks.undo = func(context.Context, v1alpha1.MigrationRecord) (*prepared, error) {
+		undoing := v1alpha1.MigrationPlan{Operation: v1alpha1.OperationRollback, Namespace: "shop"}
+		if planned++; planned == 1 {
+			undoing.Steps = []v1alpha1.Step{{ID: "a", Changes: []v1alpha1.Change{{Object: v1alpha1.ObjectReference{Kind: "Gateway", Namespace: "edge", Name: "waypoint"}}}}}
+			return &prepared{plan: undoing}, nil
+		}
+		for _, namespace := range []string{"shop", "edge"} {
+			locked[namespace] = held(namespace)
+		}
+		// Meanwhile somebody else has undone it.
+		return &prepared{plan: undoing}, nil
+	}
+	failed := &v1alpha1.MigrationRecord{ID: "two", Resumes: "one"}
+	failure := &ExitError{Status: StatusIncomplete, Err: errors.New("broken")}
+	err := o.undo(t.Context(), failed, failure, []string{"shop"}, render.NewProgress(io.Discard, false))
+	if ExitStatus(err) != StatusError || failed.State != v1alpha1.RunRolledBack || planned != 2 {
+		t.Errorf("planned %d times, it is %s: %v", planned, failed.State, err)
+	}
+	// That of the namespace itself is held by whoever calls.
+	if locked["edge"] != "two" || locked["shop"] != "" {
+		t.Errorf("locks are held by %v", locked)
+	}
+	if holder := held("edge"); holder != "" {
+		t.Errorf("the lock is left behind, held by %s", holder)
 	}
 }
 
