@@ -38,9 +38,12 @@ func History(namespace string, records []v1alpha1.MigrationRecord, unread []Unre
 }
 
 // Prunable are the records that no rollback needs, of runs that began before a
-// time: those of enrolments that were rolled back and of rollbacks that have
-// nothing left to undo. With all, they are those of every run. Those that cannot be read
+// time: those of enrolments that were rolled back and of rollbacks that have come through
+// and have nothing left to undo. A rollback that stopped is what is gone on with, also where
+// it goes by no record, until another one has come through. With all, they are those of every run. Those that cannot be read
 // count as needed.
+//
+// The records are those of a namespace, newest first.
 func Prunable(records []v1alpha1.MigrationRecord, unread []Unreadable, all bool, before time.Time) []v1alpha1.MigrationRecord {
 	needed := map[string]bool{}
 	for _, one := range unread {
@@ -48,6 +51,15 @@ func Prunable(records []v1alpha1.MigrationRecord, unread []Unreadable, all bool,
 	}
 	for _, run := range Open(records) {
 		needed[run.ID] = true
+	}
+	rollback := func(run v1alpha1.MigrationRecord) bool { return run.Operation == v1alpha1.OperationRollback }
+	through := slices.IndexFunc(records, func(run v1alpha1.MigrationRecord) bool {
+		return rollback(run) && run.State == v1alpha1.RunSucceeded && run.Service() == ""
+	})
+	for i, run := range records {
+		if rollback(run) && run.State != v1alpha1.RunSucceeded && (through < 0 || i < through) {
+			needed[run.ID] = true
+		}
 	}
 	return slices.DeleteFunc(slices.Clone(records), func(run v1alpha1.MigrationRecord) bool {
 		undoing := slices.ContainsFunc(run.Plan.Undoes, func(id string) bool { return needed[id] })

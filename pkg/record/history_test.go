@@ -40,18 +40,21 @@ func TestPrunable(t *testing.T) {
 		run("holds", v1alpha1.OperationEnroll, v1alpha1.RunSucceeded, time.Hour),
 		run("stopped", v1alpha1.OperationEnroll, v1alpha1.RunIncomplete, 2*time.Hour),
 		run("begun", v1alpha1.OperationRollback, v1alpha1.RunIncomplete, 2*time.Hour, "stopped"),
+		run("unrecorded", v1alpha1.OperationRollback, v1alpha1.RunIncomplete, 2*time.Hour),
+		run("killed", v1alpha1.OperationRollback, v1alpha1.RunRunning, 2*time.Hour),
 		run("back", v1alpha1.OperationRollback, v1alpha1.RunSucceeded, 3*time.Hour, "undone"),
 		run("undone", v1alpha1.OperationEnroll, v1alpha1.RunRolledBack, 4*time.Hour),
+		run("followed", v1alpha1.OperationRollback, v1alpha1.RunIncomplete, 4*time.Hour),
 	}
 	for name, test := range map[string]struct {
 		all    bool
 		before time.Time
 		want   []string
 	}{
-		"what no rollback needs": {false, started, []string{"back", "undone"}},
-		"of long ago":            {false, started.Add(-3*time.Hour - time.Minute), []string{"undone"}},
-		"every one":              {true, started, []string{"holds", "stopped", "begun", "back", "undone"}},
-		"every one of long ago":  {true, started.Add(-90 * time.Minute), []string{"stopped", "begun", "back", "undone"}},
+		"what no rollback needs": {false, started, []string{"back", "undone", "followed"}},
+		"of long ago":            {false, started.Add(-3*time.Hour - time.Minute), []string{"undone", "followed"}},
+		"every one":              {true, started, []string{"holds", "stopped", "begun", "unrecorded", "killed", "back", "undone", "followed"}},
+		"every one of long ago":  {true, started.Add(-90 * time.Minute), []string{"stopped", "begun", "unrecorded", "killed", "back", "undone", "followed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var got []string
