@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"runtime"
@@ -43,7 +44,7 @@ func (b *between) addFlags(command *cobra.Command) {
 	flags.StringVar(&b.command, flagGateExec, "",
 		"After each workload, run this `COMMAND` in a shell, and go on only if it exits with 0. KUBECTL_AMBIENT_NAMESPACE, _WORKLOAD and _STEP tell it what was done")
 	flags.StringVar(&b.query, flagGatePrometheus, "",
-		"After each workload, evaluate this PromQL `QUERY`, such as rate(errors[1m]) < 0.01, and go on only if it holds: it has a result, and none that is 0")
+		"After each workload, evaluate this PromQL `QUERY`, such as rate(errors[1m]) < 0.01, and go on only if it holds: it has a result, and none that is 0 or not a number")
 	flags.StringVar(&b.address, "prometheus-url", "", "Where --gate-prometheus asks: the `URL` of a Prometheus server")
 }
 
@@ -138,10 +139,25 @@ func (b *between) ask(ctx context.Context) error {
 	for _, warning := range warnings {
 		fmt.Fprintf(b.session.Streams.ErrOut, "      prometheus: %s\n", warning)
 	}
+	if unsaid(value) {
+		return fmt.Errorf("%q does not hold: a result is not a number, such as a ratio of nothing has: the result is %s", b.query, result(value))
+	}
 	if !holds(value) {
 		return fmt.Errorf("%q does not hold: the result is %s", b.query, result(value))
 	}
 	return nil
+}
+
+// unsaid says whether a result is not a number: PromQL has that of 0/0, and it is not 0.
+func unsaid(value model.Value) bool {
+	switch value := value.(type) {
+	case model.Vector:
+		return slices.ContainsFunc(value, func(sample *model.Sample) bool { return math.IsNaN(float64(sample.Value)) })
+	case *model.Scalar:
+		return math.IsNaN(float64(value.Value))
+	default:
+		return false
+	}
 }
 
 func holds(value model.Value) bool {

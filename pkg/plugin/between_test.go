@@ -67,6 +67,8 @@ func TestGatePrometheus(t *testing.T) {
 		"it leaves nothing":        {answer: `{"resultType":"vector","result":[]}`, want: "does not hold: the result is empty"},
 		"it says 0 of one":         {answer: `{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]},{"metric":{"job":"a"},"value":[1,"0"]}]}`, want: `{job="a"} => 0`},
 		"a scalar of 0":            {answer: `{"resultType":"scalar","result":[1,"0"]}`, want: "does not hold"},
+		"it is not a number":       {answer: `{"resultType":"vector","result":[{"metric":{},"value":[1,"1"]},{"metric":{"job":"a"},"value":[1,"NaN"]}]}`, want: `a result is not a number, such as a ratio of nothing has: the result is {} => 1 @[1] {job="a"} => NaN`},
+		"a scalar that is none":    {answer: `{"resultType":"scalar","result":[1,"NaN"]}`, want: "is not a number"},
 		"it is no instant":         {answer: `{"resultType":"matrix","result":[{"metric":{},"values":[[1,"1"]]}]}`, want: "does not hold"},
 		"the server does not know": {answer: `{}`, status: http.StatusInternalServerError, want: "does not answer"},
 	} {
