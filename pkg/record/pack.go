@@ -279,7 +279,8 @@ func keyOf(configMap *corev1.ConfigMap) (string, error) {
 func split(configMap *corev1.ConfigMap) bool { return len(configMap.BinaryData[headKey]) > 0 }
 
 // Unpack reads the record that a ConfigMap holds, with the pieces of it that are
-// elsewhere, by name. The run started when the ConfigMap was created.
+// elsewhere, by name. The run started when the ConfigMap was created first: one that was
+// restored from a backup is younger than the start that was stored in it.
 func Unpack(configMap *corev1.ConfigMap, pieces map[string][]byte) (*v1alpha1.MigrationRecord, error) {
 	record, _, err := unpack(configMap, pieces)
 	return record, err
@@ -301,8 +302,8 @@ func unpack(configMap *corev1.ConfigMap, pieces map[string][]byte) (*v1alpha1.Mi
 	if err != nil {
 		return nil, layout{}, fmt.Errorf("ConfigMap %s/%s: read the migration record in %s: %w", configMap.Namespace, configMap.Name, key, err)
 	}
-	if !configMap.CreationTimestamp.IsZero() {
-		read.Record.Started = configMap.CreationTimestamp.UTC()
+	if created := configMap.CreationTimestamp; !created.IsZero() && (read.Record.Started.IsZero() || created.Time.Before(read.Record.Started)) {
+		read.Record.Started = created.UTC()
 	}
 	return &read.Record, read.layout, nil
 }

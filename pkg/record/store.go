@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	corev1 "k8s.io/api/core/v1"
@@ -45,9 +46,12 @@ func NewStore(client corev1client.ConfigMapsGetter, namespace string) *Store {
 func Name(id string) string { return namePrefix + id }
 
 // Create stores a new record. Its start becomes the API server's time, by which
-// it can be compared with the creation of pods.
+// it can be compared with the creation of pods. It is stored by the first update: the time
+// here is another, and a start that is stored is always the API server's.
 func (s *Store) Create(ctx context.Context, record *v1alpha1.MigrationRecord) error {
-	stored, err := s.pack(ctx, record)
+	begun := *record
+	begun.Started = time.Time{}
+	stored, err := s.pack(ctx, &begun)
 	if err != nil {
 		return err
 	}

@@ -117,6 +117,32 @@ func TestCreateTakesTheAPIServersTime(t *testing.T) {
 	}
 }
 
+// A record that was restored from a backup is as old as it was, and not the newest; what
+// it was first stored with is the time of whoever ran it, which may be another.
+func TestARestoredRecordKeepsItsTime(t *testing.T) {
+	client := cluster(t)
+	store := store(client)
+	old, young := newRecord("old"), newRecord("young")
+	for _, one := range []*v1alpha1.MigrationRecord{old, young} {
+		if err := store.Create(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+		if err := store.Update(t.Context(), one); err != nil {
+			t.Fatal(err)
+		}
+	}
+	began := configMap(t, client, "old").CreationTimestamp
+	restored := configMap(t, client, "old").DeepCopy()
+	restored.CreationTimestamp = metav1.NewTime(began.Add(24 * time.Hour))
+	if err := client.Tracker().Update(configMaps, restored, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	records, err := store.List(t.Context())
+	if err != nil || len(records) != 2 || records[0].ID != "young" || !records[1].Started.Equal(began.Time) {
+		t.Errorf("the records are %+v, %v", records, err)
+	}
+}
+
 func TestUpdateAndDelete(t *testing.T) {
 	client := cluster(t)
 	store := store(client)
