@@ -207,6 +207,8 @@ type Route struct {
 	Parents   []gatewayv1.ParentReference
 	// Backends are the objects that the rules send traffic to.
 	Backends []gatewayv1.BackendObjectReference
+	// Mirrors are those that filters, of rules and of single backends, send copies to.
+	Mirrors []gatewayv1.BackendObjectReference
 	// Generation counts the writes of the spec, and Statuses are what controllers say of
 	// it, parent by parent.
 	Generation int64
@@ -590,7 +592,11 @@ func (s *Snapshot) addRoute(object *unstructured.Unstructured) error {
 		Spec struct {
 			ParentRefs []gatewayv1.ParentReference `json:"parentRefs"`
 			Rules      []struct {
-				BackendRefs []gatewayv1.BackendRef `json:"backendRefs"`
+				Filters     []routeFilter `json:"filters"`
+				BackendRefs []struct {
+					gatewayv1.BackendRef `json:",inline"`
+					Filters              []routeFilter `json:"filters"`
+				} `json:"backendRefs"`
 			} `json:"rules"`
 		} `json:"spec"`
 		Status gatewayv1.RouteStatus `json:"status"`
@@ -602,12 +608,29 @@ func (s *Snapshot) addRoute(object *unstructured.Unstructured) error {
 		Reference: referenceOf(object), Parents: route.Spec.ParentRefs, Generation: object.GetGeneration(), Statuses: route.Status.Parents,
 	}
 	for _, rule := range route.Spec.Rules {
+		added.addMirrors(rule.Filters)
 		for _, backend := range rule.BackendRefs {
 			added.Backends = append(added.Backends, backend.BackendObjectReference)
+			added.addMirrors(backend.Filters)
 		}
 	}
 	s.routes = append(s.routes, added)
 	return nil
+}
+
+// routeFilter is what filters of HTTPRoutes and GRPCRoutes have in common.
+type routeFilter struct {
+	RequestMirror *struct {
+		BackendRef gatewayv1.BackendObjectReference `json:"backendRef"`
+	} `json:"requestMirror"`
+}
+
+func (r *Route) addMirrors(filters []routeFilter) {
+	for _, filter := range filters {
+		if filter.RequestMirror != nil {
+			r.Mirrors = append(r.Mirrors, filter.RequestMirror.BackendRef)
+		}
+	}
 }
 
 func (s *Snapshot) addExtension(object *unstructured.Unstructured) error {

@@ -32,7 +32,7 @@ func (t *translator) bypasses() {
 				APIVersion: networkingVersion, Kind: mesh.KindVirtualService, Namespace: virtualService.Namespace, Name: virtualService.Name,
 			}
 			for _, to := range t.snapshot.AllServices() {
-				if means(destinations(&virtualService.Spec), virtualService.Namespace, to.Namespace, to.Name) {
+				if leads(&virtualService.Spec, virtualService.Namespace, to) {
 					t.bypass(object, service, to)
 				}
 			}
@@ -54,25 +54,12 @@ func means(hosts []string, written, namespace, name string) bool {
 	return false
 }
 
-// destinations are the hosts that a VirtualService leads calls to.
-func destinations(spec *networkingv1alpha3.VirtualService) []string {
-	var hosts []string
-	for _, http := range spec.GetHttp() {
-		for _, route := range http.GetRoute() {
-			hosts = append(hosts, route.GetDestination().GetHost())
-		}
-	}
-	for _, tcp := range spec.GetTcp() {
-		for _, route := range tcp.GetRoute() {
-			hosts = append(hosts, route.GetDestination().GetHost())
-		}
-	}
-	for _, tls := range spec.GetTls() {
-		for _, route := range tls.GetRoute() {
-			hosts = append(hosts, route.GetDestination().GetHost())
-		}
-	}
-	return hosts
+// leads says whether a VirtualService, written in a namespace, sends calls to a
+// Service, copies for a mirror included: they do there what any other call does.
+func leads(spec *networkingv1alpha3.VirtualService, written string, to corev1.Service) bool {
+	return slices.ContainsFunc(destinationsOf(spec), func(destination *networkingv1alpha3.Destination) bool {
+		return mesh.HostMeans(destination.GetHost(), written, to.Name, to.Namespace)
+	})
 }
 
 // routesFor says whether a route has a Service for its parent.
@@ -87,7 +74,7 @@ func isParent(route mesh.Route, parent gatewayv1.ParentReference, service v1alph
 }
 
 func (t *translator) bypassByRoute(route mesh.Route, service *fronted) {
-	for _, backend := range route.Backends {
+	for _, backend := range slices.Concat(route.Backends, route.Mirrors) {
 		if backend.Kind != nil && *backend.Kind != mesh.KindService {
 			continue
 		}

@@ -1,0 +1,87 @@
+package translate_test
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+)
+
+// cartGetOnly is a policy that decides calls to cart, and none to web.
+const cartGetOnly = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: get-only, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {methods: [GET]}}]}]}
+---
+`
+
+func virtualServiceOfWeb(http string) string {
+	return `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: web, namespace: shop}
+spec: {hosts: [web], http: [` + http + `]}
+`
+}
+
+func routeOfWeb(kind, rule string) string {
+	return `apiVersion: gateway.networking.k8s.io/v1
+kind: ` + kind + `
+metadata: {name: web, namespace: shop}
+spec:
+  parentRefs: [{group: "", kind: Service, name: web, port: 80}]
+  rules: [` + rule + `]
+`
+}
+
+// A waypoint of web that calls cart by its own identity goes past the policies of cart,
+// however the route comes to lead there.
+func TestRoutesPastPolicies(t *testing.T) {
+	for _, test := range []struct {
+		name, objects string
+		// wanted is in a problem of the translation; it is empty where there is none.
+		wanted string
+	}{
+		{"a route", cartGetOnly + virtualServiceOfWeb(`{route: [{destination: {host: cart}}]}`), "to Service shop/cart"},
+		{"a route to itself", cartGetOnly + virtualServiceOfWeb(`{route: [{destination: {host: web, subset: v1}}]}`), ""},
+		{"a mirror", cartGetOnly + virtualServiceOfWeb(`{route: [{destination: {host: web}}], mirror: {host: cart}}`), "to Service shop/cart"},
+		{"mirrors", cartGetOnly + virtualServiceOfWeb(`{route: [{destination: {host: web}}], mirrors: [{destination: {host: cart}}]}`), "to Service shop/cart"},
+		{"a mirror to itself", cartGetOnly + virtualServiceOfWeb(`{route: [{destination: {host: web}}], mirror: {host: web, subset: v2}}`), ""},
+		{
+			"a filter of a rule", cartGetOnly + routeOfWeb("HTTPRoute",
+				`{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: cart, port: 80}}}], backendRefs: [{name: web, port: 80}]}`),
+			"to Service shop/cart",
+		},
+		{
+			"a filter of a backend", cartGetOnly + routeOfWeb("HTTPRoute",
+				`{backendRefs: [{name: web, port: 80, filters: [{type: RequestMirror, requestMirror: {backendRef: {name: cart, port: 80}}}]}]}`),
+			"to Service shop/cart",
+		},
+		{
+			"a filter of a GRPCRoute", cartGetOnly + routeOfWeb("GRPCRoute",
+				`{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: cart, port: 80}}}], backendRefs: [{name: web, port: 80}]}`),
+			"to Service shop/cart",
+		},
+	} {
+		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
+	}
+}
+
+// assertProblem translates the namespace shop with some objects.
+func assertProblem(t *testing.T, objects, wanted string) {
+	t.Helper()
+	snapshot := fixture.Snapshot(shop(fixture.YAML(objects))...)
+	translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var found []string
+	for _, problem := range translation.Problems {
+		found = append(found, problem.Object.String()+" "+problem.Field+": "+problem.Message)
+	}
+	got := strings.Join(found, "\n")
+	if wanted == "" && got != "" || !strings.Contains(got, wanted) {
+		t.Errorf("problems are:\n%s\nwanted: %q", got, wanted)
+	}
+}
