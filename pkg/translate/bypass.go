@@ -8,6 +8,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	securityv1beta1 "istio.io/api/security/v1beta1"
+	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
@@ -20,20 +21,16 @@ import (
 // identity, and the other service's policies decided.
 func (t *translator) bypasses() {
 	for _, service := range t.fronted {
-		if service.reference.Kind != mesh.KindService || t.beside(service.reference) {
+		if service.direct || t.beside(service.reference) {
 			continue
 		}
 		for _, virtualService := range t.snapshot.VirtualServices() {
-			if !mesh.BindsMesh(&virtualService.Spec) || !t.heeded(virtualService.Namespace) ||
-				!means(virtualService.Spec.GetHosts(), virtualService.Namespace, service.reference.Namespace, service.reference.Name) {
+			if !t.follows(virtualService, service) {
 				continue
-			}
-			object := v1alpha1.ObjectReference{
-				APIVersion: networkingVersion, Kind: mesh.KindVirtualService, Namespace: virtualService.Namespace, Name: virtualService.Name,
 			}
 			for _, to := range t.snapshot.AllServices() {
 				if leads(&virtualService.Spec, virtualService.Namespace, to) {
-					t.bypass(object, service, to)
+					t.bypass(virtualServiceReference(virtualService), service, to)
 				}
 			}
 		}
@@ -45,13 +42,12 @@ func (t *translator) bypasses() {
 	}
 }
 
-func means(hosts []string, written, namespace, name string) bool {
-	for _, host := range hosts {
-		if mesh.HostMeans(host, written, name, namespace) {
-			return true
-		}
-	}
-	return false
+// follows says whether the waypoint in front of a service follows a VirtualService.
+func (t *translator) follows(virtualService *clientnetworkingv1.VirtualService, service *fronted) bool {
+	return mesh.BindsMesh(&virtualService.Spec) && t.heeded(virtualService.Namespace) &&
+		slices.ContainsFunc(virtualService.Spec.GetHosts(), func(host string) bool {
+			return t.isHostOf(host, virtualService.Namespace, service.reference)
+		})
 }
 
 // leads says whether a VirtualService, written in a namespace, sends calls to a
@@ -67,8 +63,17 @@ func routesFor(route mesh.Route, service v1alpha1.ObjectReference) bool {
 	return slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool { return isParent(route, parent, service) })
 }
 
-// isParent says whether a route's parent is a Service.
+// isParent says whether a route's parent is a service. Besides Services, waypoints
+// follow routes of ServiceEntries (istio
+// pilot/pkg/config/kube/gateway/conversion.go, allowedParentReferences).
 func isParent(route mesh.Route, parent gatewayv1.ParentReference, service v1alpha1.ObjectReference) bool {
+	if service.Kind == mesh.KindServiceEntry {
+		namespace := route.Reference.Namespace
+		if parent.Namespace != nil {
+			namespace = string(*parent.Namespace)
+		}
+		return parent.Kind != nil && *parent.Kind == mesh.KindServiceEntry && namespace == service.Namespace && string(parent.Name) == service.Name
+	}
 	namespace, is := route.ServiceNamespace(parent)
 	return is && namespace == service.Namespace && string(parent.Name) == service.Name
 }
@@ -93,15 +98,15 @@ func (t *translator) bypassByRoute(route mesh.Route, service *fronted) {
 // bypass is a problem where the pods of the other service have a policy that the
 // called one does not.
 func (t *translator) bypass(route v1alpha1.ObjectReference, called *fronted, to corev1.Service) {
-	if to.Namespace == called.reference.Namespace && to.Name == called.reference.Name {
+	if called.reference.Kind == mesh.KindService && to.Namespace == called.reference.Namespace && to.Name == called.reference.Name {
 		return
 	}
 	policy := t.uncovered(called, to)
 	if policy == "" {
 		return
 	}
-	t.problem(route, "spec", fmt.Sprintf("it leads calls for Service %s to Service %s/%s, and the waypoint would not ask %s, which decides them today",
-		called.reference.Name, to.Namespace, to.Name, policy), "let callers call that Service itself, or attach the policy to both")
+	t.problem(route, "spec", fmt.Sprintf("it leads calls for %s %s to Service %s/%s, and the waypoint would not ask %s, which decides them today",
+		called.reference.Kind, called.reference.Name, to.Namespace, to.Name, policy), "let callers call that Service itself, or attach the policy to both")
 }
 
 // uncovered is a policy for the pods of a service that does not reach those of the

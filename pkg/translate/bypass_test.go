@@ -17,6 +17,20 @@ spec: {selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {methods:
 ---
 `
 
+// entryApi is a host outside that goes through a waypoint.
+const entryApi = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: api, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
+spec: {hosts: [api.example.com], ports: [{number: 80, name: http, protocol: HTTP}], resolution: DNS}
+---
+`
+
 func virtualServiceOfWeb(http string) string {
 	return `apiVersion: networking.istio.io/v1
 kind: VirtualService
@@ -62,6 +76,22 @@ func TestRoutesPastPolicies(t *testing.T) {
 			"a filter of a GRPCRoute", cartGetOnly + routeOfWeb("GRPCRoute",
 				`{filters: [{type: RequestMirror, requestMirror: {backendRef: {name: cart, port: 80}}}], backendRefs: [{name: web, port: 80}]}`),
 			"to Service shop/cart",
+		},
+		{
+			"a ServiceEntry", cartGetOnly + entryApi + `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: api, namespace: shop}
+spec: {hosts: [api.example.com], http: [{route: [{destination: {host: cart}}]}]}
+`, "it leads calls for ServiceEntry api to Service shop/cart",
+		},
+		{
+			"a ServiceEntry with a route", cartGetOnly + entryApi + `apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {name: api, namespace: shop}
+spec:
+  parentRefs: [{group: networking.istio.io, kind: ServiceEntry, name: api}]
+  rules: [{backendRefs: [{name: cart, port: 80}]}]
+`, "it leads calls for ServiceEntry api to Service shop/cart",
 		},
 	} {
 		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
