@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -28,8 +29,9 @@ func (t *translator) bypasses() {
 			if !t.follows(virtualService, service) {
 				continue
 			}
+			followed := t.delegates(virtualService)
 			for _, to := range t.snapshot.AllServices() {
-				if leads(&virtualService.Spec, virtualService.Namespace, to) {
+				if slices.ContainsFunc(followed, func(one *clientnetworkingv1.VirtualService) bool { return leads(&one.Spec, one.Namespace, to) }) {
 					t.bypass(virtualServiceReference(virtualService), service, to)
 				}
 			}
@@ -48,6 +50,33 @@ func (t *translator) follows(virtualService *clientnetworkingv1.VirtualService, 
 		slices.ContainsFunc(virtualService.Spec.GetHosts(), func(host string) bool {
 			return t.isHostOf(host, virtualService.Namespace, service.reference)
 		})
+}
+
+// delegates are a VirtualService and those that its routes delegate to, whose hosts are
+// those of their own namespace. Istio follows no delegate of a delegate (istio
+// pilot/pkg/model/virtualservice_controller.go, mergeVirtualServices), and leaves a route
+// out whose delegate is not there. One that could not be read may lead anywhere.
+func (t *translator) delegates(root *clientnetworkingv1.VirtualService) []*clientnetworkingv1.VirtualService {
+	all := []*clientnetworkingv1.VirtualService{root}
+	for i, http := range root.Spec.GetHttp() {
+		delegate := http.GetDelegate()
+		if delegate == nil || !ofMesh(http) {
+			continue
+		}
+		namespace := cmp.Or(delegate.GetNamespace(), root.Namespace)
+		at := slices.IndexFunc(t.snapshot.VirtualServices(), func(one *clientnetworkingv1.VirtualService) bool {
+			return one.Namespace == namespace && one.Name == delegate.GetName()
+		})
+		switch {
+		case at >= 0:
+			all = append(all, t.snapshot.VirtualServices()[at])
+		case t.snapshot.Unread(namespace, mesh.KindVirtualService) != "":
+			t.problem(virtualServiceReference(root), fmt.Sprintf("spec.http[%d].delegate", i),
+				fmt.Sprintf("VirtualService %s/%s could not be read: whether it leads calls past policies is unknown", namespace, delegate.GetName()),
+				"plan with leave to read VirtualServices of that namespace")
+		}
+	}
+	return all
 }
 
 // leads says whether a VirtualService, written in a namespace, sends calls to a

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 )
 
@@ -36,6 +37,16 @@ func virtualServiceOfWeb(http string) string {
 kind: VirtualService
 metadata: {name: web, namespace: shop}
 spec: {hosts: [web], http: [` + http + `]}
+`
+}
+
+// delegate is a VirtualService that another one's routes are handed on to.
+func delegate(namespace, host string) string {
+	return `---
+apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: part, namespace: ` + namespace + `}
+spec: {http: [{route: [{destination: {host: ` + host + `}}]}]}
 `
 }
 
@@ -93,6 +104,15 @@ spec:
   rules: [{backendRefs: [{name: cart, port: 80}]}]
 `, "it leads calls for ServiceEntry api to Service shop/cart",
 		},
+		{"a delegate", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: part}}`) + delegate("shop", "cart"), "to Service shop/cart"},
+		{
+			"a delegate elsewhere", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: part, namespace: other}}`) +
+				delegate("other", "cart.shop.svc.cluster.local"), "to Service shop/cart",
+		},
+		{"a short host of a delegate elsewhere", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: part, namespace: other}}`) + delegate("other", "cart"), ""},
+		{"a delegate to itself", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: part}}`) + delegate("shop", "web"), ""},
+		{"a delegate of itself", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: web}}`), ""},
+		{"a delegate that is not there", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: part}}`), ""},
 	} {
 		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
 	}
@@ -113,5 +133,21 @@ func assertProblem(t *testing.T, objects, wanted string) {
 	got := strings.Join(found, "\n")
 	if wanted == "" && got != "" || !strings.Contains(got, wanted) {
 		t.Errorf("problems are:\n%s\nwanted: %q", got, wanted)
+	}
+}
+
+func TestADelegateThatCannotBeReadMayLeadAnywhere(t *testing.T) {
+	content := fixture.Content(shop(fixture.YAML(virtualServiceOfWeb(`{delegate: {name: part, namespace: other}}`)))...)
+	content.Coverage[mesh.KindVirtualService] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
+	snapshot, err := mesh.NewSnapshot(content)
+	if err != nil {
+		t.Fatal(err)
+	}
+	translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(translation.Problems) != 1 || translation.Problems[0].Field != "spec.http[0].delegate" {
+		t.Errorf("the problems are %v, wanted one about the delegate", translation.Problems)
 	}
 }
