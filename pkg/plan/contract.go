@@ -93,7 +93,8 @@ func whole(reviewed v1alpha1.MigrationPlan) error {
 
 // Departures compares a plan that was reviewed, with its objects, with one that was
 // made now with the same options, with its objects. It is empty where the second
-// does to the same objects what the first said.
+// does to the same objects what the first said, and the policies that decide calls to
+// the namespace say what they said.
 func Departures(reviewed, now v1alpha1.MigrationPlan) []Departure {
 	var departures []Departure
 	for _, was := range reviewed.Objects {
@@ -105,10 +106,54 @@ func Departures(reviewed, now v1alpha1.MigrationPlan) []Departure {
 			departures = append(departures, Departure{Object: was.Object, Message: "it has changed since", Before: was.Content, After: is})
 		}
 	}
+	departures = append(departures, policyDepartures(reviewed, now)...)
 	if len(departures) == 0 && !SameSteps(reviewed, now) {
 		departures = append(departures, stepDepartures(reviewed.Steps, now.Steps)...)
 	}
 	return departures
+}
+
+// policyDepartures name the policies that decide calls to the namespace's pods, that no
+// step touches, and that have come, gone or changed since: which calls a plan lets in
+// was reviewed with them.
+func policyDepartures(reviewed, now v1alpha1.MigrationPlan) []Departure {
+	if reviewed.Handover == nil || now.Handover == nil {
+		return nil
+	}
+	var departures []Departure
+	for _, was := range reviewed.Handover.Policies {
+		is, known := hashOf(now.Handover.Policies, was.Object)
+		switch {
+		case holdsContent(reviewed, was.Object), holdsContent(now, was.Object), slices.Contains(now.Handover.Objects, was.Object):
+			// It is compared as what steps touch, or by what they do.
+		case !known:
+			departures = append(departures, Departure{Object: was.Object, Message: "it is gone, and the plan was made with it"})
+		case is != was.Hash:
+			departures = append(departures, Departure{Object: was.Object, Message: "it has changed since, and decides calls to the namespace"})
+		}
+	}
+	for _, is := range now.Handover.Policies {
+		_, known := hashOf(reviewed.Handover.Policies, is.Object)
+		if !known && !holdsContent(reviewed, is.Object) && !holdsContent(now, is.Object) && !slices.Contains(reviewed.Handover.Objects, is.Object) {
+			departures = append(departures, Departure{Object: is.Object, Message: "it was not there when the plan was made, and decides calls to the namespace"})
+		}
+	}
+	return departures
+}
+
+// hashOf is that of a policy among some, and whether it is among them.
+func hashOf(policies []v1alpha1.KnownPolicy, object v1alpha1.ObjectReference) (string, bool) {
+	i := slices.IndexFunc(policies, func(policy v1alpha1.KnownPolicy) bool { return policy.Object == object })
+	if i < 0 {
+		return "", false
+	}
+	return policies[i].Hash, true
+}
+
+// holdsContent says whether a plan holds an object that its steps touch.
+func holdsContent(planned v1alpha1.MigrationPlan, object v1alpha1.ObjectReference) bool {
+	_, held := content(planned.Objects, object)
+	return held
 }
 
 func content(images []v1alpha1.BeforeImage, object v1alpha1.ObjectReference) (map[string]any, bool) {

@@ -158,6 +158,47 @@ func TestAReviewedPlanHoldsItsObjects(t *testing.T) {
 	}
 }
 
+// What a policy that no step touches lets in was reviewed, too.
+func TestDeparturesOfPoliciesThatNoStepTouches(t *testing.T) {
+	policy := func(name, namespace, rest string) any {
+		return fixture.YAML("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: " + name + ", namespace: " + namespace + ", generation: 1}\nspec: " + rest + "\n")
+	}
+	const nobody, everybody = "{action: ALLOW, rules: [{from: [{source: {principals: [cluster.local/ns/shop/sa/nobody]}}]}]}", "{action: ALLOW, rules: [{to: [{operation: {ports: [\"8080\"]}}]}]}"
+	planned := func(policies ...any) v1alpha1.MigrationPlan {
+		snapshot := fixture.Snapshot(shop(labels{"istio-injection": "enabled"}, append(policies, fixture.Namespace("other", nil), running(fixture.Deployment("shop", "cart"), fixture.Sidecar))...))
+		made, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return plan.WithObjects(snapshot, made)
+	}
+	reviewed := planned(policy("allow", "shop", nobody))
+	for _, test := range []struct {
+		name string
+		now  v1alpha1.MigrationPlan
+		want []string
+	}{
+		{"nothing has changed", planned(policy("allow", "shop", nobody)), nil},
+		{"changed", planned(policy("allow", "shop", everybody)), []string{"AuthorizationPolicy shop/allow: it has changed since, and decides calls to the namespace"}},
+		{"gone", planned(), []string{"AuthorizationPolicy shop/allow: it is gone, and the plan was made with it"}},
+		{"new", planned(policy("allow", "shop", nobody), policy("more", "shop", everybody)),
+			[]string{"AuthorizationPolicy shop/more: it was not there when the plan was made, and decides calls to the namespace"}},
+		{"new in the root namespace", planned(policy("allow", "shop", nobody), policy("more", "istio-system", everybody)),
+			[]string{"AuthorizationPolicy istio-system/more: it was not there when the plan was made, and decides calls to the namespace"}},
+		{"new elsewhere", planned(policy("allow", "shop", nobody), policy("more", "other", everybody)), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var got []string
+			for _, departure := range plan.Departures(readBack(t, reviewed), test.now) {
+				got = append(got, departure.Object.String()+": "+departure.Message)
+			}
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // With a last phase, the plan ends there.
 func TestUntil(t *testing.T) {
 	snapshot := fixture.Snapshot(shop(labels{"istio-injection": "enabled"}, running(fixture.Deployment("shop", "cart"), fixture.Sidecar)))
