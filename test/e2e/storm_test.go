@@ -54,37 +54,44 @@ func (s *storm) total() int32 {
 
 func (s *storm) decide(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch s.fault(r) {
-		case "":
-			next.ServeHTTP(w, r)
-		case "429":
-			status(w, http.StatusTooManyRequests, "TooManyRequests")
-		case "500":
-			status(w, http.StatusInternalServerError, "InternalError")
-		case "409":
-			status(w, http.StatusConflict, "Conflict")
-		case "504":
-			status(w, http.StatusGatewayTimeout, "Timeout")
-		case "dropped before":
-			panic(http.ErrAbortHandler)
-		case "dropped after":
-			next.ServeHTTP(httptest.NewRecorder(), short(r))
-			panic(http.ErrAbortHandler)
-		case "504 after":
-			next.ServeHTTP(httptest.NewRecorder(), short(r))
-			status(w, http.StatusGatewayTimeout, "Timeout")
-		case "delayed":
-			select {
-			case <-time.After(2 * time.Second):
-				next.ServeHTTP(w, r)
-			case <-r.Context().Done():
-			}
-		case "cut off":
-			// A watch that ends early, or an answer of which a part is missing.
-			cut := &cutOff{ResponseWriter: w, left: 300}
-			next.ServeHTTP(cut, r)
+		if fault := s.fault(r); fault != "" {
+			spoil(fault, next, w, r)
+			return
 		}
+		next.ServeHTTP(w, r)
 	})
+}
+
+// spoil has a request fail in one of the ways.
+func spoil(fault string, next http.Handler, w http.ResponseWriter, r *http.Request) {
+	switch fault {
+	case "429":
+		status(w, http.StatusTooManyRequests, "TooManyRequests")
+	case "500":
+		status(w, http.StatusInternalServerError, "InternalError")
+	case "409":
+		status(w, http.StatusConflict, "Conflict")
+	case "504":
+		status(w, http.StatusGatewayTimeout, "Timeout")
+	case "dropped before":
+		panic(http.ErrAbortHandler)
+	case "dropped after":
+		next.ServeHTTP(httptest.NewRecorder(), short(r))
+		panic(http.ErrAbortHandler)
+	case "504 after":
+		next.ServeHTTP(httptest.NewRecorder(), short(r))
+		status(w, http.StatusGatewayTimeout, "Timeout")
+	case "delayed":
+		select {
+		case <-time.After(2 * time.Second):
+			next.ServeHTTP(w, r)
+		case <-r.Context().Done():
+		}
+	case "cut off":
+		// A watch that ends early, or an answer of which a part is missing.
+		cut := &cutOff{ResponseWriter: w, left: 300}
+		next.ServeHTTP(cut, r)
+	}
 }
 
 // short is a request that is not a watch: nobody would read what it shows.
