@@ -52,9 +52,6 @@ func (s *spoiler) what() string {
 // spoiltWays are the ways in which each write is spoilt in turn.
 var spoiltWays = []string{"429", "500", "409", "504", "dropped before", "dropped after", "delayed"}
 
-// spoiltLanes is how many namespaces runs are spoilt in at a time.
-const spoiltLanes = 8
-
 // spoilt are runs of which one write each is spoilt.
 type spoilt struct {
 	*cluster
@@ -75,12 +72,12 @@ func TestSpoilt(t *testing.T) {
 	s.enrolled = relative(s.state(t, "spoilt"), "spoilt")
 	s.ambient(t, "rollback", "-n", "spoilt", "--yes").want(t, 0)
 	s.killing.wantBack(t, s.cluster, "spoilt", before)
-	for lane := range spoiltLanes {
+	for lane := range lanes {
 		t.Run(fmt.Sprintf("lane-%d", lane), func(t *testing.T) {
 			t.Parallel()
 			namespace := fmt.Sprintf("spoilt-%d", lane)
 			before := s.killing.trial(t, s.cluster, namespace)
-			for at := lane + 1; at <= smallShopEnrolled; at += spoiltLanes {
+			for at := lane + 1; at <= smallShopEnrolled; at += lanes {
 				if !t.Run(fmt.Sprintf("write-%d", at), func(t *testing.T) {
 					defer countLost(t, &s.lost)
 					s.try(t, namespace, at, spoiltWays[(at-1)%len(spoiltWays)], before)
