@@ -116,6 +116,31 @@ func strictCases() []testCase {
 		evidence.Nodes[fixture.Node] = node
 		return evidence
 	}
+	// own selects the pods of cart by a label that what replaces them may have, byName by one
+	// that it has not.
+	const own = "apiVersion: security.istio.io/v1\nkind: PeerAuthentication\nmetadata: {name: own, namespace: shop}\nspec: {selector: {matchLabels: {app: cart}}, mtls: {mode: STRICT}}"
+	byName := strings.Replace(own, "app: cart", "version: v1", 1)
+	formerly := func(more ...any) []any {
+		cart := fixture.Deployment("shop", "cart", fixture.TemplateLabel("version", "v1"))
+		return append(append(fixture.Installation(), injected, cart, fixture.PodsOf(cart, fixture.Sidecar)), more...)
+	}
+	alone := func(more ...any) func(*checks.Past) {
+		return func(past *checks.Past) { past.Snapshot = fixture.Snapshot(formerly(more...)...) }
+	}
+	// next is the mesh with another workload in place of cart.
+	next := func(app string, more ...any) []any {
+		deployment := fixture.Deployment("shop", "cart-v2", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), fixture.TemplateLabel("app", app))
+		return append(append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), deployment, fixture.PodsOf(deployment, fixture.Ambient)), more...)
+	}
+	replacedBy := func(by string) []finding {
+		return []finding{{fail, "Deployment shop/cart-v2", "", "it accepts callers without mTLS on all ports; Deployment shop/cart, which is gone, refused them before the enrolment " + by}}
+	}
+	strictBy := func(name string) func(*checks.Past) {
+		return func(past *checks.Past) {
+			strict(true, nil, nil)(past)
+			past.Baseline.Strict[0].By.Name = name
+		}
+	}
 	once := v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: "Job", Namespace: "shop", Name: "once"}
 	return []testCase{
 		{name: "never was", check: "strict-kept", past: was(), objects: enrolled()},
@@ -142,6 +167,14 @@ func strictCases() []testCase {
 		{name: "proxied", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(peers("STRICT")), evidence: evidence()},
 		{name: "a Job that has run", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT")), func(p *checks.Past) { p.Baseline.Strict[0].Workload = once }), objects: append(enrolled(), fixture.Job("shop", "once"))},
 		{name: "a workload that is gone", check: "strict-kept", past: was(strict(true, nil, nil)), objects: fixtureWithout("Deployment", "Pod", "ReplicaSet")},
+		{name: "replaced under another name, is", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: next("cart", peers("STRICT"))},
+		{name: "replaced under another name, gone", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: next("cart"), want: replacedBy("by PeerAuthentication shop/default, which is gone")},
+		{name: "replaced under another name, without Service, gone", check: "strict-kept", past: was(strict(true, nil, nil), alone(peers("STRICT"))), objects: next("basket"), want: replacedBy("by PeerAuthentication shop/default, which is gone")},
+		{name: "replaced under another name, without Service, its selector's policy gone", check: "strict-kept", past: was(strictBy("own"), alone(own)), objects: next("cart"), want: replacedBy("by PeerAuthentication shop/own, which is gone")},
+		{name: "replaced under another name, behind its Service, its selector's policy gone", check: "strict-kept", past: was(strictBy("own"), alone(service, byName)), objects: next("cart"), want: replacedBy("by PeerAuthentication shop/own, which is gone")},
+		{name: "replaced under another name, behind its Service, its policy selects it no more", check: "strict-kept", past: was(strictBy("own"), alone(service, byName)), objects: next("cart", byName), want: replacedBy("by PeerAuthentication shop/own")},
+		{name: "replaced, and the new one is opened by a policy of its own", check: "strict-kept", past: was(strict(true, nil, nil), alone(peers("STRICT"))), objects: next("cart", peers("STRICT"), perPort), want: []finding{{warn, "Deployment shop/cart-v2", "", "on port 8080"}}},
+		{name: "gone, and what comes beside was never covered", check: "strict-kept", past: was(strictBy("own"), alone(own)), objects: next("basket")},
 		{name: "no baseline", check: "strict-kept", noPast: "the record is older", objects: enrolled(), want: []finding{{skip, "", "", "cannot be compared: the record is older"}}},
 		{name: "no records", check: "strict-kept", noPast: "-", objects: enrolled(), want: []finding{{skip, "", "", "were not read"}}},
 	}

@@ -17,16 +17,18 @@ func strictKept() Check {
 		About: "Whether each workload that refused callers without mTLS before the enrolment, on all ports or on some, refuses them still; where it has no pods, whether they would.",
 		Why: "ztunnel accepts plaintext for a pod unless a PeerAuthentication asks for mTLS, and what istiod makes of one for ztunnel is not in every case what sidecars make of it " +
 			"(istio pilot/pkg/serviceregistry/ambient/authorization.go, convertPeerAuthentication). Nobody notices a PeerAuthentication that is gone: all calls succeed. " +
-			"A pod that neither a sidecar nor ztunnel carries refuses nobody, whatever a PeerAuthentication asks for; what other checks name is left out.",
+			"A pod that neither a sidecar nor ztunnel carries refuses nobody, whatever a PeerAuthentication asks for; what other checks name is left out. " +
+			"Where such a workload is gone, those that have come since are looked at in its place: those that one of its Services selected, and those that the policies of before would have covered.",
 		Needs:  append(workloadKinds(), mesh.KindPeerAuthentication, "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
 		Passed: "whatever refused callers without mTLS does so still",
 	}, func(subject Subject, past *Past) []Finding {
 		judge := strictJudge{subject: subject, past: past, were: subject.were(), left: map[string][]string{}}
 		for _, was := range past.Baseline.Strict {
 			if workload, found := subject.Snapshot.Workload(was.Workload); found {
-				judge.look(was, workload)
+				judge.look(was, judge.carriedOf(workload))
 			}
 		}
+		judge.lookAtSuccessors()
 		for _, id := range slices.Sorted(maps.Keys(judge.left)) {
 			judge.findings = append(judge.findings, leftOutFor(id, judge.left[id], judge.looked)...)
 		}
@@ -103,9 +105,9 @@ func (j *strictJudge) carriedPod(pod mesh.Pod) carried {
 }
 
 // look says where a workload accepts callers without mTLS that it refused.
-func (j *strictJudge) look(was v1alpha1.StrictBaseline, workload mesh.Workload) {
+func (j *strictJudge) look(was v1alpha1.StrictBaseline, pods []carried) {
 	j.looked++
-	for _, pod := range j.carriedOf(workload) {
+	for _, pod := range pods {
 		if pod.named != "" {
 			if name := was.Workload.String(); !slices.Contains(j.left[pod.named], name) {
 				j.left[pod.named] = append(j.left[pod.named], name)

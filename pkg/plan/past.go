@@ -168,7 +168,8 @@ func pastCalls(past *checks.Past, snapshot *mesh.Snapshot, namespace mesh.Namesp
 	for _, edit := range edits {
 		past.Edited = append(past.Edited, edit.object)
 	}
-	stages = append(stages, compare.Stage{Step: stageNow, State: maker.builder.Of(snapshot, maker.namespaces, access.Overlay{})})
+	now := compare.Stage{Step: stageNow, State: maker.builder.Of(snapshot, maker.namespaces, access.Overlay{})}
+	stages = append(stages, now)
 	report := reportOf(stages, comparing(snapshot, maker.namespaces))
 	past.Compared, past.Incomplete = report.Compared, report.Incomplete
 	for _, change := range report.Changes {
@@ -183,7 +184,34 @@ func pastCalls(past *checks.Past, snapshot *mesh.Snapshot, namespace mesh.Namesp
 			past.Changes = append(past.Changes, change)
 		}
 	}
+	if len(edits) > 0 {
+		callsOfNewServers(past, before, stages[len(stages)-2].State, now, comparing(snapshot, maker.namespaces))
+	}
 	return nil
+}
+
+// callsOfNewServers compares calls to workloads that were not there before the runs, as
+// one that has been replaced under another name, with what they would be had nobody edited
+// policies: before the runs nobody answered them, which tells nothing.
+func callsOfNewServers(past *checks.Past, before, kept *access.State, now compare.Stage, options compare.Options) {
+	isNew := func(workload v1alpha1.ObjectReference) bool {
+		return !slices.ContainsFunc(before.Servers, func(server *access.Server) bool { return server.Workload == workload })
+	}
+	if !slices.ContainsFunc(now.State.Servers, func(server *access.Server) bool { return isNew(server.Workload) }) {
+		return
+	}
+	report := reportOf([]compare.Stage{{State: kept}, now}, options)
+	past.Compared += report.Compared
+	for _, text := range report.Incomplete {
+		if !slices.Contains(past.Incomplete, text) {
+			past.Incomplete = append(past.Incomplete, text)
+		}
+	}
+	for _, change := range report.Changes {
+		if isNew(change.Server) {
+			past.Following = append(past.Following, change)
+		}
+	}
 }
 
 // foretelling are the mesh before some steps, and after them. Where somebody had changed

@@ -14,6 +14,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
 
@@ -187,12 +188,16 @@ func TestPastCalls(t *testing.T) {
 		before, now                []any
 		edited, changes, following int
 	}{
-		"as it was":        {shopBefore(onlyWeb), shopBefore(onlyWeb), 0, 0, 0},
-		"a policy edited":  {shopBefore(onlyWeb), shopBefore(everybody), 1, 0, 1},
-		"a policy deleted": {shopBefore(onlyWeb), shopBefore(), 1, 0, 1},
-		"a policy made":    {shopBefore(), shopBefore(nobody), 1, 0, 1},
-		"another's policy": {shopBefore(), shopBefore(fixture.Namespace("other", nil), strings.ReplaceAll(nobody, "namespace: shop", "namespace: other")), 0, 0, 0},
-		"another account":  {shopBefore(onlyWeb), renamed(shopBefore(onlyWeb)), 0, 1, 0},
+		"as it was":                              {shopBefore(onlyWeb), shopBefore(onlyWeb), 0, 0, 0},
+		"a policy edited":                        {shopBefore(onlyWeb), shopBefore(everybody), 1, 0, 1},
+		"a policy deleted":                       {shopBefore(onlyWeb), shopBefore(), 1, 0, 1},
+		"a policy made":                          {shopBefore(), shopBefore(nobody), 1, 0, 1},
+		"another's policy":                       {shopBefore(), shopBefore(fixture.Namespace("other", nil), strings.ReplaceAll(nobody, "namespace: shop", "namespace: other")), 0, 0, 0},
+		"a workload replaced under another name": {shopBefore(onlyWeb), replaced(shopBefore(onlyWeb)), 0, 0, 0},
+		"a workload replaced under another name, its policy deleted": {shopBefore(onlyWeb), replaced(shopBefore()), 1, 0, 1},
+		"a workload replaced under another name, its policy widened": {shopBefore(onlyWeb), replaced(shopBefore(everybody)), 1, 0, 1},
+		"a workload replaced under another name, STRICT deleted":     {shopBefore(strictShop), replaced(shopBefore()), 1, 0, 1},
+		"another account": {shopBefore(onlyWeb), renamed(shopBefore(onlyWeb)), 0, 1, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			snapshot := fixture.Snapshot(test.now...)
@@ -209,6 +214,21 @@ func TestPastCalls(t *testing.T) {
 
 // renamed gives a mesh's callers labels by which its policies do not select them any
 // more: nobody has edited a policy.
+// replaced is a mesh in which cart-v2 has come in place of cart, with its labels.
+func replaced(objects []any) []any {
+	next := fixture.Deployment("shop", "cart-v2", fixture.Probed, func(deployment *appsv1.Deployment) {
+		deployment.Spec.Template = fixture.Deployment("shop", "cart", fixture.Probed).Spec.Template
+	})
+	made := []any{next, fixture.PodsOf(next, fixture.Sidecar)}
+	for _, object := range fixture.Objects(objects...) {
+		ofCart := object.GetKind() == mesh.KindDeployment || object.GetKind() == "ReplicaSet" || object.GetKind() == mesh.KindPod
+		if !ofCart || !strings.HasPrefix(object.GetName(), "cart") {
+			made = append(made, object)
+		}
+	}
+	return made
+}
+
 func renamed(objects []any) []any {
 	var made []any
 	for _, object := range fixture.Objects(objects...) {

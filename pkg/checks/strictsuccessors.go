@@ -1,0 +1,162 @@
+package checks
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// successor is a workload, or a pod that no workload runs, that was not there before the
+// enrolment, and may stand in for one that is gone.
+type successor struct {
+	object v1alpha1.ObjectReference
+	labels map[string]string
+	pods   []carried
+}
+
+// successors are those of the namespace. A Job that has run starts no pods any more.
+func (j *strictJudge) successors() []successor {
+	snapshot, namespace := j.subject.Snapshot, j.subject.Namespace.Name
+	var all []successor
+	for _, workload := range snapshot.Workloads(namespace) {
+		_, was := j.past.Snapshot.Workload(workload.Reference)
+		pods := j.carriedOf(workload)
+		if was || workload.IsGateway() || len(pods) == 0 {
+			continue
+		}
+		all = append(all, successor{object: workload.Reference, labels: pods[0].labels, pods: pods})
+	}
+	for _, pod := range snapshot.BarePods(namespace) {
+		if _, was := j.past.Snapshot.Object(pod.Reference()); !was && !pod.IsGateway() {
+			all = append(all, successor{object: pod.Reference(), labels: pod.Labels, pods: []carried{j.carriedPod(pod)}})
+		}
+	}
+	return all
+}
+
+// lookAtSuccessors judges what has come in place of workloads that refused callers without
+// mTLS and are gone: a name is no more than a name, and who replaces a workload under
+// another one calls it the same by its Services.
+func (j *strictJudge) lookAtSuccessors() {
+	gone := slices.DeleteFunc(slices.Clone(j.past.Baseline.Strict), func(was v1alpha1.StrictBaseline) bool {
+		_, there := j.subject.Snapshot.Workload(was.Workload)
+		return there || was.Workload.Kind == mesh.KindJob
+	})
+	if len(gone) == 0 {
+		return
+	}
+	for _, next := range j.successors() {
+		for _, was := range gone {
+			if j.succeeds(was, next) {
+				break
+			}
+		}
+	}
+}
+
+// succeeds judges a successor by one workload that is gone, and says whether it stands in
+// for it.
+func (j *strictJudge) succeeds(was v1alpha1.StrictBaseline, next successor) bool {
+	former, known := j.past.Snapshot.Workload(was.Workload)
+	if !known {
+		return false
+	}
+	labels := former.Template.Labels
+	if pods := j.past.Snapshot.PodsOf(former); len(pods) > 0 {
+		labels = pods[0].Labels
+	}
+	expected := was
+	status := v1alpha1.StatusFail
+	if !j.sharesService(was.Workload.Namespace, labels, next.labels) {
+		// What the policies of before would have made of it.
+		mutual := j.past.Snapshot.SidecarMutualTLS(was.Workload.Namespace, next.labels)
+		if !mutual.RefusesAny() {
+			return false
+		}
+		expected.All, expected.Open, expected.Ports = portsOf(mutual)
+		labels = next.labels
+		if !j.changed(was.By) {
+			// Somebody has opened what nobody knows to be the same workload.
+			status = v1alpha1.StatusWarn
+		}
+	}
+	expected.Workload = next.object
+	j.looked++
+	for _, pod := range next.pods {
+		if pod.named != "" {
+			if name := next.object.String(); !slices.Contains(j.left[pod.named], name) {
+				j.left[pod.named] = append(j.left[pod.named], name)
+			}
+			continue
+		}
+		if finding := j.successorFinding(was, expected, labels, status, pod); finding != nil {
+			j.findings = append(j.findings, *finding)
+			break
+		}
+	}
+	return true
+}
+
+// portsOf is where callers without mTLS are refused, as a baseline says it.
+func portsOf(mutual mesh.MutualTLS) (all bool, open, ports []uint32) {
+	for _, port := range slices.Sorted(maps.Keys(mutual.Ports)) {
+		switch {
+		case mutual.Ports[port] && !mutual.Strict:
+			ports = append(ports, port)
+		case !mutual.Ports[port] && mutual.Strict:
+			open = append(open, port)
+		}
+	}
+	return mutual.Strict, open, ports
+}
+
+// sharesService says whether a Service of before selected pods of some labels and selects
+// those of others.
+func (j *strictJudge) sharesService(namespace string, former, now map[string]string) bool {
+	for _, service := range j.past.Snapshot.Services(namespace) {
+		selector := service.Spec.Selector
+		if len(selector) > 0 && mesh.SelectsLabels(selector, former) && mesh.SelectsLabels(selector, now) {
+			return true
+		}
+	}
+	return false
+}
+
+// changed says whether somebody has changed or deleted a policy since.
+func (j *strictJudge) changed(policy *v1alpha1.ObjectReference) bool {
+	if policy == nil {
+		return false
+	}
+	_, there := j.subject.Snapshot.Object(*policy)
+	return !there || lists(j.past.Edited, *policy)
+}
+
+// successorFinding is about pods that accept callers without mTLS which those that they
+// stand in for refused, or would have.
+func (j *strictJudge) successorFinding(was, expected v1alpha1.StrictBaseline, labels map[string]string, status v1alpha1.CheckStatus, pod carried) *Finding {
+	namespace := was.Workload.Namespace
+	finding := &Finding{Status: status, Object: reference(expected.Workload), Remedy: "ask for STRICT again by a PeerAuthentication"}
+	before := fmt.Sprintf("; %s, which is gone, refused them before the enrolment%s", was.Workload, j.subject.asked(was.By))
+	if pod.outside {
+		finding.Message = "it is outside the mesh, where nothing refuses callers without mTLS" + before
+		finding.Remedy = "take what keeps it out of ambient mode out of its template"
+		return finding
+	}
+	mutual := j.subject.Snapshot.AmbientMutualTLS(namespace, pod.labels)
+	if pod.sidecar {
+		mutual = j.subject.Snapshot.SidecarMutualTLS(namespace, pod.labels)
+	}
+	ports := opened(expected, mutual)
+	if ports == "" {
+		return nil
+	}
+	finding.Message = "it accepts callers without mTLS " + ports + before
+	if !pod.sidecar && !j.changed(was.By) && opened(expected, j.past.Snapshot.AmbientMutualTLS(namespace, labels)) != "" {
+		finding.Status = v1alpha1.StatusWarn
+		finding.Message += "; ztunnel is not told by it what sidecars were, which the plan has named"
+	}
+	return finding
+}
