@@ -62,7 +62,7 @@ func (s Subject) names(gateway v1alpha1.ObjectReference) bool {
 func policiesAccepted() Check {
 	return Check{
 		ID: "policies-accepted", Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
-		About: "Whether istiod says of every AuthorizationPolicy of this namespace that is attached to a waypoint, or to what goes through one, and of those for the class of waypoints where the namespace uses one, that it holds there.",
+		About: "Whether istiod says of every AuthorizationPolicy of this namespace that is attached to a waypoint, or to what goes through one, of those of other namespaces at waypoints there that this one uses, and of those for the class of waypoints where the namespace uses one, that it holds there.",
 		Why: "istiod writes the condition WaypointAccepted, with the generation of the policy that it is about. Without it the waypoint may enforce an " +
 			"earlier policy, or none (istio pilot/pkg/serviceregistry/ambient/ambientindex.go). Of other kinds than AuthorizationPolicy it says nothing.",
 		Needs:     rootNamespaces(append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy)...),
@@ -72,18 +72,34 @@ func policiesAccepted() Check {
 			uses := len(subject.Snapshot.WaypointUsers(subject.Namespace)) > 0
 			return unacceptedAtWaypoints(subject, func(policy *istiosecurityv1.AuthorizationPolicy) bool {
 				own := policy.Namespace == subject.Namespace.Name && slices.ContainsFunc(mesh.TargetsOf(&policy.Spec), subject.throughWaypoint)
-				return own || uses && subject.forTheClass(policy)
+				return own || subject.atUsed(policy) || uses && subject.forTheClass(policy)
 			})
 		},
 	}
 }
 
-// classPoliciesAccepted is policiesAccepted as to what no run makes, and whatever the
-// namespace uses: an enrolment may be what gives it a waypoint.
+// classPoliciesAccepted is policiesAccepted as to what no run makes in this namespace, and,
+// as to the class, whatever the namespace uses: an enrolment may be what gives it a waypoint.
 func classPoliciesAccepted() Check {
 	check := policiesAccepted()
-	check.Run = func(subject Subject) []Finding { return unacceptedAtWaypoints(subject, subject.forTheClass) }
+	check.Run = func(subject Subject) []Finding {
+		return unacceptedAtWaypoints(subject, func(policy *istiosecurityv1.AuthorizationPolicy) bool {
+			return subject.atUsed(policy) || subject.forTheClass(policy)
+		})
+	}
 	return check
+}
+
+// atUsed says whether a policy of another namespace is attached to a waypoint there that
+// this namespace uses.
+func (s Subject) atUsed(policy *istiosecurityv1.AuthorizationPolicy) bool {
+	return policy.Namespace != s.Namespace.Name && slices.ContainsFunc(mesh.TargetsOf(&policy.Spec), func(target mesh.Target) bool {
+		if !target.Is(ofGateways) {
+			return false
+		}
+		gateway, found := s.Snapshot.Gateway(policy.Namespace, target.Name)
+		return found && s.Snapshot.IsWaypoint(gateway) && s.names(v1alpha1.ObjectReference{Namespace: policy.Namespace, Name: target.Name})
+	})
 }
 
 // forTheClass says whether a policy is for all waypoints of the mesh. What it names

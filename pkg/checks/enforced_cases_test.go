@@ -57,6 +57,11 @@ func enforcedCases() []testCase {
 	meshWide := func(class, status string) string {
 		return strings.Replace(at("{group: gateway.networking.k8s.io, kind: GatewayClass, name: "+class+"}", status), "namespace: shop", "namespace: istio-system", 1)
 	}
+	// shared is a Service behind a waypoint of infra, and a policy at one of that name.
+	shared := func(namespace, status string) []any {
+		return enrolled(admitting(gateway("infra", "way", "istio-waypoint", "")), gateway("elsewhere", "way", "istio-waypoint", ""), strings.Replace(at(toWay, status), "namespace: shop", "namespace: "+namespace, 1),
+			"apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop, labels: {istio.io/use-waypoint: way, istio.io/use-waypoint-namespace: infra}}\nspec: {selector: {app: cart}, ports: [{port: 80}]}")
+	}
 	differs := func(status v1alpha1.CheckStatus) []finding {
 		return []finding{{status, object, "spec.rules[0].to[0].operation.methods", "for calls to Service shop/cart somebody's AuthorizationPolicy shop/q is attached with other rules"}}
 	}
@@ -82,6 +87,10 @@ func enforcedCases() []testCase {
 		{name: "the mesh's, for the class of waypoints, refused", check: "policies-accepted", objects: fronted(waypointClass, meshWide("istio-waypoint", condition("False", "TargetNotFound", 2))), want: []finding{{fail, "AuthorizationPolicy istio-system/p", accepted, "TargetNotFound"}}},
 		{name: "the mesh's, for the class of waypoints, of which nothing is said", check: "policies-accepted", objects: fronted(waypointClass, meshWide("istio-waypoint", "")), want: []finding{{fail, "AuthorizationPolicy istio-system/p", accepted, "it is not taken up by istiod yet"}}},
 		{name: "the mesh's, for the class of waypoints, where none is used", check: "policies-accepted", objects: enrolled(service, waypointClass, meshWide("istio-waypoint", ""))},
+		{name: "at a waypoint of another namespace that is used", check: "policies-accepted", objects: shared("infra", condition("True", "Accepted", 2))},
+		{name: "at a waypoint of another namespace that is used, refused", check: "policies-accepted", objects: shared("infra", condition("False", "TargetNotFound", 2)), want: []finding{{fail, "AuthorizationPolicy infra/p", accepted, "TargetNotFound"}}},
+		{name: "at a waypoint of another namespace that is used, of which nothing is said", check: "policies-accepted", objects: shared("infra", ""), want: []finding{{fail, "AuthorizationPolicy infra/p", accepted, "it is not taken up by istiod yet"}}},
+		{name: "at a waypoint of another namespace that others use", check: "policies-accepted", objects: shared("elsewhere", "")},
 		{name: "the mesh's, for another class", check: "policies-accepted", objects: fronted(waypointClass, meshWide("istio", ""))},
 		{name: "another namespace's, for the class of waypoints, where it never counts", check: "policies-accepted", objects: fronted(waypointClass, strings.Replace(meshWide("istio-waypoint", ""), "istio-system", "pay", 1))},
 
