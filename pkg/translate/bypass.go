@@ -140,24 +140,26 @@ func (t *translator) bypass(route v1alpha1.ObjectReference, called *fronted, to 
 
 // uncovered is a policy for the pods of a service that does not reach those of the
 // one that is called. Of other namespaces the pods are not known: any policy there
-// counts.
+// counts, and so does one that names ports which the two do not have in common: its copy
+// for the called service is not about the ports that the route leads to.
 func (t *translator) uncovered(called *fronted, to corev1.Service) string {
 	behind := t.selected(&to)
-	decides := func(namespace string, selector map[string]string) bool {
+	both := slices.Concat(called.ports, t.portsOf(&to, behind))
+	decides := func(namespace string, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy) bool {
 		if to.Namespace != t.namespace.Name {
 			return namespace == to.Namespace
 		}
-		return t.inReach(namespace) && selectsAny(selector, behind) && !selectsAny(selector, called.pods)
+		return t.inReach(namespace) && selectsAny(selector, behind) && (!selectsAny(selector, called.pods) || !both.alike(spec))
 	}
 	for _, policy := range t.snapshot.AuthorizationPolicies() {
 		if !ours(policy.Labels) && len(mesh.TargetsOf(&policy.Spec)) == 0 && !dryRun(policy) &&
-			policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_AUDIT && decides(policy.Namespace, policy.Spec.GetSelector().GetMatchLabels()) {
+			policy.Spec.GetAction() != securityv1beta1.AuthorizationPolicy_AUDIT && decides(policy.Namespace, policy.Spec.GetSelector().GetMatchLabels(), &policy.Spec) {
 			return authorizationReference(policy).String()
 		}
 	}
 	for _, extension := range t.snapshot.Extensions() {
 		if extension.Reference.Kind == mesh.KindRequestAuthentication && !extension.Targeted() && !isOurs(extension) &&
-			decides(extension.Reference.Namespace, extension.Selector) {
+			decides(extension.Reference.Namespace, extension.Selector, nil) {
 			return extension.Reference.String()
 		}
 	}

@@ -50,6 +50,17 @@ spec: {http: [{route: [{destination: {host: ` + host + `}}]}]}
 `
 }
 
+// denyAdmin is a policy for the whole namespace.
+func denyAdmin(operation string) string {
+	return `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-admin, namespace: shop}
+spec: {action: DENY, rules: [{to: [{operation: {` + operation + `}}]}]}
+---
+`
+}
+
 func routeOfWeb(kind, rule string) string {
 	return `apiVersion: gateway.networking.k8s.io/v1
 kind: ` + kind + `
@@ -113,6 +124,23 @@ spec:
 		{"a delegate to itself", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: part}}`) + delegate("shop", "web"), ""},
 		{"a delegate of itself", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: web}}`), ""},
 		{"a delegate that is not there", cartGetOnly + virtualServiceOfWeb(`{delegate: {name: part}}`), ""},
+		{"a policy for both", denyAdmin(`paths: ["/admin*"]`) + virtualServiceOfWeb(`{route: [{destination: {host: cart}}]}`), ""},
+		{
+			"a policy for both that names a port of one", denyAdmin(`ports: ["7000"], paths: ["/admin*"]`) +
+				virtualServiceOfWeb(`{route: [{destination: {host: cart}}]}`), "to Service shop/cart",
+		},
+		{
+			"a policy for both that leaves a port of one out", denyAdmin(`notPorts: ["7000"], paths: ["/admin*"]`) +
+				virtualServiceOfWeb(`{route: [{destination: {host: cart}}]}`), "to Service shop/cart",
+		},
+		{
+			"a policy for both that names all ports", denyAdmin(`ports: ["7000", "8080"], paths: ["/admin*"]`) +
+				virtualServiceOfWeb(`{route: [{destination: {host: cart}}]}`), "",
+		},
+		{
+			"a policy for both that names another port", denyAdmin(`ports: ["15020"], paths: ["/admin*"]`) +
+				virtualServiceOfWeb(`{route: [{destination: {host: cart}}]}`), "",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
 	}

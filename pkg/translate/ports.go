@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	securityv1beta1 "istio.io/api/security/v1beta1"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/util/intstr"
 )
@@ -63,4 +64,36 @@ func (m portMap) translate(podPorts []string) []string {
 		}
 	}
 	return translated
+}
+
+// alike says whether a policy cannot tell the ports of pods apart that these lead to: of
+// each list of ports that it names, either all are in it or none.
+func (m portMap) alike(spec *securityv1beta1.AuthorizationPolicy) bool {
+	for _, rule := range spec.GetRules() {
+		for _, to := range rule.GetTo() {
+			if !m.allOrNone(to.GetOperation().GetPorts()) || !m.allOrNone(to.GetOperation().GetNotPorts()) {
+				return false
+			}
+		}
+		for _, condition := range rule.GetWhen() {
+			if condition.GetKey() == keyDestinationPort && (!m.allOrNone(condition.GetValues()) || !m.allOrNone(condition.GetNotValues())) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (m portMap) allOrNone(named []string) bool {
+	var in, out bool
+	for _, port := range m {
+		for _, target := range port.targets {
+			if slices.Contains(named, strconv.FormatUint(uint64(target), 10)) {
+				in = true
+			} else {
+				out = true
+			}
+		}
+	}
+	return !in || !out
 }
