@@ -209,6 +209,9 @@ type Route struct {
 	Backends []gatewayv1.BackendObjectReference
 	// Mirrors are those that filters, of rules and of single backends, send copies to.
 	Mirrors []gatewayv1.BackendObjectReference
+	// Changes are what filters change of requests: "path", "host", and headers as "header"
+	// and their name in lower case.
+	Changes []string
 	// Generation counts the writes of the spec, and Statuses are what controllers say of
 	// it, parent by parent.
 	Generation int64
@@ -608,10 +611,10 @@ func (s *Snapshot) addRoute(object *unstructured.Unstructured) error {
 		Reference: referenceOf(object), Parents: route.Spec.ParentRefs, Generation: object.GetGeneration(), Statuses: route.Status.Parents,
 	}
 	for _, rule := range route.Spec.Rules {
-		added.addMirrors(rule.Filters)
+		added.addFilters(rule.Filters)
 		for _, backend := range rule.BackendRefs {
 			added.Backends = append(added.Backends, backend.BackendObjectReference)
-			added.addMirrors(backend.Filters)
+			added.addFilters(backend.Filters)
 		}
 	}
 	s.routes = append(s.routes, added)
@@ -623,14 +626,39 @@ type routeFilter struct {
 	RequestMirror *struct {
 		BackendRef gatewayv1.BackendObjectReference `json:"backendRef"`
 	} `json:"requestMirror"`
+	URLRewrite            *gatewayv1.HTTPURLRewriteFilter `json:"urlRewrite"`
+	RequestHeaderModifier *gatewayv1.HTTPHeaderFilter     `json:"requestHeaderModifier"`
 }
 
-func (r *Route) addMirrors(filters []routeFilter) {
+func (r *Route) addFilters(filters []routeFilter) {
 	for _, filter := range filters {
 		if filter.RequestMirror != nil {
 			r.Mirrors = append(r.Mirrors, filter.RequestMirror.BackendRef)
 		}
+		if rewrite := filter.URLRewrite; rewrite != nil && rewrite.Path != nil {
+			r.Changes = append(r.Changes, "path")
+		}
+		if rewrite := filter.URLRewrite; rewrite != nil && rewrite.Hostname != nil {
+			r.Changes = append(r.Changes, "host")
+		}
+		if modifier := filter.RequestHeaderModifier; modifier != nil {
+			for _, header := range slices.Concat(modifier.Set, modifier.Add) {
+				r.addHeader(string(header.Name))
+			}
+			for _, name := range modifier.Remove {
+				r.addHeader(name)
+			}
+		}
 	}
+}
+
+func (r *Route) addHeader(name string) {
+	name = strings.ToLower(name)
+	if name == "host" {
+		r.Changes = append(r.Changes, "host")
+		return
+	}
+	r.Changes = append(r.Changes, "header "+name)
 }
 
 func (s *Snapshot) addExtension(object *unstructured.Unstructured) error {

@@ -71,9 +71,14 @@ func (t *translator) delegates(root *clientnetworkingv1.VirtualService) []*clien
 		case at >= 0:
 			all = append(all, t.snapshot.VirtualServices()[at])
 		case t.snapshot.Unread(namespace, mesh.KindVirtualService) != "":
-			t.problem(virtualServiceReference(root), fmt.Sprintf("spec.http[%d].delegate", i),
-				fmt.Sprintf("VirtualService %s/%s could not be read: whether it leads calls past policies is unknown", namespace, delegate.GetName()),
-				"plan with leave to read VirtualServices of that namespace")
+			unread := Problem{
+				Object: virtualServiceReference(root), Field: fmt.Sprintf("spec.http[%d].delegate", i),
+				Message: fmt.Sprintf("VirtualService %s/%s could not be read: whether it leads calls past policies is unknown", namespace, delegate.GetName()),
+				Remedy:  "plan with leave to read VirtualServices of that namespace",
+			}
+			if !slices.Contains(t.translation.Problems, unread) {
+				t.translation.Problems = append(t.translation.Problems, unread)
+			}
 		}
 	}
 	return all

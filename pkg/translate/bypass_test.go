@@ -179,3 +179,37 @@ func TestADelegateThatCannotBeReadMayLeadAnywhere(t *testing.T) {
 		t.Errorf("the problems are %v, wanted one about the delegate", translation.Problems)
 	}
 }
+
+// A waypoint decides before its routes change a request, a server's sidecar after those
+// of the caller did.
+func TestRoutesThatChangeWhatPoliciesRead(t *testing.T) {
+	const found = "of calls for Service web, which AuthorizationPolicy shop/no-admin goes by"
+	for _, test := range []struct{ name, objects, wanted string }{
+		{"a path", denyAdmin(`paths: ["/admin*"]`) + virtualServiceOfWeb(`{rewrite: {uri: /}, route: [{destination: {host: web}}]}`), "the path " + found},
+		{"a path that nothing goes by", denyAdmin(`methods: [GET]`) + virtualServiceOfWeb(`{rewrite: {uri: /}, route: [{destination: {host: web}}]}`), ""},
+		{"a host", denyAdmin(`hosts: [web]`) + virtualServiceOfWeb(`{rewrite: {authority: web}, route: [{destination: {host: web}}]}`), "the host " + found},
+		{"a host beside a path", denyAdmin(`paths: [/]`) + virtualServiceOfWeb(`{rewrite: {authority: web}, route: [{destination: {host: web}}]}`), ""},
+		{
+			"a path of a route", denyAdmin(`paths: ["/admin*"]`) + routeOfWeb("HTTPRoute",
+				`{filters: [{type: URLRewrite, urlRewrite: {path: {type: ReplaceFullPath, replaceFullPath: /}}}], backendRefs: [{name: web, port: 80}]}`),
+			"the path " + found,
+		},
+		{"a header", noRed + virtualServiceOfWeb(`{headers: {request: {set: {X-Team: red}}}, route: [{destination: {host: web}}]}`), "the header x-team " + found},
+		{
+			"a header of a route", noRed + routeOfWeb("HTTPRoute",
+				`{filters: [{type: RequestHeaderModifier, requestHeaderModifier: {remove: [X-Team]}}], backendRefs: [{name: web, port: 80}]}`),
+			"the header x-team " + found,
+		},
+		{"another header", noRed + virtualServiceOfWeb(`{headers: {request: {set: {x-other: red}}}, route: [{destination: {host: web}}]}`), ""},
+	} {
+		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
+	}
+}
+
+const noRed = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: no-admin, namespace: shop}
+spec: {action: DENY, rules: [{when: [{key: "request.headers[x-team]", values: [red]}]}]}
+---
+`

@@ -80,6 +80,7 @@ func Namespace(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Option
 	t.extensions()
 	t.routing()
 	t.bypasses()
+	t.rewrites()
 	t.strangers()
 	t.sharedAccounts()
 	t.canaries()
