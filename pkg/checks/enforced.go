@@ -11,7 +11,7 @@ import (
 
 // enrollAgain is how what was handed over comes back.
 func enrollAgain(subject Subject) string {
-	return "kubectl ambient enroll -n " + subject.Namespace.Name + " --resume, which has the options of before: it makes again what is missing, and nothing else"
+	return "kubectl ambient enroll -n " + subject.Namespace.Name + " --resume, which has the options of before: it makes again what is missing, and leaves alone what somebody has changed"
 }
 
 func handedOver() Check {

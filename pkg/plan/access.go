@@ -174,6 +174,7 @@ func (e enrolment) summary() *checks.Migration {
 			})
 		}
 	}
+	migration.Unsolved = append(migration.Unsolved, e.state.unsolvedEdits()...)
 	return migration
 }
 

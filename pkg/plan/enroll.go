@@ -106,7 +106,7 @@ func enroll(snapshot *mesh.Snapshot, namespace mesh.Namespace, options Options, 
 	} else if planner.canary == nil {
 		// Nothing can be done; whether nothing has to be is another question.
 		planned.Blocked = slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
-			return gate.Blocks() && planner.leavesBehind(gate)
+			return gate.Blocks() && (planner.leavesBehind(gate) || planner.leavesEdited(gate))
 		})
 	}
 	if options.Unverified && len(planned.Steps) == 0 && !planned.Blocked && !planner.onlyRefreshes() {

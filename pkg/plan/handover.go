@@ -139,11 +139,19 @@ func (e enrolment) deployWaypoint(waypoint translate.Waypoint, step v1alpha1.Ste
 
 const gatewayVersion = "gateway.networking.k8s.io/v1"
 
-// create adds objects to a step. One whose name somebody else has taken is left out:
-// a gate names it, and blocks.
+// create adds objects to a step. One whose name somebody else has taken, or that somebody
+// has changed since a run made it, is left out: a gate names it, and blocks.
 func (e enrolment) create(step *v1alpha1.Step, objects []translate.Object) error {
 	for _, object := range objects {
-		err := e.state.creates(step, object.Content)
+		err := e.state.edited(object.Content, e.forms(object.Reference))
+		if edited := (*EditedError)(nil); errors.As(err, &edited) {
+			e.state.noteEdited(edited)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		err = e.state.creates(step, object.Content)
 		if taken := (*TakenError)(nil); err != nil && !errors.As(err, &taken) {
 			return err
 		}

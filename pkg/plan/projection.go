@@ -16,6 +16,8 @@ type Projection struct {
 	snapshot *mesh.Snapshot
 	// objects are those that steps wrote; nil where a step deleted it.
 	objects map[v1alpha1.ObjectReference]map[string]any
+	// left are objects of ours that are left alone, since somebody has changed them.
+	left []*EditedError
 }
 
 // NewProjection starts from a snapshot.

@@ -361,6 +361,9 @@ func (s *simplification) passages(state *Projection, step *v1alpha1.Step, withou
 		if !strings.HasPrefix(object.Reference.Name, mesh.FromWaypointPrefix) {
 			continue
 		}
+		if err := state.edited(object.Content, s.forms(object.Reference)); err != nil {
+			return err
+		}
 		err := state.creates(step, object.Content)
 		if taken := (*TakenError)(nil); err != nil && !errors.As(err, &taken) {
 			return err
