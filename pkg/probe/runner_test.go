@@ -201,7 +201,7 @@ func TestRunnerBelievesOnlyPodsInTheirMode(t *testing.T) {
 func TestRunnerBelievesWhatWasRedirected(t *testing.T) {
 	var made *corev1.Pod
 	runner, client := runner(t, func(pod *corev1.Pod) { made = pod })
-	client.PrependWatchReactor("pods", func(action clienttesting.Action) (bool, watch.Interface, error) {
+	client.PrependWatchReactor("pods", func(_ clienttesting.Action) (bool, watch.Interface, error) {
 		watching := watch.NewFakeWithChanSize(1, false)
 		ended := made.DeepCopy()
 		report(wire.Answered, 0)(ended)

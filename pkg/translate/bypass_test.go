@@ -18,8 +18,8 @@ spec: {selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {methods:
 ---
 `
 
-// entryApi is a host outside that goes through a waypoint.
-const entryApi = `
+// entryAPI is a host outside that goes through a waypoint.
+const entryAPI = `
 apiVersion: gateway.networking.k8s.io/v1
 kind: Gateway
 metadata: {name: waypoint, namespace: shop}
@@ -100,14 +100,14 @@ func TestRoutesPastPolicies(t *testing.T) {
 			"to Service shop/cart",
 		},
 		{
-			"a ServiceEntry", cartGetOnly + entryApi + `apiVersion: networking.istio.io/v1
+			"a ServiceEntry", cartGetOnly + entryAPI + `apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: api, namespace: shop}
 spec: {hosts: [api.example.com], http: [{route: [{destination: {host: cart}}]}]}
 `, "it leads calls for ServiceEntry api to Service shop/cart",
 		},
 		{
-			"a ServiceEntry with a route", cartGetOnly + entryApi + `apiVersion: gateway.networking.k8s.io/v1
+			"a ServiceEntry with a route", cartGetOnly + entryAPI + `apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
 metadata: {name: api, namespace: shop}
 spec:
