@@ -14,8 +14,7 @@ type Evidence struct {
 	// Istiods are what the control planes that these ztunnels learn from mean them to
 	// know, by NodeEvidence.XDSAddress. One that was not asked is not in it.
 	Istiods map[string]IstiodEvidence
-	// Taken is when the evidence was collected, by the API server's clock where that is not
-	// the one of whoever asked: what certificates are good for is a
+	// Taken is when the evidence was collected: what certificates are good for is a
 	// question of time.
 	Taken time.Time
 }
