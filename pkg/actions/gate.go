@@ -38,7 +38,7 @@ func (e *GateError) Error() string {
 		if !errors.Is(e.Cause, errNotHeld) {
 			why = cause(e.Cause) + ": "
 		}
-		return fmt.Sprintf("step %s was not begun, since what pods would come to rely on does not hold: %s%s; enroll again to repair it, or roll back",
+		return fmt.Sprintf("step %s was not begun, since what pods would come to rely on does not hold: %s%s; enroll again, which makes anew what is gone and names what somebody has changed, or roll back",
 			e.Step.ID, why, summary(e.Missing))
 	}
 	return fmt.Sprintf("step %s: %s: %s", e.Step.ID, cause(e.Cause), summary(e.Missing))

@@ -163,7 +163,7 @@ func TestAStepIsNotBegun(t *testing.T) {
 	changed, err := r.Run(t.Context(), r.record)
 	var gate *GateError
 	if !errors.As(err, &gate) || !gate.Before || !strings.Contains(err.Error(), "step "+steps[1].ID+" was not begun") ||
-		!strings.Contains(err.Error(), "Gateway shop/waypoint is gone") || !strings.Contains(err.Error(), "enroll again to repair it, or roll back") {
+		!strings.Contains(err.Error(), "Gateway shop/waypoint is gone") || !strings.Contains(err.Error(), "enroll again, which makes anew what is gone and names what somebody has changed, or roll back") {
 		t.Fatalf("the error is %v", err)
 	}
 	if !changed {

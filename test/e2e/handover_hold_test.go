@@ -122,22 +122,28 @@ func TestHandoverIsLost(t *testing.T) {
 		namespace string
 		harm      func(*testing.T, *cluster, string)
 		says      []string
+		// mend is what somebody has to do before enrolling again.
+		mend func(t *testing.T, c *cluster, again []string)
 	}{
-		{"lost-waypoint", func(t *testing.T, c *cluster, namespace string) { c.deleteWaypoint(t, namespace) }, []string{"Gateway lost-waypoint/waypoint is gone"}},
+		{"lost-waypoint", func(t *testing.T, c *cluster, namespace string) { c.deleteWaypoint(t, namespace) }, []string{"Gateway lost-waypoint/waypoint is gone"}, nil},
 		{"lost-copy", func(t *testing.T, c *cluster, namespace string) {
 			c.deletePolicy(t, namespace, c.made(t, namespace, attached))
-		}, []string{"AuthorizationPolicy lost-copy/", "is gone: somebody has deleted it"}},
+		}, []string{"AuthorizationPolicy lost-copy/", "is gone: somebody has deleted it"}, nil},
 		{"lost-guard", func(t *testing.T, c *cluster, namespace string) {
-			name := c.made(t, namespace, func(policy unstructured.Unstructured) bool {
-				action, _, _ := unstructured.NestedString(policy.Object, "spec", "action")
-				return !attached(policy) && action == "DENY"
-			})
+			name := c.made(t, namespace, guards)
 			patch := []byte(`{"spec":{"selector":{"matchLabels":{"app":"nobody"}}}}`)
 			if _, err := c.dynamic.Resource(authorizationPolicies).Namespace(namespace).Patch(t.Context(), name, types.MergePatchType, patch, metav1.PatchOptions{}); err != nil {
 				t.Fatal(err)
 			}
-		}, []string{"AuthorizationPolicy lost-guard/", `spec.selector.matchLabels.app is "nobody"`}},
-		{"late-policy", func(t *testing.T, c *cluster, namespace string) { c.applyText(t, namespace, lateDeny) }, []string{"AuthorizationPolicy late-policy/late has been made since"}},
+		}, []string{"AuthorizationPolicy lost-guard/", `spec.selector.matchLabels.app is "nobody"`}, func(t *testing.T, c *cluster, again []string) {
+			// It is theirs to put back, or to delete.
+			says(t, c.ambient(t, again...).want(t, 3).stderr, "has changed it since", "(carried-over)", "delete it, and it is made anew")
+			c.deletePolicy(t, "lost-guard", c.made(t, "lost-guard", func(policy unstructured.Unstructured) bool {
+				app, _, _ := unstructured.NestedString(policy.Object, "spec", "selector", "matchLabels", "app")
+				return guards(policy) && app == "nobody"
+			}))
+		}},
+		{"late-policy", func(t *testing.T, c *cluster, namespace string) { c.applyText(t, namespace, lateDeny) }, []string{"AuthorizationPolicy late-policy/late has been made since"}, nil},
 	} {
 		t.Run(test.namespace, func(t *testing.T) {
 			t.Parallel()
@@ -146,7 +152,7 @@ func TestHandoverIsLost(t *testing.T) {
 			test.harm(t, c, test.namespace)
 			release()
 			stopped := run.wait(t).want(t, 4)
-			says(t, stopped.stderr, append(test.says, "step restart-workloads/deployment/web was not begun", "enroll again to repair it", "to go on:", "to roll back:")...)
+			says(t, stopped.stderr, append(test.says, "step restart-workloads/deployment/web was not begun", "enroll again, which makes anew what is gone", "to go on:", "to roll back:")...)
 			c.wantIncomplete(t, test.namespace, "was not begun")
 			c.settled(t, test.namespace)
 			for _, pod := range c.pods(t, test.namespace) {
@@ -156,6 +162,9 @@ func TestHandoverIsLost(t *testing.T) {
 			}
 
 			again := []string{"enroll", "-n", test.namespace, "--yes", "--mixed-callers=deny"}
+			if test.mend != nil {
+				test.mend(t, c, again)
+			}
 			c.ambient(t, again...).want(t, 0)
 			c.wantNoSidecars(t, test.namespace)
 			c.wantBound(t, test.namespace)
@@ -163,6 +172,12 @@ func TestHandoverIsLost(t *testing.T) {
 			says(t, c.ambient(t, again...).want(t, 0).stdout, "nothing to do")
 		})
 	}
+}
+
+// guards says whether a policy refuses at the pods themselves.
+func guards(policy unstructured.Unstructured) bool {
+	action, _, _ := unstructured.NestedString(policy.Object, "spec", "action")
+	return !attached(policy) && action == "DENY"
 }
 
 // TestHandoverComesBack: a waypoint without pods is waited for.
