@@ -2,7 +2,6 @@ package checks
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -76,7 +75,8 @@ func (j *strictJudge) succeeds(was v1alpha1.StrictBaseline, next successor) bool
 		if !mutual.RefusesAny() {
 			return false
 		}
-		expected.All, expected.Open, expected.Ports = portsOf(mutual)
+		expected.All = mutual.Strict
+		expected.Open, expected.Ports = mutual.Exceptions()
 		labels = next.labels
 		if !j.changed(was.By) {
 			// Somebody has opened what nobody knows to be the same workload.
@@ -98,19 +98,6 @@ func (j *strictJudge) succeeds(was v1alpha1.StrictBaseline, next successor) bool
 		}
 	}
 	return true
-}
-
-// portsOf is where callers without mTLS are refused, as a baseline says it.
-func portsOf(mutual mesh.MutualTLS) (all bool, open, ports []uint32) {
-	for _, port := range slices.Sorted(maps.Keys(mutual.Ports)) {
-		switch {
-		case mutual.Ports[port] && !mutual.Strict:
-			ports = append(ports, port)
-		case !mutual.Ports[port] && mutual.Strict:
-			open = append(open, port)
-		}
-	}
-	return mutual.Strict, open, ports
 }
 
 // sharesService says whether a Service of before selected pods of some labels and selects

@@ -29,6 +29,20 @@ func (m MutualTLS) RefusesAny() bool {
 	return m.Strict || slices.Contains(slices.Collect(maps.Values(m.Ports)), true)
 }
 
+// Exceptions are the ports on which callers without mTLS are accepted although others
+// refuse them, and those on which they are refused although others accept them, in order.
+func (m MutualTLS) Exceptions() (open, strict []uint32) {
+	for _, port := range slices.Sorted(maps.Keys(m.Ports)) {
+		switch {
+		case m.Ports[port] && !m.Strict:
+			strict = append(strict, port)
+		case !m.Ports[port] && m.Strict:
+			open = append(open, port)
+		}
+	}
+	return open, strict
+}
+
 // PeerLevels are the PeerAuthentications that decide for a pod, each the oldest
 // of its level; nil where a level has none.
 type PeerLevels struct {

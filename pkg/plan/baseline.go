@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"maps"
 	"slices"
 	"time"
 
@@ -78,14 +77,7 @@ func strictBaseline(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload 
 		mutual = snapshot.SidecarMutualTLS(namespace.Name, labels)
 	}
 	made := v1alpha1.StrictBaseline{Workload: workload.Reference, All: mutual.Strict}
-	for _, port := range slices.Sorted(maps.Keys(mutual.Ports)) {
-		switch {
-		case mutual.Ports[port] && !mutual.Strict:
-			made.Ports = append(made.Ports, port)
-		case !mutual.Ports[port] && mutual.Strict:
-			made.Open = append(made.Open, port)
-		}
-	}
+	made.Open, made.Ports = mutual.Exceptions()
 	made.By = strictBy(snapshot.PeerLevelsOf(namespace.Name, labels))
 	return made, mutual.RefusesAny()
 }
