@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"golang.org/x/time/rate"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 )
@@ -101,6 +102,43 @@ func TestVerifyWaitsNoLongerThanItsTimeout(t *testing.T) {
 	})
 	if err != nil || looks != 2 || verdictOn(reports) == nil {
 		t.Errorf("after %d looks: %+v, %v", looks, reports, err)
+	}
+}
+
+// The limiter refuses a request that --timeout leaves no time for, before the time is up.
+func TestVerifyTellsOfALookThatTheTimeoutLeavesNoTimeFor(t *testing.T) {
+	limiter := rate.NewLimiter(rate.Every(time.Hour), 1)
+	limiter.Allow()
+	for name, test := range map[string]struct {
+		finished int
+		says     string
+	}{
+		"the first look": {says: "no look was finished within --timeout=1m0s"},
+		"a later one":    {finished: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o := &verifyOptions{namespaced: options(t, nil, io.Discard, io.Discard).namespaced}
+			o.timeout = time.Minute
+			waiting, cancel := context.WithTimeout(t.Context(), o.timeout)
+			defer cancel()
+			looks := 0
+			reports, err := o.settled(t.Context(), waiting, always(), func(ctx context.Context) ([]v1alpha1.VerifyReport, error) {
+				if looks++; looks <= test.finished {
+					return reporting(false), nil
+				}
+				err := limiter.Wait(ctx)
+				if err == nil || waiting.Err() != nil {
+					t.Fatalf("the limiter let the request wait: %v", err)
+				}
+				return nil, err
+			})
+			switch {
+			case test.says == "" && (err != nil || verdictOn(reports) == nil):
+				t.Errorf("the look before does not count: %+v, %v", reports, err)
+			case test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)):
+				t.Errorf("want %q: %v", test.says, err)
+			}
+		})
 	}
 }
 

@@ -59,9 +59,14 @@ func ExitStatus(err error) int {
 	}
 }
 
-// outOfTime says whether an error is that --timeout was over, or would have been: the
-// limiter of requests does not wait for what it knows to come too late, and has no error
-// of its own for that (golang.org/x/time/rate, Limiter.WaitN).
+// outOfTime says whether an error is that --timeout was over, or would have been.
 func outOfTime(err error) bool {
-	return errors.Is(err, context.DeadlineExceeded) || err != nil && strings.Contains(err.Error(), "would exceed context deadline")
+	return errors.Is(err, context.DeadlineExceeded) || wouldBeOutOfTime(err)
+}
+
+// wouldBeOutOfTime says whether a request was not made because --timeout would have been
+// over before it: the limiter of requests does not wait for what it knows to come too
+// late, and has no error of its own for that (golang.org/x/time/rate, Limiter.WaitN).
+func wouldBeOutOfTime(err error) bool {
+	return err != nil && strings.Contains(err.Error(), "would exceed context deadline")
 }

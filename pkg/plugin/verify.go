@@ -202,11 +202,12 @@ func (o *verifyOptions) settled(ctx, waiting context.Context, changed <-chan str
 	told, away := "", false
 	for {
 		reports, err := look(waiting)
+		timeUp := ctx.Err() == nil && (waiting.Err() != nil || wouldBeOutOfTime(err))
 		switch {
-		case err != nil && waiting.Err() != nil && ctx.Err() == nil && last != nil:
+		case err != nil && timeUp && last != nil:
 			// The time is up in the middle of a look: the one before it counts.
 			return last, nil
-		case err != nil && waiting.Err() != nil && ctx.Err() == nil:
+		case err != nil && timeUp:
 			return nil, fmt.Errorf("no look was finished within --timeout=%s, which says nothing of the mesh: give it more time: %w", o.timeout, err)
 		case err != nil && ctx.Err() == nil && last != nil && actions.Passing(err):
 			if !away {
