@@ -5,12 +5,17 @@ import (
 	securityv1beta1 "istio.io/api/security/v1beta1"
 )
 
-// ReasonDeny is the reason of a call that DENY policies refuse, those of the decision.
-const ReasonDeny = "a DENY policy matches"
+// ReasonDeny is the reason of a call that DENY policies refuse, those of the decision,
+// ReasonPlaintext of one whose caller proves nothing, which the PeerAuthentications of the
+// decision refuse.
+const (
+	ReasonDeny      = "a DENY policy matches"
+	ReasonPlaintext = "plaintext refused by STRICT"
+)
 
 // Reasons of decisions.
 const (
-	reasonPlaintext     = "plaintext refused by STRICT"
+	reasonPlaintext     = ReasonPlaintext
 	reasonDeny          = ReasonDeny
 	reasonNoAllow       = "no ALLOW policy matches"
 	reasonToken         = "no RequestAuthentication accepts the token"

@@ -252,7 +252,7 @@ func callsNewlyAllowed() Check {
 		About: "Looks for calls that are refused today and that a step of the plan would let in.",
 		Why: "That is a hole in the policies, be it for as long as a restart takes. Each kind of call is named by one of its kind, with the policy " +
 			"that refuses it today. Callers that leave their sidecars come to go through the waypoints of other namespaces, and those that get " +
-			"them back to pass by these: what that lets in counts as well where somebody's DENY policy refuses it today, and is announced else. Where runs have handed policies over before, what sidecars would let " +
+			"them back to pass by these: what that lets in counts as well, and is announced where nothing but what runs have made refuses it today. Where runs have handed policies over before, what sidecars would let " +
 			"in by the policies that there are now is announced only.",
 		Needs:  []string{"AuthorizationPolicy", "PeerAuthentication", "Service"},
 		Passed: "no step lets in a call that is refused today",
@@ -278,7 +278,7 @@ func callsNewlyAllowed() Check {
 		// has deleted is let in already of whoever passes by the waypoint.
 		findings = append(findings, subject.letIn(chosen, "let in past the waypoint, as was chosen")...)
 		findings = append(findings, subject.letIn(unguarded, "let in past the waypoint, as it is already for others: somebody has deleted the policy that refused it there")...)
-		findings = append(findings, subject.letIn(announced, "let in since who calls goes another way, through a waypoint of that namespace or past it, and no DENY policy of others refuses it")...)
+		findings = append(findings, subject.letIn(announced, "let in since who calls goes another way, through a waypoint of that namespace or past it: nothing but what runs have made refuses it until then, or was announced to")...)
 		return append(findings, subject.letIn(repaired, "let in, as the policies say for sidecars: what runs have made of them refuses it until then, or was taken away since, or they have come or changed since")...)
 	})
 }

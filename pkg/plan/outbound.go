@@ -42,22 +42,37 @@ func outbound(snapshot *mesh.Snapshot, builder *access.Builder, stages []compare
 		}
 		made = joinedReports(made, outboundReport(stages, options))
 	}
-	noteUndenied(snapshot, made.Changes, alone == nil)
+	noteRunsRefusals(snapshot, made.Changes, alone == nil)
 	return made
 }
 
-// noteUndenied marks the calls to other namespaces that no DENY policy of somebody's refuses
-// today. Namespaces are in the middle of being moved, by others, and what is in ambient
-// mode lets in who proves who it is and comes through the waypoint: that is announced. Who
-// is refused by name, and comes to call by the name of the waypoint, is let in by mistake.
-// On the way back, what anybody else's policy refuses at a waypoint is passed by.
-func noteUndenied(snapshot *mesh.Snapshot, changes []v1alpha1.CallChange, back bool) {
+// noteRunsRefusals marks the calls to other namespaces that are let in and that nothing but
+// what runs have made refuses today. A namespace that was moved before its callers refuses
+// their direct calls by such policies alone, until they come through its waypoint: that is
+// announced. What a policy of somebody's refuses today, by name or because none of its rules
+// admits it, is held against the plan. Where a run has deleted policies that it stood in for,
+// those at the waypoint are what is left of what they admitted: beside a guard of the run
+// it counts for nothing that the ALLOW policies which are left admit less, nor that a caller
+// from outside the mesh has proven nothing so far. On the way back, the waypoint is passed
+// by, and with it what anybody else refuses there.
+func noteRunsRefusals(snapshot *mesh.Snapshot, changes []v1alpha1.CallChange, back bool) {
 	for i, change := range changes {
-		denied := (back || change.Before.Reason == access.ReasonDeny) && slices.ContainsFunc(change.Before.Policies, func(policy v1alpha1.ObjectReference) bool {
-			object, found := snapshot.Object(policy)
-			return !found || !Ours(object)
-		})
-		changes[i].Announced = change.Effect == v1alpha1.CallNewlyAllowed && !denied
+		if change.Effect != v1alpha1.CallNewlyAllowed {
+			continue
+		}
+		runs, somebodys := 0, 0
+		for _, policy := range change.Before.Policies {
+			if object, found := snapshot.Object(policy); found && Ours(object) {
+				runs++
+			} else {
+				somebodys++
+			}
+		}
+		changes[i].Announced = runs > 0 && somebodys == 0
+		if !back && simplifiedIn(snapshot, []string{change.Server.Namespace}) {
+			guarded := runs > 0 && change.Before.Reason != access.ReasonDeny
+			changes[i].Announced = changes[i].Announced || guarded || change.Before.Reason == access.ReasonPlaintext
+		}
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -41,7 +42,7 @@ func remedies(planned v1alpha1.MigrationPlan) string {
 // TestOutboundAndBack: callers that get their sidecars back pass by the waypoints of
 // other namespaces, and what these refuse is let in again.
 func TestOutboundAndBack(t *testing.T) {
-	for _, name := range []string{"outbound-allowed", "outbound-denied"} {
+	for _, name := range []string{"outbound-allowed", "outbound-denied", "outbound-unlisted"} {
 		t.Run(name, func(t *testing.T) {
 			read, parts := outboundMesh(t, name)
 			before := fixture.Objects(parts...)
@@ -85,6 +86,11 @@ apiVersion: security.istio.io/v1
 kind: AuthorizationPolicy
 metadata: {name: since, namespace: shop}
 spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{source: {namespaces: [front]}}]}]}`
+	const admitting = `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: scrapers, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, rules: [{from: [{source: {namespaces: [metrics]}}]}]}`
 	options := made.plan.Options
 	simplification := simplified(t, moved, plan.OptionsOf(v1alpha1.MigrationPlan{Options: options}))
 	simpler, _ := written(t, moved, simplification.Steps)
@@ -93,13 +99,15 @@ spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{sour
 	}
 	for name, test := range map[string]struct {
 		objects []unstructured.Unstructured
-		// repaired is what policies would let in of sidecars, announced what is not held
-		// against the plan besides.
+		// repaired is what policies would let in of sidecars, announced what nothing but
+		// what runs have made refuses; neither is held against the plan.
 		repaired, announced bool
 	}{
-		"once it is simplified":              {simpler, false, true},
-		"as it was moved":                    {moved, true, true},
-		"somebody refuses them, at the pods": {append(slices.Clone(moved), fixture.YAML(refusing)...), false, false},
+		"once it is simplified":                          {simpler, false, true},
+		"simplified, somebody admits others besides":     {append(slices.Clone(simpler), fixture.YAML(admitting)...), false, true},
+		"simplified, somebody refuses them, at the pods": {append(slices.Clone(simpler), fixture.YAML(refusing)...), false, false},
+		"as it was moved":                                {moved, true, false},
+		"somebody refuses them, at the pods":             {append(slices.Clone(moved), fixture.YAML(refusing)...), false, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			snapshot := fixture.Snapshot(test.objects)
@@ -116,8 +124,48 @@ spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{from: [{sour
 					}
 				}
 			}
-			if let == 0 || planned.Blocked == test.announced {
+			if expected := test.repaired || test.announced; let == 0 || planned.Blocked == expected {
 				t.Errorf("%d kinds of calls are let in, blocked is %t by %v", let, planned.Blocked, planned.Overview.Blockers)
+			}
+		})
+	}
+}
+
+// TestCallersThatJoinTheMesh: who has called in plaintext proves in ambient mode who it is,
+// and goes through the waypoints of namespaces that were moved before. STRICT has kept it out
+// so far, which keeps it from joining no more than others.
+func TestCallersThatJoinTheMesh(t *testing.T) {
+	const strict = `
+apiVersion: security.istio.io/v1
+kind: PeerAuthentication
+metadata: {name: default, namespace: shop}
+spec: {mtls: {mode: STRICT}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: anybody, namespace: shop}
+spec: {selector: {matchLabels: {app: cart}}, rules: [{to: [{operation: {methods: [GET]}}]}]}`
+	content, err := os.ReadFile(filepath.Join("testdata", "access", "caller-elsewhere-deny.yaml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	made := enrolledFrom(t, string(content)+"---"+strict)
+	moved := takingTraffic(t, made.after)
+	simpler, _ := written(t, moved, simplified(t, moved, plan.OptionsOf(v1alpha1.MigrationPlan{Options: made.plan.Options})).Steps)
+	joining := []any{
+		fixture.Namespace("late", nil),
+		fixture.Pod("late", "debug", func(pod *corev1.Pod) { pod.Status.PodIP = "10.0.7.1" }),
+	}
+	for name, objects := range map[string][]unstructured.Unstructured{"as it was moved": moved, "once it is simplified": simpler} {
+		t.Run(name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(append([]any{objects}, joining...)...)
+			planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "late"), plan.Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			let := slices.DeleteFunc(planned.Access.Changes, func(change v1alpha1.CallChange) bool { return change.Effect != v1alpha1.CallNewlyAllowed })
+			if len(let) == 0 || planned.Blocked {
+				t.Errorf("it lets in %+v, blocked is %t by %v", let, planned.Blocked, planned.Overview.Blockers)
 			}
 		})
 	}

@@ -27,7 +27,13 @@ func enrolledMesh(t *testing.T, path string) enrolled {
 	if err != nil {
 		t.Fatal(err)
 	}
-	read, parts := readScenario(t, string(content))
+	return enrolledFrom(t, string(content))
+}
+
+// enrolledFrom enrolls the mesh that a text describes.
+func enrolledFrom(t *testing.T, content string) enrolled {
+	t.Helper()
+	read, parts := readScenario(t, content)
 	objects := fixture.Objects(parts...)
 	snapshot := fixture.Snapshot(objects)
 	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), read.Options)

@@ -52,8 +52,8 @@ type CallChange struct {
 	// nothing, and the call is decided differently because the caller goes another way.
 	Outbound bool `json:"outbound,omitempty"`
 	// Announced is true of an outbound call that is let in and not held against the plan:
-	// no DENY policy of somebody's refuses it today, or a rollback lets in again what the
-	// plans of the runs that it undoes have announced to be refused.
+	// nothing but what runs have made refuses it today, or a rollback lets in again what
+	// the plans of the runs that it undoes have announced to be refused.
 	Announced bool `json:"announced,omitempty"`
 	// Repairs is true where the plan makes again what runs before have handed over, and
 	// the call comes to be decided as policies say, were all pods on sidecars: what
