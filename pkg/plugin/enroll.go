@@ -281,8 +281,8 @@ func (o *enrollOptions) lookBefore(ctx context.Context) error {
 	}
 }
 
-// findStopped finds the run that is to be gone on with: the newest enrolment, where it
-// was not rolled back. One that has ended well is gone on with where it was to stop
+// findStopped finds the run that is to be gone on with: the newest enrolment that was
+// not rolled back. One that has ended well is gone on with where it was to stop
 // after a phase, or somebody has taken away since what it made.
 func (o *enrollOptions) findStopped(ctx context.Context) error {
 	records, err := o.store.List(ctx)
@@ -292,24 +292,28 @@ func (o *enrollOptions) findStopped(ctx context.Context) error {
 	if len(records) == 0 {
 		return fmt.Errorf("namespace %s holds no migration record: there is no run to resume", o.name)
 	}
-	newest := records[0]
-	if newest.Service() != "" && newest.State == v1alpha1.RunSucceeded || newest.Service() != "" && newest.State == v1alpha1.RunRolledBack {
-		// What was done for a single Service has ended: what is gone on with is the
-		// rest.
-		continued, found := record.Continued(records)
-		if !found {
-			return fmt.Errorf("the last run in namespace %s was for %s alone, and no enrolment holds: there is none to resume", o.name, newest.Service())
-		}
-		newest = continued
-	}
-	switch {
-	case newest.Operation == v1alpha1.OperationRollback && newest.State != v1alpha1.RunSucceeded:
+	newest, open := records[0], record.Open(records)
+	if newest.Operation == v1alpha1.OperationRollback && newest.State != v1alpha1.RunSucceeded {
 		return fmt.Errorf("run %s, a rollback, has not ended: go on with %s",
 			newest.ID, o.command(string(v1alpha1.OperationRollback))+goOn(newest, records))
-	case newest.Operation == v1alpha1.OperationSimplify && newest.State != v1alpha1.RunSucceeded && newest.State != v1alpha1.RunRolledBack:
-		return fmt.Errorf("run %s, which was to simplify what is there, has not ended: go on with %s", newest.ID, o.command(string(v1alpha1.OperationSimplify)))
-	case newest.Operation == v1alpha1.OperationRollback || newest.State == v1alpha1.RunRolledBack:
-		return fmt.Errorf("the last run in namespace %s was rolled back: there is none to resume", o.name)
+	}
+	if len(open) > 0 && open[0].Operation == v1alpha1.OperationSimplify && open[0].State != v1alpha1.RunSucceeded {
+		return fmt.Errorf("run %s, which was to simplify what is there, has not ended: go on with %s", open[0].ID, o.command(string(v1alpha1.OperationSimplify)))
+	}
+	// What was done for a single Service has ended, or what was done last was undone: what
+	// is gone on with is the rest, which is planned from what is there now in any case.
+	undone := newest.Operation == v1alpha1.OperationRollback || newest.State == v1alpha1.RunRolledBack
+	if single := newest.Service() != ""; undone || single && newest.State == v1alpha1.RunSucceeded {
+		continued, found := record.Continued(records)
+		switch {
+		case !found && single:
+			return fmt.Errorf("the last run in namespace %s was for %s alone, and no enrolment holds: there is none to resume", o.name, newest.Service())
+		case !found:
+			return fmt.Errorf("what was done in namespace %s was rolled back, and no enrolment before it holds: there is none to resume; to begin anew: %s", o.name, o.command("enroll"))
+		case undone && !single:
+			fmt.Fprintf(o.Streams.ErrOut, "What was done last in namespace %s was rolled back: this goes on with run %s.\n", o.name, continued.ID)
+		}
+		newest = continued
 	}
 	o.hooks.resumes, o.continues = &newest, record.Whole(records, newest)
 	o.goesOnAfter(newest)

@@ -413,13 +413,14 @@ func (o *runOptions) undone(undoing v1alpha1.MigrationPlan, failure error) error
 		return &ExitError{Status: StatusError, Err: fmt.Errorf("%s\nNamespace %s was rolled back and is what it was before%s", firstLine(failure), o.name, except)}
 	}
 	single := part{service: stopped.Service()}.flags()
-	again := single
-	if options := stopped.Plan.Options; options != nil && options.Workload != "" {
-		again = " " + options.Workload
+	again := " --" + flagResume
+	if single != "" {
+		// A rollback of the Service alone may have taken it off since: --resume leaves it so.
+		again = single + ", with the options of that run"
 	}
 	return &ExitError{Status: StatusIncomplete, Err: fmt.Errorf(
 		"%s\nWhat this run had done in namespace %s was rolled back%s. Run %s, which stopped before it, is not complete: its record is ConfigMap %s/%s.\n"+
-			"  to go on:     %s, with the options of that run\n  to roll back: %s",
+			"  to go on:     %s\n  to roll back: %s",
 		firstLine(failure), o.name, except, stopped.ID, o.name, record.Name(stopped.ID), o.command("enroll")+again, o.command("rollback")+single)}
 }
 

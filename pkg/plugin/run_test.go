@@ -162,8 +162,8 @@ func TestUndone(t *testing.T) {
 		"after one that has ended":              {hooks: hooks{stopped: &ended}, status: StatusError, want: []string{whole}},
 		"after one that had done nothing":       {hooks: hooks{stopped: &untouched}, status: StatusError, want: []string{whole}},
 		"with the one that it went on with":     {hooks: hooks{stopped: &stopped, resumes: &stopped}, status: StatusError, want: []string{whole}},
-		"after one that stopped":                {hooks: hooks{stopped: &stopped}, status: StatusIncomplete, want: append(left, "kubectl ambient enroll -n shop", "kubectl ambient rollback -n shop")},
-		"after one of a workload, that stopped": {hooks: hooks{stopped: &alone}, status: StatusIncomplete, want: append(left, "test deployment/cart, with the options of that run")},
+		"after one that stopped":                {hooks: hooks{stopped: &stopped}, status: StatusIncomplete, want: append(left, "kubectl ambient enroll -n shop", "--context test --resume\n", "kubectl ambient rollback -n shop")},
+		"after one of a workload, that stopped": {hooks: hooks{stopped: &alone}, status: StatusIncomplete, want: append(left, "--context test --resume\n")},
 		"after one of a Service, that stopped":  {hooks: hooks{stopped: &single}, status: StatusIncomplete, want: append(left, "test service/cart, with the options of that run", "test service/cart")},
 	} {
 		t.Run(name, func(t *testing.T) {

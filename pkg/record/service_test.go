@@ -24,6 +24,10 @@ func off(id, name string) v1alpha1.MigrationRecord {
 	return v1alpha1.MigrationRecord{ID: id, Operation: v1alpha1.OperationRollback, State: v1alpha1.RunSucceeded, Plan: v1alpha1.MigrationPlan{Service: "service/" + name}}
 }
 
+func back(id string) v1alpha1.MigrationRecord {
+	return v1alpha1.MigrationRecord{ID: id, Operation: v1alpha1.OperationRollback, State: v1alpha1.RunSucceeded}
+}
+
 // What has become of single Services since the namespace was enrolled is known from the
 // records, and heeded by who goes on with its enrolment.
 func TestSingleServices(t *testing.T) {
@@ -46,6 +50,9 @@ func TestSingleServices(t *testing.T) {
 		"all rolled back":   {[]v1alpha1.MigrationRecord{off("b", "cart"), whole("a", undone)}, nil, "", nil, nil},
 		"alone":             {[]v1alpha1.MigrationRecord{on("b", "web", done), on("a", "cart", done)}, nil, "b", nil, nil},
 		"alone, one is off": {[]v1alpha1.MigrationRecord{off("c", "web"), on("b", "web", done), on("a", "cart", done)}, nil, "a", nil, nil},
+		"undone since":      {[]v1alpha1.MigrationRecord{back("c"), whole("b", undone), whole("a", stopped)}, nil, "a", nil, []string{"web"}},
+		"one undone since":  {[]v1alpha1.MigrationRecord{back("c"), on("b", "cart", undone), whole("a", stopped)}, nil, "a", nil, []string{"web"}},
+		"a part is undone":  {[]v1alpha1.MigrationRecord{back("b"), whole("a", done)}, nil, "a", nil, []string{"web"}},
 		"one has stopped":   {[]v1alpha1.MigrationRecord{on("b", "web", stopped), whole("a", done)}, nil, "b", nil, nil},
 	} {
 		t.Run(name, func(t *testing.T) {
