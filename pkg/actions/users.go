@@ -33,7 +33,7 @@ func (e *UsedError) Error() string {
 		used = append(used, fmt.Sprintf("%s is used by %s", waypoint, summary(names)))
 	}
 	slices.Sort(used)
-	return fmt.Sprintf("step %s was not begun: %s since the plan was made, so that it is not deleted: plan again, which leaves it",
+	return fmt.Sprintf("step %s was not begun: %s since the plan was made, so that it is not deleted: run the command again, which deletes it if nobody uses it by then, and otherwise leaves it",
 		e.Step.ID, strings.Join(used, ", "))
 }
 

@@ -68,7 +68,7 @@ spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, p
 			if !errors.As(err, &used) || changed || getErr != nil {
 				t.Fatalf("changed is %t, %v; the waypoint: %v", changed, err, getErr)
 			}
-			want := "step remove-waypoints was not begun: Gateway shop/waypoint is used by " + test.user + " since the plan was made, so that it is not deleted: plan again, which leaves it"
+			want := "step remove-waypoints was not begun: Gateway shop/waypoint is used by " + test.user + " since the plan was made, so that it is not deleted: run the command again, which deletes it if nobody uses it by then, and otherwise leaves it"
 			if diff := cmp.Diff(want, err.Error()); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
