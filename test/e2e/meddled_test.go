@@ -26,7 +26,9 @@ import (
 // meddler is a proxy that lets somebody else act at one of the writes of a run:
 // after it, and before the run hears of it.
 type meddler struct {
+	// at is the write, counted from 1 among those that are meant; all are where of is nil.
 	at  int
+	of  func(*http.Request) bool
 	act func(ctx context.Context) error
 
 	mu    sync.Mutex
@@ -37,7 +39,7 @@ type meddler struct {
 
 func (m *meddler) decide(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if !writes(r) || !m.next() {
+		if !writes(r) || m.of != nil && !m.of(r) || !m.next() {
 			next.ServeHTTP(w, r)
 			return
 		}
