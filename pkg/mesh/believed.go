@@ -34,7 +34,7 @@ func holdsInjection(configMap corev1.ConfigMap) bool {
 
 // settings are what the ConfigMaps of installations say.
 type settings struct {
-	policies       map[string]InjectionPolicy
+	injections     []injection
 	configurations []Configuration
 	// doubt is what one of them says that cannot be read.
 	doubt string
@@ -49,9 +49,9 @@ func settingsAfter(configMaps []corev1.ConfigMap, former *Snapshot) settings {
 	if former != nil && slices.EqualFunc(configMaps, former.installations, unchanged) {
 		return former.settings
 	}
-	read := settings{policies: policiesOf(configMaps), configurations: configurationsOf(configMaps)}
+	read := settings{injections: injectionsOf(configMaps), configurations: configurationsOf(configMaps)}
 	for _, configMap := range configMaps {
-		if key, err := misread(configMap); err != nil {
+		if key, err := read.misread(configMap); err != nil {
 			read.doubt = fmt.Sprintf("ConfigMap %s/%s, data.%s: %v", configMap.Namespace, configMap.Name, key, oneLine(err))
 			break
 		}
@@ -69,7 +69,7 @@ func (s *Snapshot) doubtInstallations() {
 }
 
 // misread returns the key of an installation's ConfigMap that cannot be read.
-func misread(configMap corev1.ConfigMap) (string, error) {
+func (s settings) misread(configMap corev1.ConfigMap) (string, error) {
 	if holdsConfiguration(configMap) {
 		if err := yaml.Unmarshal([]byte(configMap.Data["mesh"]), &Configuration{}); err != nil {
 			return "mesh", err
@@ -78,9 +78,9 @@ func misread(configMap corev1.ConfigMap) (string, error) {
 	if !holdsInjection(configMap) {
 		return "", nil
 	}
-	for _, into := range []any{&InjectionPolicy{}, &InjectionTemplates{}} {
-		if err := yaml.Unmarshal([]byte(configMap.Data["config"]), into); err != nil {
-			return "config", err
+	for _, injection := range s.injections {
+		if injection.misread != nil && injection.configMap.Namespace == configMap.Namespace && injection.configMap.Name == configMap.Name {
+			return "config", injection.misread
 		}
 	}
 	values := configMap.Data["values"]

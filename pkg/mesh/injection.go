@@ -54,19 +54,43 @@ const injectionEnabled = "enabled"
 // InjectorsOf picks the injection webhooks out of the cluster's webhook
 // configurations, each with the policy of the revision that answers it.
 func InjectorsOf(configurations []admissionv1.MutatingWebhookConfiguration, configMaps []corev1.ConfigMap) Injectors {
-	return injectorsOf(configurations, policiesOf(configMaps))
+	return injectorsOf(configurations, policiesOf(injectionsOf(configMaps)))
 }
 
-// policiesOf are the injection policies by revision.
-func policiesOf(configMaps []corev1.ConfigMap) map[string]InjectionPolicy {
-	policies := map[string]InjectionPolicy{}
+// injection is what the ConfigMap of an injector says of it, in its key config.
+type injection struct {
+	InjectionPolicy
+	InjectionTemplates
+
+	configMap corev1.ConfigMap
+	// misread is why it is not understood, by the injector neither.
+	misread error
+}
+
+// injectionsOf reads the ConfigMaps of injectors. The templates in them are long: all that
+// anybody asks of one is read at once.
+func injectionsOf(configMaps []corev1.ConfigMap) []injection {
+	var all []injection
 	for _, configMap := range configMaps {
 		if !holdsInjection(configMap) {
 			continue
 		}
-		var policy InjectionPolicy
-		if err := yaml.Unmarshal([]byte(configMap.Data["config"]), &policy); err == nil {
-			policies[configMap.Labels[label.IoIstioRev.Name]] = policy
+		var read injection
+		if err := yaml.Unmarshal([]byte(configMap.Data["config"]), &read); err != nil {
+			read = injection{misread: err}
+		}
+		read.configMap = configMap
+		all = append(all, read)
+	}
+	return all
+}
+
+// policiesOf are the injection policies by revision.
+func policiesOf(injections []injection) map[string]InjectionPolicy {
+	policies := map[string]InjectionPolicy{}
+	for _, injection := range injections {
+		if injection.misread == nil {
+			policies[injection.configMap.Labels[label.IoIstioRev.Name]] = injection.InjectionPolicy
 		}
 	}
 	return policies

@@ -303,7 +303,7 @@ func index(s *Snapshot, content Content, former *Snapshot) (*Snapshot, error) {
 	s.installations = installationsOf(s.configMaps, s.istiods)
 	sortNamed(s.installations, func(o *corev1.ConfigMap) metav1.Object { return o })
 	s.settings = settingsAfter(s.installations, former)
-	s.injectors = injectorsOf(webhooks, s.settings.policies)
+	s.injectors = injectorsOf(webhooks, policiesOf(s.settings.injections))
 	for _, metadata := range content.Pods {
 		if detailed[metadata.UID] {
 			continue

@@ -7,7 +7,6 @@ import (
 	"istio.io/api/annotation"
 	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/runtime"
-	"sigs.k8s.io/yaml"
 )
 
 // spiffeDriver is the CSI driver that mounts SPIRE's socket.
@@ -89,20 +88,10 @@ func asksForSPIRE(annotations map[string]string) bool {
 // mounts it itself.
 func (s *Snapshot) SPIREByDefault() []corev1.ConfigMap {
 	var found []corev1.ConfigMap
-	for _, configMap := range s.installations {
-		if !holdsInjection(configMap) {
-			continue
-		}
-		var config struct {
-			DefaultTemplates []string          `json:"defaultTemplates"`
-			Templates        map[string]string `json:"templates"`
-		}
-		if err := yaml.Unmarshal([]byte(configMap.Data["config"]), &config); err != nil {
-			continue
-		}
-		for _, name := range config.DefaultTemplates {
-			if strings.Contains(config.Templates[name], spiffeDriver) {
-				found = append(found, configMap)
+	for _, injection := range s.settings.injections {
+		for _, name := range injection.Default {
+			if strings.Contains(injection.Templates[name], spiffeDriver) {
+				found = append(found, injection.configMap)
 				break
 			}
 		}

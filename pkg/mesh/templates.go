@@ -7,7 +7,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"istio.io/api/annotation"
 	"istio.io/api/label"
-	"sigs.k8s.io/yaml"
 )
 
 // InjectionTemplates are a revision's templates for injected pods, as its
@@ -28,14 +27,11 @@ type InjectionTemplates struct {
 // not understood is left out: the injector does not understand it either.
 func (s *Snapshot) InjectionTemplates() []InjectionTemplates {
 	var all []InjectionTemplates
-	for _, configMap := range s.installations {
-		if !holdsInjection(configMap) {
+	for _, injection := range s.settings.injections {
+		if injection.misread != nil {
 			continue
 		}
-		var templates InjectionTemplates
-		if err := yaml.Unmarshal([]byte(configMap.Data["config"]), &templates); err != nil {
-			continue
-		}
+		templates, configMap := injection.InjectionTemplates, injection.configMap
 		templates.ConfigMap = v1alpha1.ObjectReference{APIVersion: "v1", Kind: KindConfigMap, Namespace: configMap.Namespace, Name: configMap.Name}
 		templates.Revision = configMap.Labels[label.IoIstioRev.Name]
 		if len(templates.Default) == 0 {
