@@ -73,8 +73,9 @@ func dataplaneMode() Check {
 func restartsComplete() Check {
 	return Check{
 		ID: "restarts-complete", Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
-		About: "Whether every workload is rolled out, and no pod is one that its next restart would give a sidecar.",
+		About: "Whether every workload is rolled out, and no pod is one that its next restart would give a sidecar; of a workload without such pods, or without any, whether its template would give its next pods one.",
 		Why: "A rollout that stands still leaves pods of the old template, and a template that asks for injection by itself is injected again at the next restart (istio pkg/kube/inject/inject.go, injectRequired). " +
+			"A CronJob has no pods most of the time, a Deployment may be scaled to none, and an OnDelete strategy keeps pods that are from an earlier template. " +
 			"A workload that is outside the mesh by its own label, or had containers that were not ready before the enrolment and has as many ready pods as then, is a warning.",
 		Needs: append(workloadKinds(), "MutatingWebhookConfiguration"), Passed: "every workload is rolled out, no restart is due",
 		Run: func(subject Subject) []Finding {
@@ -82,6 +83,9 @@ func restartsComplete() Check {
 			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
 				if rollout := mesh.RolloutOf(workload); !rollout.Complete {
 					findings = append(findings, subject.unfinished(workload, rollout))
+				}
+				if finding := subject.injectedNext(workload); finding != nil {
+					findings = append(findings, *finding)
 				}
 			}
 			for _, pod := range subject.Snapshot.Pods(subject.Namespace.Name) {

@@ -2,6 +2,7 @@ package checks_test
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -9,7 +10,10 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	appsv1 "k8s.io/api/apps/v1"
+	batchv1 "k8s.io/api/batch/v1"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
@@ -120,7 +124,79 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 	refused := append(fixture.Installation(), fixture.Namespace("shop", labels{"istio-injection": "enabled"}), refusedAmbient, fixture.PodsOf(refusedAmbient, fixture.Sidecar))
 	pending := fixture.Annotated("ambient.istio.io/redirection", "pending")
 	unscheduled := func(pod *corev1.Pod) { pod.Spec.NodeName = "" }
-	return []testCase{
+	const injectLabel, modeLabel = "sidecar.istio.io/inject", "istio.io/dataplane-mode"
+	// report is a CronJob that has no pods, set a StatefulSet whose pods have the labels of
+	// cart when it was moved, and whose template has some more by now.
+	report := func(more labels) any {
+		return fixture.CronJob("shop", "report", func(c *batchv1.CronJob) { maps.Copy(c.Spec.JobTemplate.Spec.Template.Labels, more) })
+	}
+	set := func(more labels, edits ...func(*corev1.Pod)) []any {
+		of := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) {
+			s.Spec.UpdateStrategy.Type = appsv1.OnDeleteStatefulSetStrategyType
+			s.Spec.Template.Labels[injectLabel] = "false"
+		})
+		pods := fixture.PodsOfSet(of, append([]func(*corev1.Pod){fixture.Ambient}, edits...)...)
+		maps.Copy(of.Spec.Template.Labels, more)
+		return append([]any{of}, pods...)
+	}
+	// idle is a Deployment without pods.
+	idle := func(edits ...func(*appsv1.Deployment)) any {
+		return fixture.Deployment("shop", "idle", append(edits, fixture.Replicas(0), func(d *appsv1.Deployment) {
+			d.Status = appsv1.DeploymentStatus{ObservedGeneration: 1, Conditions: d.Status.Conditions}
+		})...)
+	}
+	again := append([]any{fixture.Without("Namespace", enrolled()...)}, injecting)
+	paused := fixture.Deployment("shop", "cart", fixture.TemplateLabel(injectLabel, "false"), func(d *appsv1.Deployment) { d.Spec.Paused = true })
+	paused.Status.UpdatedReplicas = 0
+	const (
+		reportInject = "spec.jobTemplate.spec.template.metadata.labels[sidecar.istio.io/inject]"
+		reportMode   = "spec.jobTemplate.spec.template.metadata.labels[istio.io/dataplane-mode]"
+		setInject    = "spec.template.metadata.labels[sidecar.istio.io/inject]"
+		setMode      = "spec.template.metadata.labels[istio.io/dataplane-mode]"
+		asks         = "its next pods would get a sidecar: its template asks for one"
+		refuses      = "its next pods would be outside the mesh, in which it was before the enrolment: its template refuses ambient mode"
+	)
+	reportMoved := func(p *checks.Past) {
+		p.Moved = []v1alpha1.ObjectReference{{APIVersion: "batch/v1", Kind: "CronJob", Namespace: "shop", Name: "report"}}
+	}
+	reportOnHost := fixture.CronJob("shop", "report", func(c *batchv1.CronJob) { c.Spec.JobTemplate.Spec.Template.Spec.HostNetwork = true })
+	return append([]testCase{
+		{name: "a CronJob that asks for a sidecar", check: "restarts-complete", objects: enrolled(report(labels{injectLabel: "true"})), want: []finding{{fail, "CronJob shop/report", reportInject, asks}}},
+		{name: "a CronJob that asks for a sidecar by its revision", check: "restarts-complete", objects: enrolled(report(labels{"istio.io/rev": "default"})), want: []finding{{fail, "CronJob shop/report", "spec.jobTemplate.spec.template.metadata.labels[istio.io/rev]", asks}}},
+		{name: "a CronJob that asks for a sidecar by its annotation only", check: "restarts-complete", objects: append(again, fixture.CronJob("shop", "report", func(c *batchv1.CronJob) {
+			c.Spec.JobTemplate.Spec.Template.Annotations = labels{injectLabel: "true"}
+		})), want: []finding{{fail, "CronJob shop/report", reportInject, "does not refuse the one that the namespace asks for"}}},
+		{name: "a CronJob that says nothing", check: "restarts-complete", objects: enrolled(report(nil))},
+		{name: "a CronJob that says nothing where the namespace asks", check: "restarts-complete", objects: append(again, report(nil)), want: []finding{{fail, "CronJob shop/report", reportInject, "its template does not refuse the one that the namespace asks for"}}},
+		{name: "a CronJob that refuses where the namespace asks", check: "restarts-complete", objects: append(again, report(labels{injectLabel: "false"}))},
+		{name: "a CronJob whose pods have a sidecar, which no-sidecars names", check: "restarts-complete", objects: enrolled(cronJobPods(labels{injectLabel: "true"}, fixture.Sidecar)...)},
+		{name: "a CronJob whose pods would get a sidecar", check: "restarts-complete", objects: enrolled(cronJobPods(labels{injectLabel: "true"}, fixture.Ambient)...), want: []finding{{fail, "Pod shop/report-1-x", "metadata.labels", "a restart would give the pod a sidecar"}}},
+		{name: "a Deployment of no replicas that asks for a sidecar", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"))), want: []finding{{fail, "Deployment shop/idle", setInject, asks}}},
+		{name: "a Deployment of no replicas", check: "restarts-complete", objects: enrolled(idle())},
+		{name: "a template that asks for a sidecar, of pods that are left to be deleted", check: "restarts-complete", objects: enrolled(set(labels{injectLabel: "true"})...), want: []finding{{fail, "StatefulSet shop/db", setInject, asks}}},
+		{name: "a template of pods that are left to be deleted", check: "restarts-complete", objects: enrolled(set(nil)...)},
+		{name: "a template that asks for a sidecar, beside a pod that would get one", check: "restarts-complete", objects: enrolled(set(labels{injectLabel: "true"}, fixture.Labelled(injectLabel, "true"))...), want: []finding{{fail, "Pod shop/db-0", "metadata.labels", "a restart would give the pod a sidecar"}}},
+		{name: "a Job that has run", check: "restarts-complete", objects: enrolled(fixture.Job("shop", "once", func(j *batchv1.Job) { j.Spec.Template.Labels[injectLabel] = "true" }))},
+		{name: "a gateway that the injector fills in, of no replicas", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"), fixture.TemplateAnnotation("inject.istio.io/templates", "gateway")))},
+		{name: "a gRPC agent, which grpc-agents names", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"), fixture.TemplateAnnotation("inject.istio.io/templates", "grpc-agent")))},
+		{name: "one of its node's network", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.HostNetwork = true }))},
+
+		{name: "a CronJob that refuses ambient mode", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(report(labels{modeLabel: "none", injectLabel: "false"})), want: []finding{{fail, "CronJob shop/report", reportMode, refuses}}},
+		{name: "a CronJob that refuses ambient mode, and was moved", check: "outside-mesh", past: was(beforehand(fixture.Installation()...), reportMoved), objects: enrolled(report(labels{modeLabel: "none"})), want: []finding{{fail, "CronJob shop/report", reportMode, refuses}}},
+		{name: "a CronJob that refuses ambient mode, and was in it before", check: "outside-mesh", past: was(beforehand(enrolled(report(nil))...)), objects: enrolled(report(labels{modeLabel: "none"})), want: []finding{{fail, "CronJob shop/report", reportMode, refuses}}},
+		{name: "a CronJob that refused ambient mode before", check: "outside-mesh", past: was(before(report(labels{modeLabel: "none"})), reportMoved), objects: enrolled(report(labels{modeLabel: "none"}))},
+		{name: "a CronJob that refused its sidecar before", check: "outside-mesh", past: was(before(report(labels{injectLabel: "false"}))), objects: enrolled(report(labels{modeLabel: "none", injectLabel: "false"}))},
+		{name: "a CronJob that refuses ambient mode, and is new", check: "outside-mesh", past: was(), objects: enrolled(report(labels{modeLabel: "none"}))},
+		{name: "a CronJob that refuses ambient mode, of which nothing is known", check: "outside-mesh", objects: enrolled(report(labels{modeLabel: "none"}))},
+		{name: "a CronJob that refuses ambient mode and asks for a sidecar, which restarts-complete names", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(report(labels{modeLabel: "none", injectLabel: "true"}))},
+		{name: "a CronJob that uses the node's network", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(reportOnHost), want: []finding{{fail, "CronJob shop/report", "spec.jobTemplate.spec.template.spec.hostNetwork", "they use the node's network"}}},
+		{name: "a CronJob that used the node's network before", check: "outside-mesh", past: was(before(reportOnHost)), objects: enrolled(reportOnHost)},
+		{name: "a CronJob that does not", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(report(labels{injectLabel: "false"}))},
+		{name: "a Deployment of no replicas that refuses ambient mode", check: "outside-mesh", past: was(before(idle())), objects: enrolled(idle(fixture.TemplateLabel(modeLabel, "none"), fixture.TemplateLabel(injectLabel, "false"))), want: []finding{{fail, "Deployment shop/idle", setMode, refuses}}},
+		{name: "a paused Deployment that refuses ambient mode, and whose pods do not", check: "outside-mesh", past: was(), objects: told(append(fixtureWithout("Deployment"), paused)), want: []finding{{fail, "Deployment shop/cart", setMode, refuses}}},
+		{name: "a template of pods that are left to be deleted, which labels-consistent names", check: "outside-mesh", past: was(before(set(labels{injectLabel: ""}, fixture.Sidecar)...)), objects: enrolled(set(labels{modeLabel: "none"})...)},
+		{name: "a template of pods that are left to be deleted", check: "labels-consistent", objects: enrolled(set(labels{modeLabel: "none"})...), want: []finding{{fail, "Pod shop/db-0", mode, "the pod that comes in its place is another"}}},
+	}, []testCase{
 		{name: "none", check: "no-sidecars", objects: enrolled()},
 		{name: "a classic one", check: "no-sidecars", objects: enrolled(fixture.Pod("shop", "old", fixture.Sidecar)), want: []finding{{fail, "Pod shop/old", "spec.containers[istio-proxy]", "has a sidecar"}}},
 		{name: "a native one", check: "no-sidecars", objects: enrolled(fixture.Pod("shop", "old", fixture.NativeSidecar)), want: []finding{{fail, "Pod shop/old", "spec.initContainers[istio-proxy]", "has a sidecar"}}},
@@ -298,5 +374,16 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "one on a node without ztunnel", check: "opted-out", objects: quiet(fixture.Node), evidence: edited(func(n *mesh.NodeEvidence) { n.Absent, n.Problem = true, "no ready ztunnel pod" })},
 		{name: "one that is not on a node yet", check: "opted-out", objects: quiet(""), evidence: evidence()},
 		{name: "one of its node's network", check: "opted-out", objects: enrolled(fixture.Pod("shop", "quiet", fixture.Labelled("istio.io/dataplane-mode", "none"), func(pod *corev1.Pod) { pod.Spec.HostNetwork = true }))},
-	}
+	}...)
+}
+
+// cronJobPods are a CronJob, a Job that it has started, and the pod of that.
+func cronJobPods(more labels, edits ...func(*corev1.Pod)) []any {
+	cron := fixture.CronJob("shop", "report", func(c *batchv1.CronJob) { maps.Copy(c.Spec.JobTemplate.Spec.Template.Labels, more) })
+	job := fixture.Job("shop", "report-1", func(j *batchv1.Job) {
+		j.OwnerReferences = []metav1.OwnerReference{fixture.Owner("CronJob", "batch/v1", &cron.ObjectMeta)}
+		j.Spec.Template = cron.Spec.JobTemplate.Spec.Template
+	})
+	of := fixture.Of("Job", "batch/v1", &job.ObjectMeta, job.Spec.Template)
+	return []any{cron, job, fixture.Pod("shop", "report-1-x", append([]func(*corev1.Pod){of}, edits...)...)}
 }

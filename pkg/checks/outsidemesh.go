@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -18,11 +19,12 @@ const idOutsideMesh = "outside-mesh"
 func outsideMesh() Check {
 	return Check{
 		ID: idOutsideMesh, Category: CategoryDataPlane, Severity: v1alpha1.SeverityError,
-		About: "Whether there are pods that nothing is to capture, although nothing says that they are to stay out, or although they were in the mesh before the enrolment.",
+		About: "Whether there are pods that nothing is to capture, although nothing says that they are to stay out, or although they were in the mesh before the enrolment; and whether a workload that was in it has a template by which its next pods would not be.",
 		Why: "Which pods are captured is configurable in istio-cni's ConfigMap, and a pod that it selects in no way has neither mTLS nor policies (istio cni/pkg/util/enablement_selector.go). " +
 			"That a template refuses sidecars is no word on that: enroll writes it. Pods of a workload that had sidecars before the enrolment, or that a run has moved, fail where " +
-			"they have come to refuse ambient mode or to use their node's network; pods that refuse both and were outside the mesh before as well are no finding; others are a warning.",
-		Needs: append(workloadKinds(), mesh.IstioConfigMaps), Passed: "every pod is to be captured, or was told to stay out",
+			"they have come to refuse ambient mode or to use their node's network, and so does the workload where its template has and no pod shows it yet. Pods that refuse both and were " +
+			"outside the mesh before as well are no finding; others are a warning.",
+		Needs: append(workloadKinds(), mesh.IstioConfigMaps, "MutatingWebhookConfiguration"), Passed: "every pod is to be captured, or was told to stay out",
 		Run: func(subject Subject) []Finding {
 			rule, err := subject.Snapshot.EnrolmentRule()
 			if err != nil {
@@ -38,6 +40,11 @@ func outsideMesh() Check {
 					findings = append(findings, *finding)
 				}
 			}
+			for _, workload := range subject.Snapshot.Workloads(subject.Namespace.Name) {
+				if finding := subject.outsideNext(rule, workload); finding != nil {
+					findings = append(findings, *finding)
+				}
+			}
 			return findings
 		},
 	}
@@ -47,7 +54,7 @@ func outsideMesh() Check {
 type station struct {
 	workload v1alpha1.ObjectReference
 	// known is true for a workload that there was, inMesh where something carried its pods,
-	// excused where it refused ambient mode already.
+	// or would have where it had none, excused where it refused ambient mode already.
 	known, inMesh, excused bool
 }
 
@@ -72,9 +79,13 @@ func (p *Past) stationOf(reference v1alpha1.ObjectReference) station {
 	if !found {
 		return station{workload: reference, known: moved, inMesh: moved}
 	}
-	carried := slices.ContainsFunc(p.Snapshot.PodsOf(workload), func(pod mesh.Pod) bool { return pod.HasSidecar() || pod.Redirected() })
+	pods := p.Snapshot.PodsOf(workload)
+	carried := slices.ContainsFunc(pods, func(pod mesh.Pod) bool { return pod.HasSidecar() || pod.Redirected() })
+	namespace, _ := p.Snapshot.Namespace(reference.Namespace)
+	mode := cmp.Or(workload.Template.Labels[label.IoIstioDataplaneMode.Name], namespace.Labels[label.IoIstioDataplaneMode.Name])
+	asked := workload.Injected(p.Snapshot.Injectors(), namespace.Labels) || mode == mesh.DataplaneAmbient && !workload.Template.Spec.HostNetwork
 	return station{
-		workload: reference, known: true, inMesh: moved || carried,
+		workload: reference, known: true, inMesh: moved || carried || len(pods) == 0 && asked,
 		excused: workload.Template.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone,
 	}
 }

@@ -161,7 +161,10 @@ func strictCases() []testCase {
 		{name: "outside the mesh, and its template was before", check: "strict-kept", past: was(strict(true, nil, nil), func(p *checks.Past) {
 			p.Snapshot = fixture.Snapshot(append(fixture.Installation(), injected, told, fixture.PodsOf(told, fixture.Sidecar))...)
 		}), objects: left(fixture.PodsOf(told)), want: []finding{{warn, cart, "", "its template refused ambient mode already"}}},
-		{name: "outside the mesh without pods", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: left(), want: []finding{{fail, cart, "", "it is outside the mesh, where nothing refuses callers"}}},
+		{name: "outside the mesh without pods, which outside-mesh names", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: left(), want: []finding{{skip, "", "", "while outside-mesh does not hold"}}},
+		{name: "outside the mesh without pods, as its template was before", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT")), func(p *checks.Past) {
+			p.Snapshot = fixture.Snapshot(append(fixture.Installation(), injected, told)...)
+		}), objects: left(), want: []finding{{warn, cart, "", "its template refused ambient mode already"}}},
 		{name: "not redirected", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: append(fixtureWithout("Pod", "ReplicaSet"), peers("STRICT"), fixture.PodsOf(fixture.Deployment("shop", "cart"))), want: []finding{{skip, "", "", "while redirected does not hold"}}},
 		{name: "not proxied", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(peers("STRICT")), evidence: forgetful(), want: []finding{{skip, "", "", "while ztunnel-captured does not hold"}}},
 		{name: "proxied", check: "strict-kept", past: was(strict(true, nil, nil), before(peers("STRICT"))), objects: enrolled(peers("STRICT")), evidence: evidence()},

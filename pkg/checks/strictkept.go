@@ -71,11 +71,15 @@ func (j *strictJudge) carriedOf(workload mesh.Workload) []carried {
 	if len(all) == 0 && workload.Reference.Kind != mesh.KindJob {
 		template := workload.Template
 		injected := workload.Injected(snapshot.Injectors(), namespace.Labels)
-		all = append(all, carried{
+		one := carried{
 			labels: template.Labels, sidecar: injected,
 			excused: j.past.stationOf(workload.Reference).excused,
 			outside: !injected && (template.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneNone || template.Spec.HostNetwork),
-		})
+		}
+		if j.subject.outsideNext(j.rule(), workload) != nil {
+			one.named = idOutsideMesh
+		}
+		all = append(all, one)
 	}
 	return all
 }
@@ -85,10 +89,7 @@ func (j *strictJudge) carriedPod(pod mesh.Pod) carried {
 	if one.sidecar || pod.Node == "" {
 		return one
 	}
-	rule, err := j.subject.Snapshot.EnrolmentRule()
-	if err != nil {
-		rule = mesh.DefaultEnrolmentRule()
-	}
+	rule := j.rule()
 	node, problem := evidenceOf(j.subject.Evidence, pod)
 	switch {
 	case !rule.Captures(pod, j.subject.Namespace.Labels):
@@ -102,6 +103,15 @@ func (j *strictJudge) carriedPod(pod mesh.Pod) carried {
 		one.outside, one.named = true, IDZtunnelCaptured
 	}
 	return one
+}
+
+// rule says which pods istio-cni captures; where nobody can tell, as it does by default.
+func (j *strictJudge) rule() mesh.EnrolmentRule {
+	rule, err := j.subject.Snapshot.EnrolmentRule()
+	if err != nil {
+		return mesh.DefaultEnrolmentRule()
+	}
+	return rule
 }
 
 // look says where a workload accepts callers without mTLS that it refused.

@@ -74,6 +74,7 @@ func TestVerifyAgainstWhatWas(t *testing.T) {
 		}, 2)
 		c.wantFindings(t, namespace, []string{"fail plaintext-seen Deployment details-v1"}, "has let in 2 connections without mTLS")
 	})
+	t.Run("next pods", c.verifyNextPods)
 }
 
 // wantBaseline wants the record to hold what the namespace was, once.
