@@ -179,6 +179,9 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "a Job that has run", check: "restarts-complete", objects: enrolled(fixture.Job("shop", "once", func(j *batchv1.Job) { j.Spec.Template.Labels[injectLabel] = "true" }))},
 		{name: "a gateway that the injector fills in, of no replicas", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"), fixture.TemplateAnnotation("inject.istio.io/templates", "gateway")))},
 		{name: "a gRPC agent, which grpc-agents names", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"), fixture.TemplateAnnotation("inject.istio.io/templates", "grpc-agent")))},
+		{name: "a template that holds a proxy, which kube-injected names", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"), func(d *appsv1.Deployment) {
+			d.Spec.Template.Spec.InitContainers = []corev1.Container{{Name: mesh.ProxyContainer}}
+		}))},
 		{name: "one of its node's network", check: "restarts-complete", objects: enrolled(idle(fixture.TemplateLabel(injectLabel, "true"), func(d *appsv1.Deployment) { d.Spec.Template.Spec.HostNetwork = true }))},
 
 		{name: "a CronJob that refuses ambient mode", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(report(labels{modeLabel: "none", injectLabel: "false"})), want: []finding{{fail, "CronJob shop/report", reportMode, refuses}}},
@@ -191,6 +194,7 @@ status: {addresses: [{type: Hostname, value: own.shop.svc.cluster.local}]}`, "TR
 		{name: "a CronJob that refuses ambient mode and asks for a sidecar, which restarts-complete names", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(report(labels{modeLabel: "none", injectLabel: "true"}))},
 		{name: "a CronJob that uses the node's network", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(reportOnHost), want: []finding{{fail, "CronJob shop/report", "spec.jobTemplate.spec.template.spec.hostNetwork", "they use the node's network"}}},
 		{name: "a CronJob that used the node's network before", check: "outside-mesh", past: was(before(reportOnHost)), objects: enrolled(reportOnHost)},
+		{name: "a CronJob that used the node's network before, in ambient mode", check: "outside-mesh", past: was(beforehand(enrolled(reportOnHost)...)), objects: enrolled(reportOnHost)},
 		{name: "a CronJob that does not", check: "outside-mesh", past: was(before(report(nil))), objects: enrolled(report(labels{injectLabel: "false"}))},
 		{name: "a Deployment of no replicas that refuses ambient mode", check: "outside-mesh", past: was(before(idle())), objects: enrolled(idle(fixture.TemplateLabel(modeLabel, "none"), fixture.TemplateLabel(injectLabel, "false"))), want: []finding{{fail, "Deployment shop/idle", setMode, refuses}}},
 		{name: "a paused Deployment that refuses ambient mode, and whose pods do not", check: "outside-mesh", past: was(), objects: told(append(fixtureWithout("Deployment"), paused)), want: []finding{{fail, "Deployment shop/cart", setMode, refuses}}},

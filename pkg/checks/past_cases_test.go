@@ -141,6 +141,27 @@ func strictCases() []testCase {
 			past.Baseline.Strict[0].By.Name = name
 		}
 	}
+	// runningAs is the mesh with another workload in place of cart, which runs as an account,
+	// and accounted the mesh as it was, with cart running as one.
+	runsAs := func(account string) func(*appsv1.Deployment) {
+		return func(d *appsv1.Deployment) { d.Spec.Template.Spec.ServiceAccountName = account }
+	}
+	runningAs := func(account string, more ...any) []any {
+		deployment := fixture.Deployment("shop", "basket", fixture.TemplateLabel("sidecar.istio.io/inject", "false"), runsAs(account))
+		return append(append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), deployment, fixture.PodsOf(deployment, fixture.Ambient)), more...)
+	}
+	accounted := func(account string, more ...any) func(*checks.Past) {
+		return func(past *checks.Past) {
+			cart := fixture.Deployment("shop", "cart", runsAs(account))
+			past.Snapshot = fixture.Snapshot(append(append(fixture.Installation(), injected, cart, fixture.PodsOf(cart, fixture.Sidecar), own), more...)...)
+		}
+	}
+	bareAs := func(name, account string) any {
+		return fixture.Pod("shop", name, fixture.Ambient, func(pod *corev1.Pod) { pod.Spec.ServiceAccountName = account })
+	}
+	permissive := fixture.Deployment("shop", "other", runsAs("till"))
+	ofBasket := strings.NewReplacer("name: own", "name: basket", "app: cart", "app: basket").Replace(own)
+	const unsure = "shop/own; whether it stands in for that is not known: it runs as service account till, as only workloads did that refused them"
 	once := v1alpha1.ObjectReference{APIVersion: "batch/v1", Kind: "Job", Namespace: "shop", Name: "once"}
 	return []testCase{
 		{name: "never was", check: "strict-kept", past: was(), objects: enrolled()},
@@ -178,6 +199,14 @@ func strictCases() []testCase {
 		{name: "replaced under another name, behind its Service, its policy selects it no more", check: "strict-kept", past: was(strictBy("own"), alone(service, byName)), objects: next("cart", byName), want: replacedBy("by PeerAuthentication shop/own")},
 		{name: "replaced, and the new one is opened by a policy of its own", check: "strict-kept", past: was(strict(true, nil, nil), alone(peers("STRICT"))), objects: next("cart", peers("STRICT"), perPort), want: []finding{{warn, "Deployment shop/cart-v2", "", "on port 8080"}}},
 		{name: "gone, and what comes beside was never covered", check: "strict-kept", past: was(strictBy("own"), alone(own)), objects: next("basket")},
+		{name: "gone, and what comes beside runs as its account", check: "strict-kept", past: was(strictBy("own"), accounted("till")), objects: runningAs("till", own), want: []finding{{warn, "Deployment shop/basket", "", unsure}}},
+		{name: "gone, and a pod that comes beside runs as its account", check: "strict-kept", past: was(strictBy("own"), accounted("till")), objects: append(fixtureWithout("Deployment", "Pod", "ReplicaSet"), bareAs("basket", "till"), own), want: []finding{{warn, "Pod shop/basket", "", unsure}}},
+		{name: "gone, and what comes beside runs as its account and is STRICT", check: "strict-kept", past: was(strictBy("own"), accounted("till")), objects: runningAs("till", ofBasket)},
+		{name: "gone, and what comes beside runs as another account", check: "strict-kept", past: was(strictBy("own"), accounted("till")), objects: runningAs("purse", own)},
+		{name: "gone, and what comes beside runs as the account of all who name none", check: "strict-kept", past: was(strictBy("own"), accounted("default")), objects: runningAs("default", own)},
+		{name: "gone, and what comes beside runs as an account of others", check: "strict-kept", past: was(strictBy("own"), accounted("till", permissive)), objects: runningAs("till", own)},
+		{name: "gone, and what comes beside runs as an account of another pod", check: "strict-kept", past: was(strictBy("own"), accounted("till", bareAs("other", "till"))), objects: runningAs("till", own)},
+		{name: "there, and what comes beside runs as its account", check: "strict-kept", past: was(strictBy("own"), accounted("till")), objects: append(runningAs("till", own), fixture.Deployment("shop", "cart", runsAs("till")))},
 		{name: "no baseline", check: "strict-kept", noPast: "the record is older", objects: enrolled(), want: []finding{{skip, "", "", "cannot be compared: the record is older"}}},
 		{name: "no records", check: "strict-kept", noPast: "-", objects: enrolled(), want: []finding{{skip, "", "", "were not read"}}},
 	}

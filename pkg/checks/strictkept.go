@@ -18,7 +18,9 @@ func strictKept() Check {
 		Why: "ztunnel accepts plaintext for a pod unless a PeerAuthentication asks for mTLS, and what istiod makes of one for ztunnel is not in every case what sidecars make of it " +
 			"(istio pilot/pkg/serviceregistry/ambient/authorization.go, convertPeerAuthentication). Nobody notices a PeerAuthentication that is gone: all calls succeed. " +
 			"A pod that neither a sidecar nor ztunnel carries refuses nobody, whatever a PeerAuthentication asks for; what other checks name is left out. " +
-			"Where such a workload is gone, those that have come since are looked at in its place: those that one of its Services selected, and those that the policies of before would have covered.",
+			"Where such a workload is gone, those that have come since are looked at in its place: those that one of its Services selected, and those that the policies of before would have covered. " +
+			"One that has neither in common with it, and runs as its service account, as only workloads did that refused such callers, is a warning: " +
+			"nobody knows whether it stands in for it. Of others nothing is said, since deleting one workload and adding another looks the same.",
 		Needs:  append(workloadKinds(), mesh.KindPeerAuthentication, "MutatingWebhookConfiguration", mesh.IstioConfigMaps),
 		Passed: "whatever refused callers without mTLS does so still",
 	}, func(subject Subject, past *Past) []Finding {

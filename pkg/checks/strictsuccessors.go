@@ -11,9 +11,10 @@ import (
 // successor is a workload, or a pod that no workload runs, that was not there before the
 // enrolment, and may stand in for one that is gone.
 type successor struct {
-	object v1alpha1.ObjectReference
-	labels map[string]string
-	pods   []carried
+	object  v1alpha1.ObjectReference
+	account string
+	labels  map[string]string
+	pods    []carried
 }
 
 // successors are those of the namespace. A Job that has run starts no pods any more.
@@ -26,11 +27,11 @@ func (j *strictJudge) successors() []successor {
 		if was || workload.IsGateway() || len(pods) == 0 {
 			continue
 		}
-		all = append(all, successor{object: workload.Reference, labels: pods[0].labels, pods: pods})
+		all = append(all, successor{object: workload.Reference, account: workload.Template.Spec.ServiceAccountName, labels: pods[0].labels, pods: pods})
 	}
 	for _, pod := range snapshot.BarePods(namespace) {
 		if _, was := j.past.Snapshot.Object(pod.Reference()); !was && !pod.IsGateway() {
-			all = append(all, successor{object: pod.Reference(), labels: pod.Labels, pods: []carried{j.carriedPod(pod)}})
+			all = append(all, successor{object: pod.Reference(), account: pod.ServiceAccount, labels: pod.Labels, pods: []carried{j.carriedPod(pod)}})
 		}
 	}
 	return all
@@ -48,10 +49,11 @@ func (j *strictJudge) lookAtSuccessors() {
 		return
 	}
 	for _, next := range j.successors() {
-		for _, was := range gone {
-			if j.succeeds(was, next) {
-				break
-			}
+		by := func(judge func(v1alpha1.StrictBaseline, successor) bool) bool {
+			return slices.ContainsFunc(gone, func(was v1alpha1.StrictBaseline) bool { return judge(was, next) })
+		}
+		if !by(j.succeeds) {
+			by(j.succeedsByAccount)
 		}
 	}
 }
@@ -84,6 +86,53 @@ func (j *strictJudge) succeeds(was v1alpha1.StrictBaseline, next successor) bool
 		}
 	}
 	expected.Workload = next.object
+	j.judge(next, func(pod carried) *Finding { return j.successorFinding(was, expected, labels, status, pod) })
+	return true
+}
+
+// succeedsByAccount judges a successor that has neither a Service nor a policy in common
+// with a workload that is gone, and says whether it runs as the same service account, one
+// that only workloads ran as which refused callers without mTLS: principals go by that.
+// Nobody knows from it that the new one is to refuse them, too.
+func (j *strictJudge) succeedsByAccount(was v1alpha1.StrictBaseline, next successor) bool {
+	former, known := j.past.Snapshot.Workload(was.Workload)
+	if !known || former.Template.Spec.ServiceAccountName != next.account || !j.refusedAs(next.account) {
+		return false
+	}
+	expected := was
+	expected.Workload = next.object
+	j.judge(next, func(pod carried) *Finding {
+		finding := j.successorFinding(was, expected, former.Template.Labels, v1alpha1.StatusWarn, pod)
+		if finding != nil {
+			finding.Message += fmt.Sprintf("; whether it stands in for that is not known: it runs as service account %s, as only workloads did that refused them", next.account)
+			finding.Remedy = "if it does: " + finding.Remedy
+		}
+		return finding
+	})
+	return true
+}
+
+// refusedAs says whether all that ran as a service account before refused callers without
+// mTLS. Of the account that pods have who name none it says nothing.
+func (j *strictJudge) refusedAs(account string) bool {
+	if account == "" || account == defaultAccount {
+		return false
+	}
+	refused := func(workload v1alpha1.ObjectReference) bool {
+		return slices.ContainsFunc(j.past.Baseline.Strict, func(was v1alpha1.StrictBaseline) bool { return was.Workload == workload })
+	}
+	namespace := j.subject.Namespace.Name
+	return !slices.ContainsFunc(j.past.Snapshot.Workloads(namespace), func(workload mesh.Workload) bool {
+		return workload.Template.Spec.ServiceAccountName == account && !refused(workload.Reference)
+	}) && !slices.ContainsFunc(j.past.Snapshot.BarePods(namespace), func(pod mesh.Pod) bool { return pod.ServiceAccount == account })
+}
+
+// defaultAccount is that of pods that name none.
+const defaultAccount = "default"
+
+// judge looks at the pods of a successor until one is found wanting; those that other checks
+// name are left out.
+func (j *strictJudge) judge(next successor, find func(carried) *Finding) {
 	j.looked++
 	for _, pod := range next.pods {
 		if pod.named != "" {
@@ -92,12 +141,11 @@ func (j *strictJudge) succeeds(was v1alpha1.StrictBaseline, next successor) bool
 			}
 			continue
 		}
-		if finding := j.successorFinding(was, expected, labels, status, pod); finding != nil {
+		if finding := find(pod); finding != nil {
 			j.findings = append(j.findings, *finding)
-			break
+			return
 		}
 	}
-	return true
 }
 
 // sharesService says whether a Service of before selected pods of some labels and selects
