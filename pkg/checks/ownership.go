@@ -22,6 +22,8 @@ func OwnershipChecks() []Check {
 	}
 }
 
+const idReconcilers = "reconcilers"
+
 // commit is the remedy for what is written from somewhere else.
 const commit = "commit the change where it comes from instead: kubectl ambient plan --output-dir DIR writes it"
 
@@ -31,7 +33,7 @@ func ownershipNeeds() []string {
 
 func reconcilers() Check {
 	return Check{
-		ID: "reconcilers", Category: CategoryOwnership, Severity: v1alpha1.SeverityError,
+		ID: idReconcilers, Category: CategoryOwnership, Severity: v1alpha1.SeverityError,
 		About: "Whether Argo CD, Flux, an operator or another reconciler writes an object that the migration would change or delete: the namespace, workloads, Services, policies, whatever a plan's steps write.",
 		Why: "A reconciler puts objects back to what its repository says, whenever it runs: in the middle of a migration that gives pods their sidecars back, or takes the " +
 			"namespace out of ambient mode while pods have none. Argo CD marks its objects by annotation argocd.argoproj.io/tracking-id or a label (Argo CD documentation, Resource " +
@@ -39,7 +41,7 @@ func reconcilers() Check {
 			"(fluxcd/kustomize-controller), the Operator Lifecycle Manager by the label olm.owner, and the addon manager of Kubernetes by addonmanager.kubernetes.io/mode=Reconcile. What an operator " +
 			"makes names the custom resource that controls it in metadata.ownerReferences (Kubernetes documentation, Owners and Dependents); one that only owns it is warned about. What istiod makes for a " +
 			"Gateway is left out: it applies its own fields and leaves others (istio pilot/pkg/config/kube/gateway/deploymentcontroller.go). Others are told by metadata.managedFields: a manager that is known for reconciling and that owns what would change, or applies the object, " +
-			"fails; one that is not known, but does so, is warned about. A dump that was taken without --show-managed-fields cannot tell of those.",
+			"fails, and so does any that applies the very fields that would change, or owns them and has the name of a controller or an operator; others that own them, or apply the object, are warned about. A dump that was taken without --show-managed-fields cannot tell of those.",
 		Needs:  ownershipNeeds(),
 		Passed: "no reconciler writes what would change",
 		Run: func(subject Subject) []Finding {
@@ -230,6 +232,12 @@ func (s stake) reconciled() *Finding {
 				Status: v1alpha1.StatusFail, Object: reference(s.reference), Field: field,
 				Message: fmt.Sprintf("%s writes it (metadata.managedFields), and would put back what the migration changes", manager.Name), Remedy: commit,
 			}
+		case !isBystander(manager.Name) && owned != "" && (manager.Applies || operatorNames.MatchString(manager.Name)):
+			return &Finding{
+				Status: v1alpha1.StatusFail, Object: reference(s.reference), Field: owned,
+				Message: fmt.Sprintf("%s owns it (metadata.managedFields), and would put back what the migration changes", manager.Name),
+				Remedy:  commit + "; if it does not come again: --accept " + acceptable(idReconcilers, s.reference),
+			}
 		case unknown == nil && !isBystander(manager.Name) && (owned != "" || holder >= 0):
 			unknown = &Finding{
 				Status: v1alpha1.StatusWarn, Object: reference(s.reference), Field: field,
@@ -331,6 +339,12 @@ func (s stake) owned(manager mesh.Manager) string {
 
 // reconcilerNames are the field managers of reconcilers that are known.
 var reconcilerNames = regexp.MustCompile(`(?i)argocd|(?:^|[-_])flux|kustomize-controller|helm-controller|fleet|rancher|config-?sync|gitops|kapp-controller`)
+
+// operatorNames are the field managers of controllers and operators, which nobody knows
+// all: controller-runtime writes as the name of the program, which kubebuilder calls
+// "manager" (sigs.k8s.io/controller-runtime, pkg/client/config and client-go's
+// rest.DefaultKubernetesUserAgent).
+var operatorNames = regexp.MustCompile(`(?i)operator|controller|^manager$`)
 
 // isBystander says whether a field manager is somebody who writes on demand: a
 // person at a command line or a user interface, Kubernetes itself, this tool. Helm
