@@ -55,7 +55,10 @@ type sighting struct {
 	// pods are by address.
 	pods map[netip.Addr]types.NamespacedName
 	// known are the namespaces whose sidecars and gateways were asked.
-	known   []string
+	known []string
+	// byHand are the Services whose EndpointSlices somebody writes: for as long as one has
+	// no pods in it, state does not have the Service.
+	byHand  []string
 	members []*member
 	servers []*subject
 	// content is what state is made of, calls are some of those that were decided.
@@ -101,6 +104,9 @@ func (r *trial) look(ctx context.Context, at stage) (*sighting, error) {
 	seen := &sighting{
 		stage: at, state: access.Of(snapshot, []string{r.mesh.Namespace}, access.Overlay{}), pods: map[netip.Addr]types.NamespacedName{},
 		content: content, alike: map[likeness]bool{},
+	}
+	for _, endpoints := range r.mesh.Endpoints {
+		seen.byHand = append(seen.byHand, endpoints.Service)
 	}
 	pods, err := r.kube.CoreV1().Pods("").List(ctx, metav1.ListOptions{})
 	if err != nil {
@@ -283,7 +289,8 @@ func (s *sighting) possible(asked call) bool {
 	if asked.service != "" {
 		return true
 	}
-	named := slices.ContainsFunc(s.state.Services, func(service *access.Service) bool { return hostNames(asked.request.Host, service) })
+	named := slices.ContainsFunc(s.state.Services, func(service *access.Service) bool { return hostNames(asked.request.Host, service) }) ||
+		slices.ContainsFunc(s.byHand, func(name string) bool { return strings.HasPrefix(strings.ToLower(asked.request.Host), name) })
 	return asked.mode != access.ModeGateway && (asked.mode != access.ModeSidecar || !named)
 }
 
