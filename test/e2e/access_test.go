@@ -133,12 +133,7 @@ func newAccessWorld(t *testing.T) *accessWorld {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			c.keepLogs()
-		}
-		c.stop()
-	})
+	c.stopAfter(t)
 	istio, err := c.InstallIstio(ctx, controlplane.IstioOptions{
 		MeshConfig: randommesh.MeshConfig(),
 		Environment: map[string]string{

@@ -20,7 +20,7 @@ func TestVerifyReadsAccessLogs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.stop)
+	c.stopAfter(t)
 	if _, err := c.InstallIstio(t.Context(), controlplane.IstioOptions{}); err != nil {
 		t.Fatal(err)
 	}

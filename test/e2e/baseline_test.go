@@ -39,7 +39,7 @@ func TestVerifyAgainstWhatWas(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.stop)
+	c.stopAfter(t)
 	// kwok says what containers use, and not what init containers do, to which native
 	// sidecars belong.
 	if _, err := c.InstallIstio(t.Context(), controlplane.IstioOptions{Environment: map[string]string{"ENABLE_NATIVE_SIDECARS": "false"}}); err != nil {

@@ -59,12 +59,26 @@ func (c *cluster) stop() {
 	}
 }
 
-// keepLogs has the logs of every program survive the control plane.
-func (c *cluster) keepLogs() {
+// stopAfter stops it when a test that has it for itself is over, and keeps its logs if
+// that has failed.
+func (c *cluster) stopAfter(t *testing.T) {
+	t.Helper()
+	t.Cleanup(func() {
+		if t.Failed() {
+			c.keepLogs(t.Name())
+		}
+		c.stop()
+	})
+}
+
+// keepLogs has the logs of every program survive the control plane, by the name of whose
+// it is.
+func (c *cluster) keepLogs(name string) {
 	directory := os.Getenv("E2E_LOGS")
 	if directory == "" {
 		directory = filepath.Join(os.TempDir(), "kubectl-ambient-e2e-logs")
 	}
+	directory = filepath.Join(directory, name)
 	c.KeepLogs(directory)
 	fmt.Fprintln(os.Stderr, "the logs of the control plane are kept in", directory)
 }

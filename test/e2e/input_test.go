@@ -295,7 +295,7 @@ func TestOtherInstallations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.stop)
+	c.stopAfter(t)
 	const namespace = "bookinfo"
 
 	says(t, c.ambient(t, "status").want(t, 1).stderr, "no Istio in the cluster", "app=istiod")

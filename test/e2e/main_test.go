@@ -53,7 +53,7 @@ func run(m *testing.M) int {
 	code := m.Run()
 	fmt.Println(shared.observer)
 	if code != 0 {
-		shared.keepLogs()
+		shared.keepLogs("shared")
 	}
 	return code
 }

@@ -82,7 +82,7 @@ func TestProbe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.stop)
+	c.stopAfter(t)
 	istio, err := c.InstallIstio(t.Context(), controlplane.IstioOptions{Environment: map[string]string{"PILOT_MAX_REQUESTS_PER_SECOND": "10000"}})
 	if err != nil {
 		t.Fatal(err)

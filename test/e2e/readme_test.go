@@ -27,7 +27,7 @@ func TestReadme(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.stop)
+	c.stopAfter(t)
 	if _, err := c.InstallIstio(ctx, controlplane.IstioOptions{}); err != nil {
 		t.Fatal(err)
 	}

@@ -37,7 +37,7 @@ func TestVerifyFaults(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(c.stop)
+	c.stopAfter(t)
 	if _, err := c.InstallIstio(t.Context(), controlplane.IstioOptions{}); err != nil {
 		t.Fatal(err)
 	}
