@@ -1,6 +1,7 @@
 package plugin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -65,14 +66,17 @@ func (o *verifyOptions) runner() *probe.Runner {
 	return &probe.Runner{Kube: o.kube, Image: o.probe.image, ID: newID(o.Now()), Timeout: o.probe.timeout}
 }
 
-// probed adds to reports what calls in their namespaces have shown.
-func (o *verifyOptions) probed(ctx context.Context, reports []v1alpha1.VerifyReport) ([]v1alpha1.VerifyReport, error) {
+// probed adds to reports what calls in their namespaces have shown, which try makes.
+func (o *verifyOptions) probed(
+	ctx context.Context, reports []v1alpha1.VerifyReport, try func(context.Context, string) (checks.Subject, error),
+) ([]v1alpha1.VerifyReport, error) {
 	for i := range reports {
 		fmt.Fprintf(o.Streams.ErrOut, "probing: namespace %s\n", reports[i].Namespace)
-		subject, err := o.probedSubject(ctx, reports[i].Namespace)
+		subject, err := try(ctx, reports[i].Namespace)
 		switch {
 		case ctx.Err() != nil:
-			return nil, err
+			// All calls may have been tried by then, and no error be left of that.
+			return nil, cmp.Or(err, ctx.Err())
 		case err != nil:
 			subject.Probed = failed(err)
 		}

@@ -1,10 +1,13 @@
 package plugin
 
 import (
+	"context"
 	"io"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 )
 
 func TestProbeOptions(t *testing.T) {
@@ -41,5 +44,19 @@ func TestProbeOptions(t *testing.T) {
 				t.Errorf("the error is %v, want %q", err, test.want)
 			}
 		})
+	}
+}
+
+// A probe that is interrupted when its calls are over, and before what it made is removed,
+// is none that has held.
+func TestProbeThatIsInterruptedAtItsEnd(t *testing.T) {
+	o := &verifyOptions{namespaced: options(t, nil, io.Discard, io.Discard).namespaced}
+	ctx, cancel := context.WithCancel(t.Context())
+	reports, err := o.probed(ctx, reporting(false), func(context.Context, string) (checks.Subject, error) {
+		cancel()
+		return checks.Subject{}, nil
+	})
+	if ExitStatus(err) != StatusInterrupted || reports != nil {
+		t.Errorf("exit status %d, %+v, %v", ExitStatus(err), reports, err)
 	}
 }

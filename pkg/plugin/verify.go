@@ -133,7 +133,7 @@ func (o *verifyOptions) run(ctx context.Context) error {
 		return err
 	}
 	if o.probe.probe {
-		if reports, err = o.probed(ctx, reports); err != nil {
+		if reports, err = o.probed(ctx, reports, o.probedSubject); err != nil {
 			return err
 		}
 	}
