@@ -26,6 +26,8 @@ import (
 type between struct {
 	session    *session
 	pauseAfter string
+	// told is true once it was said that nobody is asked.
+	told       bool
 	command    string
 	query      string
 	address    string
@@ -35,12 +37,13 @@ type between struct {
 // The flags' names.
 const (
 	flagGateExec       = "gate-exec"
+	flagPauseAfter     = "pause-after"
 	flagGatePrometheus = "gate-prometheus"
 )
 
 func (b *between) addFlags(command *cobra.Command) {
 	flags := command.Flags()
-	flags.StringVar(&b.pauseAfter, "pause-after", "", "Ask whether to go on when this `PHASE` is done")
+	flags.StringVar(&b.pauseAfter, flagPauseAfter, "", "Ask whether to go on when this `PHASE` is done")
 	flags.StringVar(&b.command, flagGateExec, "",
 		"After each workload, run this `COMMAND` in a shell, and go on only if it exits with 0. KUBECTL_AMBIENT_NAMESPACE, _WORKLOAD and _STEP tell it what was done")
 	flags.StringVar(&b.query, flagGatePrometheus, "",
@@ -86,10 +89,27 @@ func (b *between) gate(ctx context.Context, done v1alpha1.AwaitedGate) error {
 
 // pass says whether a run may go on from a step that is done to the next one.
 func (b *between) pass(ctx context.Context, done, next v1alpha1.Step) error {
-	if string(done.Phase) == b.pauseAfter && next.Phase != done.Phase {
-		return b.pause(ctx, done.Phase)
+	if b.leaves(done, next) {
+		return b.pause(ctx, v1alpha1.Phase(b.pauseAfter))
 	}
 	return nil
+}
+
+// leaves says whether the phase that somebody is to be asked after is over between two
+// steps. A plan need not have a step in it.
+func (b *between) leaves(done, next v1alpha1.Step) bool {
+	upTo := plan.Span{Until: v1alpha1.Phase(b.pauseAfter)}
+	return b.pauseAfter != "" && upTo.Holds(done.Phase) && !upTo.Holds(next.Phase)
+}
+
+// tellUnasked tells, once, of a plan whose steps all come after the phase that somebody is
+// to be asked after: nobody is.
+func (b *between) tellUnasked(steps []v1alpha1.Step) {
+	if b.pauseAfter == "" || b.told || len(steps) == 0 || (plan.Span{Until: v1alpha1.Phase(b.pauseAfter)}).Holds(steps[0].Phase) {
+		return
+	}
+	b.told = true
+	fmt.Fprintf(b.session.Streams.ErrOut, "Phase %s has nothing left to be done: --%s asks nobody.\n", b.pauseAfter, flagPauseAfter)
 }
 
 // grace is how long a command may go on after it was told to end.

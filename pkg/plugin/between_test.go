@@ -98,6 +98,39 @@ func TestGatePrometheus(t *testing.T) {
 	}
 }
 
+// A phase that a plan has no step of is over when the next one begins.
+func TestPauseAfterAPhaseWithoutSteps(t *testing.T) {
+	deployed, routed := v1alpha1.Step{Phase: v1alpha1.PhaseDeployWaypoints}, v1alpha1.Step{Phase: v1alpha1.PhaseActivateWaypoints}
+	const question = "\nPhase migrate-policies is done. Go on? [y/N] "
+	const nobody = "Phase migrate-policies has nothing left to be done: --pause-after asks nobody.\n"
+	for name, test := range map[string]struct {
+		steps []v1alpha1.Step
+		asks  string
+	}{
+		"it is left out":              {[]v1alpha1.Step{deployed, deployed, routed, restarted}, question},
+		"the plan begins after it":    {[]v1alpha1.Step{routed, restarted}, nobody},
+		"the plan ends before it":     {[]v1alpha1.Step{deployed, deployed}, ""},
+		"there is nothing to be done": {nil, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			var asked bytes.Buffer
+			b := gates(t, strings.NewReader("y\n"), &asked)
+			b.pauseAfter = string(v1alpha1.PhaseMigratePolicies)
+			for range 2 {
+				b.tellUnasked(test.steps)
+			}
+			for i := range len(test.steps) - 1 {
+				if err := b.pass(t.Context(), test.steps[i], test.steps[i+1]); err != nil {
+					t.Error(err)
+				}
+			}
+			if asked.String() != test.asks {
+				t.Errorf("it asks %q", asked.String())
+			}
+		})
+	}
+}
+
 func TestPauseAfter(t *testing.T) {
 	var asked bytes.Buffer
 	b := gates(t, strings.NewReader("y\nn\n"), &asked)

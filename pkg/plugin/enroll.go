@@ -219,6 +219,7 @@ func (o *enrollOptions) prepare(ctx context.Context) (*prepared, error) {
 	if err := o.contract.holds(o.session, plan.WithObjects(snapshot, planned)); err != nil {
 		return nil, err
 	}
+	o.between.tellUnasked(planned.Steps)
 	return &prepared{content: content, snapshot: snapshot, plan: planned}, nil
 }
 
