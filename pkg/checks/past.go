@@ -145,7 +145,7 @@ func routesKept() Check {
 		About: "Whether the routes and timeouts of VirtualServices, DestinationRules and routes of the Gateway API that sidecars enforced for Services here are enforced still, by a waypoint.",
 		Why: "Only a proxy that reads requests routes them, or gives up waiting: in ambient mode the waypoint of the Service that they are for. What the plan said would end, what a run has deleted " +
 			"because it was replaced, and Services that were taken off their waypoint are no findings.",
-		Needs:     []string{mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindHTTPRoute, mesh.KindGateway, mesh.KindService},
+		Needs:     append([]string{mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindGateway, mesh.KindService}, routeKinds()...),
 		DependsOn: []string{"waypoint-missing", "waypoint-unready", "waypoint-diverted"},
 		Passed:    "what routed calls before the enrolment does so still",
 	}, func(subject Subject, past *Past) []Finding {

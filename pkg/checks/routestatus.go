@@ -42,7 +42,7 @@ func routesAccepted() Check {
 // parents comes before whether a waypoint follows it.
 func routeFinding(subject Subject, route mesh.Route) *Finding {
 	for i, parent := range route.Parents {
-		if finding := statusFinding(route, i, parent); finding != nil {
+		if finding := subject.statusFinding(route, i, parent); finding != nil {
 			return finding
 		}
 	}
@@ -66,7 +66,7 @@ func saysMissing(route mesh.Route) bool {
 }
 
 // statusFinding is about what istiod says of a route at a parent.
-func statusFinding(route mesh.Route, i int, parent gatewayv1.ParentReference) *Finding {
+func (s Subject) statusFinding(route mesh.Route, i int, parent gatewayv1.ParentReference) *Finding {
 	at := fmt.Sprintf("status.parents[%d]", i)
 	finding := &Finding{
 		Status: v1alpha1.StatusFail, Object: reference(route.Reference), Field: at,
@@ -78,6 +78,13 @@ func statusFinding(route mesh.Route, i int, parent gatewayv1.ParentReference) *F
 	case !told && ofService && (route.Reference.Kind == mesh.KindHTTPRoute || route.Reference.Kind == mesh.KindGRPCRoute):
 		finding.Message = fmt.Sprintf("istiod says nothing of it at %s %s", parentKind(parent), parent.Name)
 		finding.Remedy = "look at the log of istiod"
+		return finding
+	case !told && s.lacksGateway(route, parent):
+		// istiod takes what it has said there back (conditions.go, createRouteStatus).
+		in, _ := route.GatewayNamespace(parent)
+		finding.Field = fmt.Sprintf("spec.parentRefs[%d]", i)
+		finding.Message = fmt.Sprintf("there is no Gateway %s/%s", in, parent.Name)
+		finding.Remedy = "name a Gateway that is there, or make it"
 		return finding
 	case !told, status.ControllerName != mesh.RouteController:
 		return nil
@@ -96,6 +103,16 @@ func statusFinding(route mesh.Route, i int, parent gatewayv1.ParentReference) *F
 		return finding
 	}
 	return nil
+}
+
+// lacksGateway says whether a route's parent is a Gateway that is not there.
+func (s Subject) lacksGateway(route mesh.Route, parent gatewayv1.ParentReference) bool {
+	in, ofGateway := route.GatewayNamespace(parent)
+	if !ofGateway || !s.Snapshot.Coverage(mesh.KindGateway, in).Known() {
+		return false
+	}
+	_, found := s.Snapshot.Gateway(in, string(parent.Name))
+	return !found
 }
 
 // said is what a condition that does not hold means, in words.

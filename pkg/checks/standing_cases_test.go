@@ -213,6 +213,10 @@ func routeStatusCases() []testCase {
 	}
 	twoParents := strings.Replace(of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved), said("name: ingress", condition("Accepted", "False", "NotAllowed", 2))),
 		"parentRefs: [{"+parent+"}]", "parentRefs: [{"+parent+"}, {name: ingress}]", 1)
+	const ofIngress = "apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{name: ingress}], rules: [{backendRefs: [{name: cart, port: 80}]}]}"
+	foreignIngress := func(namespace string) string {
+		return "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: ingress, namespace: " + namespace + "}\nspec: {gatewayClassName: acme, listeners: [{name: http, port: 80, protocol: HTTP}]}"
+	}
 	fronted := func(more ...any) []any { return twoWaypoints(append([]any{behind("cart", "way")}, more...)...) }
 	return []testCase{
 		{name: "none", check: check, objects: fronted()},
@@ -234,7 +238,10 @@ func routeStatusCases() []testCase {
 		{name: "a backend that is not there, which istiod said of an earlier one", check: "route-targets", verify: true, objects: fronted(of("HTTPRoute", "shop", "gone", said(parent, accepted, condition("ResolvedRefs", "False", "BackendNotFound", 1)))), want: []finding{{warn, object, "spec.rules[].backendRefs[gone]", "there is no Service shop/gone"}}},
 		{name: "a backend that is not there, of a route that is refused for something else", check: "route-targets", verify: true, objects: fronted(of("HTTPRoute", "shop", "gone", said(parent, accepted, condition("ResolvedRefs", "False", "InvalidKind", 2)))), want: []finding{{warn, object, "spec.rules[].backendRefs[gone]", "there is no Service shop/gone"}}},
 		{name: "another namespace's", check: check, objects: fronted(of("HTTPRoute", "pay", "cart"))},
-		{name: "a gateway's, of another controller", check: check, objects: fronted("apiVersion: gateway.networking.k8s.io/v1\nkind: HTTPRoute\nmetadata: {name: r, namespace: shop}\nspec: {parentRefs: [{name: ingress}], rules: [{backendRefs: [{name: cart, port: 80}]}]}")},
+		{name: "a gateway's, of another controller", check: check, objects: fronted(ofIngress, foreignIngress("shop"))},
+		{name: "a gateway's that is not there", check: check, objects: fronted(ofIngress), want: []finding{{fail, object, "spec.parentRefs[0]", "there is no Gateway shop/ingress"}}},
+		{name: "a gateway's that is elsewhere", check: check, objects: fronted(ofIngress, foreignIngress("edge")), want: []finding{{fail, object, "spec.parentRefs[0]", "there is no Gateway shop/ingress"}}},
+		{name: "a gateway's in another namespace", check: check, objects: fronted(strings.Replace(ofIngress, "name: ingress", "name: ingress, namespace: edge", 1), foreignIngress("edge"))},
 		{name: "without a waypoint", check: check, objects: enrolled(plain, of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved))), want: []finding{{warn, object, "spec.parentRefs[0]", "Service cart has no waypoint, and ztunnel follows no route"}}},
 		{name: "without one any more, which waypoint-diverted says", check: check, objects: twoWaypoints(plain, of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved))), handed: frontedCart()},
 	}

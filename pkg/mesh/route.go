@@ -22,6 +22,17 @@ func (r Route) ServiceNamespace(parent gatewayv1.ParentReference) (string, bool)
 	return r.Reference.Namespace, true
 }
 
+// GatewayNamespace is where a route's parent is, if that is a Gateway.
+func (r Route) GatewayNamespace(parent gatewayv1.ParentReference) (string, bool) {
+	if parent.Kind != nil && *parent.Kind != KindGateway || parent.Group != nil && *parent.Group != gatewayv1.GroupName {
+		return "", false
+	}
+	if parent.Namespace != nil {
+		return string(*parent.Namespace), true
+	}
+	return r.Reference.Namespace, true
+}
+
 // StatusAt is what istiod says of a route at a parent. Where only other controllers say
 // something it is empty: nothing is judged by them.
 func (r Route) StatusAt(parent gatewayv1.ParentReference) (status gatewayv1.RouteParentStatus, told bool) {

@@ -38,6 +38,11 @@ func (r *Reader) AskTraffic(ctx context.Context, evidence *mesh.Evidence) error 
 		}
 	}
 	return r.addTo(ctx, evidence, names, func(_ string, pod *corev1.Pod, node *mesh.NodeEvidence) {
+		if pod != nil && instanceOf(pod) != node.Instance {
+			// Its counters are another one's than what it said before.
+			node.TrafficProblem = "it was started anew in between"
+			return
+		}
 		var err error
 		if node.Traffic, err = r.traffic(ctx, pod); err != nil {
 			node.TrafficProblem = err.Error()
