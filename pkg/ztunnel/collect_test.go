@@ -11,6 +11,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/ztunnel"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
@@ -110,6 +111,27 @@ func TestCollectSaysWhyANodeCouldNotBeAsked(t *testing.T) {
 	}
 	if len(evidence.Nodes) != 4 {
 		t.Errorf("there is evidence of %d nodes", len(evidence.Nodes))
+	}
+}
+
+// What a ztunnel counts is only to be compared with what the same one has counted: one that
+// was started in between is not asked.
+func TestTrafficOfAnotherZtunnelIsNoTraffic(t *testing.T) {
+	pod := on("a")
+	for name, test := range map[string]struct{ instance, problem string }{
+		"the same":                {string(pod.UID) + "/0", "port-forward to Pod istio-system/ztunnel-a: "},
+		"one before it":           {string(pod.UID) + "-before/0", "it was started anew in between"},
+		"before it was restarted": {string(pod.UID) + "/-1", "it was started anew in between"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			evidence := &mesh.Evidence{Nodes: map[string]mesh.NodeEvidence{"a": {Instance: test.instance}}}
+			if err := apiServer(t, pod).AskTraffic(t.Context(), evidence); err != nil {
+				t.Fatal(err)
+			}
+			if got := evidence.Nodes["a"]; !strings.HasPrefix(got.TrafficProblem, test.problem) || got.Traffic != nil {
+				t.Errorf("it is %+v", got)
+			}
+		})
 	}
 }
 
