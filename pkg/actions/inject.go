@@ -181,16 +181,20 @@ func mostReplacements(workload mesh.Workload) int { return 2 * int(max(workload.
 
 // replace evicts a pod, or deletes one that is not ready: that one serves
 // nobody, and an eviction of it may be refused for ever. It returns why it was
-// refused, if a PodDisruptionBudget did.
+// refused, if a PodDisruptionBudget did, or another write.
 func (r *Runner) replace(ctx context.Context, pod mesh.Pod) (reason string, err error) {
 	if pod.Ready {
 		return r.evict(ctx, pod, "which had come up without its sidecar")
 	}
-	return "", r.deletePod(ctx, pod)
+	return r.deletePod(ctx, pod)
 }
 
+// conflicted is why a pod was not replaced where the API server says that it is not what was
+// meant. If another one has its name by now, the watch tells; if not, it is tried again.
+const conflicted = "another write came in between"
+
 // evict asks for a pod to be replaced, and says why. It returns why that was refused,
-// if a PodDisruptionBudget did.
+// if a PodDisruptionBudget did, or another write.
 func (r *Runner) evict(ctx context.Context, pod mesh.Pod, why string) (reason string, err error) {
 	err = r.Kube.PolicyV1().Evictions(pod.Namespace).Evict(ctx, &policyv1.Eviction{
 		ObjectMeta:    metav1.ObjectMeta{Namespace: pod.Namespace, Name: pod.Name},
@@ -203,7 +207,9 @@ func (r *Runner) evict(ctx context.Context, pod mesh.Pod, why string) (reason st
 		return "", nil
 	case apierrors.IsTooManyRequests(err):
 		return "its PodDisruptionBudget allows no eviction now", nil
-	case apierrors.IsNotFound(err), apierrors.IsConflict(err):
+	case apierrors.IsConflict(err):
+		return conflicted, nil
+	case apierrors.IsNotFound(err):
 		return "", nil
 	default:
 		// It may have been done all the same.
@@ -212,18 +218,21 @@ func (r *Runner) evict(ctx context.Context, pod mesh.Pod, why string) (reason st
 	}
 }
 
-func (r *Runner) deletePod(ctx context.Context, pod mesh.Pod) error {
-	err := r.Kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
+func (r *Runner) deletePod(ctx context.Context, pod mesh.Pod) (reason string, err error) {
+	err = r.Kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
 		Preconditions: metav1.NewUIDPreconditions(string(pod.UID)),
 	})
-	if apierrors.IsNotFound(err) || apierrors.IsConflict(err) {
-		return nil
-	}
-	if err != nil {
+	switch {
+	case err == nil:
+		r.changed = true
+		r.Events.note("deleted %s, which was not ready and had no sidecar", pod)
+		return "", nil
+	case apierrors.IsConflict(err):
+		return conflicted, nil
+	case apierrors.IsNotFound(err):
+		return "", nil
+	default:
 		r.changed = r.changed || !refused(err)
-		return fmt.Errorf("delete %s: %w", pod, err)
+		return "", fmt.Errorf("delete %s: %w", pod, err)
 	}
-	r.changed = true
-	r.Events.note("deleted %s, which was not ready and had no sidecar", pod)
-	return nil
 }
