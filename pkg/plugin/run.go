@@ -220,6 +220,9 @@ func (o *runOptions) confirm(ctx context.Context, planned v1alpha1.MigrationPlan
 	if o.yes {
 		return nil
 	}
+	if !o.output.human() {
+		return usageError("-o %s shows the plan with the result alone, so that there is nothing to be confirmed before: look at it with --dry-run=server or plan, and give --yes", o.output.format)
+	}
 	what := "namespace " + o.name
 	if service := (v1alpha1.MigrationRecord{Plan: planned}).Service(); service != "" {
 		what = service + " of " + what

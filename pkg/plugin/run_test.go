@@ -68,6 +68,12 @@ func TestConfirm(t *testing.T) {
 	if err := o.confirm(t.Context(), v1alpha1.MigrationPlan{}); err != nil {
 		t.Errorf("with --yes the error is %v", err)
 	}
+	var asked bytes.Buffer
+	o = options(t, strings.NewReader("y\n"), io.Discard, &asked)
+	o.output.format = render.FormatJSON
+	if err := o.confirm(t.Context(), v1alpha1.MigrationPlan{}); ExitStatus(err) != StatusUsage || asked.Len() > 0 {
+		t.Errorf("with -o json it asks %q although nothing was shown: %v", asked.String(), err)
+	}
 }
 
 func TestConfirmEndsWithItsContext(t *testing.T) {
