@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -350,10 +351,25 @@ func (t *translator) exemptWaypoints(policy *clientsecurityv1.AuthorizationPolic
 // refusesWaypoint says whether a rule may match a call from a waypoint for another
 // reason than what the client asks for.
 func (t *translator) refusesWaypoint(rule *securityv1beta1.Rule, namespace string) bool {
-	if !slices.ContainsFunc(t.principals, func(principal string) bool { return mayMatchSource(rule, principal, namespace) }) {
+	matches := func(principal string) bool { return mayMatchSource(rule, principal, namespace) }
+	if !slices.ContainsFunc(t.principals, func(principal string) bool { return slices.ContainsFunc(t.alsoKnownAs(principal), matches) }) {
 		return false
 	}
 	return goesBySource(rule) || len(layer7Of(rule)) > 0 && (anyPorts(rule) || len(layer4(rule).GetWhen()) > 0)
+}
+
+// alsoKnownAs are the principals by which a policy may mean one of the mesh's own: that of
+// any of its trust domains, and cluster.local whatever those are (istio
+// pilot/pkg/security/trustdomain/bundle.go, ReplaceTrustDomainAliases).
+func (t *translator) alsoKnownAs(principal string) []string {
+	_, rest, _ := strings.Cut(principal, "/")
+	known := []string{principal, mesh.DefaultTrustDomain + "/" + rest}
+	for _, configuration := range t.snapshot.Configurations() {
+		for _, alias := range configuration.TrustDomainAliases {
+			known = append(known, alias+"/"+rest)
+		}
+	}
+	return known
 }
 
 // anyPorts says whether any operation of a rule names ports: of several ztunnel

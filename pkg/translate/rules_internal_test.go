@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"google.golang.org/protobuf/proto"
 	securityv1beta1 "istio.io/api/security/v1beta1"
@@ -231,6 +232,23 @@ func TestMayMatchSource(t *testing.T) {
 	} {
 		if got := mayMatchSource(rule(t, text), waypoint, "shop"); got != want {
 			t.Errorf("%s: %v", text, got)
+		}
+	}
+}
+
+// A rule may mean the waypoint by another name of the mesh's trust domain.
+func TestRefusesWaypointByAnyNameOfTheTrustDomain(t *testing.T) {
+	t.Parallel()
+	of := translator{
+		snapshot:   fixture.Snapshot(fixture.Without("ConfigMap", fixture.Installation()...), fixture.MeshConfig("trustDomain: td1\ntrustDomainAliases: [old]")),
+		principals: []string{"td1/ns/shop/sa/waypoint"},
+	}
+	for principal, want := range map[string]bool{
+		"td1/ns/shop/sa/*": true, "cluster.local/ns/shop/sa/*": true, "old/ns/shop/sa/waypoint": true,
+		"other/ns/shop/sa/*": false, "cluster.local/ns/shop/sa/web": false, "cluster.local/ns/front/sa/*": false,
+	} {
+		if got := of.refusesWaypoint(rule(t, `{from: [{source: {principals: ["`+principal+`"]}}]}`), "shop"); got != want {
+			t.Errorf("%s: %t", principal, got)
 		}
 	}
 }
