@@ -145,16 +145,21 @@ func (t *translator) bypass(route v1alpha1.ObjectReference, called *fronted, to 
 
 // uncovered is a policy for the pods of a service that does not reach those of the
 // one that is called. Of other namespaces the pods are not known: any policy there
-// counts, and so does one that names ports which the two do not have in common: its copy
-// for the called service is not about the ports that the route leads to.
+// counts, and any of a root namespace unless it is for all pods of the mesh, the called
+// ones among them. So does one that names ports which the two do not have in common: its
+// copy for the called service is not about the ports that the route leads to.
 func (t *translator) uncovered(called *fronted, to corev1.Service) string {
 	behind := t.selected(&to)
 	both := slices.Concat(called.ports, t.portsOf(&to, behind))
 	decides := func(namespace string, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy) bool {
-		if to.Namespace != t.namespace.Name {
+		switch {
+		case to.Namespace == t.namespace.Name:
+			return t.inReach(namespace) && selectsAny(selector, behind) && (!selectsAny(selector, called.pods) || !both.alike(spec))
+		case slices.Contains(t.snapshot.RootNamespaces(), namespace):
+			return len(selector) > 0 || len(called.pods) == 0 || namesPorts(spec)
+		default:
 			return namespace == to.Namespace
 		}
-		return t.inReach(namespace) && selectsAny(selector, behind) && (!selectsAny(selector, called.pods) || !both.alike(spec))
 	}
 	for _, policy := range t.snapshot.AuthorizationPolicies() {
 		if !ours(policy.Labels) && len(mesh.TargetsOf(&policy.Spec)) == 0 && !dryRun(policy) &&

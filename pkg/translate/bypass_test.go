@@ -61,6 +61,26 @@ spec: {action: DENY, rules: [{to: [{operation: {` + operation + `}}]}]}
 `
 }
 
+// serviceB is one of another namespace, and its pods are not read.
+const serviceB = `
+apiVersion: v1
+kind: Service
+metadata: {name: b, namespace: other}
+spec: {clusterIP: 10.0.1.1, selector: {app: b}, ports: [{name: http, port: 80}]}
+---
+`
+
+// rootPolicy is one of the whole mesh.
+func rootPolicy(selector, operation string) string {
+	return `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: of-the-mesh, namespace: istio-system}
+spec: {action: DENY, selector: {matchLabels: {` + selector + `}}, rules: [{to: [{operation: {` + operation + `}}]}]}
+---
+`
+}
+
 func routeOfWeb(kind, rule string) string {
 	return `apiVersion: gateway.networking.k8s.io/v1
 kind: ` + kind + `
@@ -141,10 +161,34 @@ spec:
 			"a policy for both that names another port", denyAdmin(`ports: ["15020"], paths: ["/admin*"]`) +
 				virtualServiceOfWeb(`{route: [{destination: {host: cart}}]}`), "",
 		},
+		{"another namespace without policies", serviceB + virtualServiceOfWeb(leadsToB), ""},
+		{
+			"another namespace with a policy of its own", serviceB + strings.ReplaceAll(cartGetOnly, "shop", "other") + virtualServiceOfWeb(leadsToB),
+			"to Service other/b, and the waypoint would not ask AuthorizationPolicy other/get-only",
+		},
+		{
+			"another namespace and a root policy for some pods", serviceB + rootPolicy("app: b", "methods: [POST]") + virtualServiceOfWeb(leadsToB),
+			"to Service other/b, and the waypoint would not ask AuthorizationPolicy istio-system/of-the-mesh",
+		},
+		{
+			"another namespace and a root policy that names ports", serviceB + rootPolicy("", `methods: [POST], ports: ["80"]`) + virtualServiceOfWeb(leadsToB),
+			"to Service other/b, and the waypoint would not ask AuthorizationPolicy istio-system/of-the-mesh",
+		},
+		{"another namespace and a root policy for all pods", serviceB + rootPolicy("", "methods: [POST]") + virtualServiceOfWeb(leadsToB), ""},
+		{
+			"a ServiceEntry that leads to another namespace, and a root policy for all pods", serviceB + rootPolicy("", "methods: [POST]") + entryAPI + `apiVersion: networking.istio.io/v1
+kind: VirtualService
+metadata: {name: api, namespace: shop}
+spec: {hosts: [api.example.com], http: [` + leadsToB + `]}
+`, "it leads calls for ServiceEntry api to Service other/b",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
 	}
 }
+
+// leadsToB is a route to the Service of another namespace.
+const leadsToB = `{route: [{destination: {host: b.other.svc.cluster.local}}]}`
 
 // assertProblem translates the namespace shop with some objects.
 func assertProblem(t *testing.T, objects, wanted string) {
