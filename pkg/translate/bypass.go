@@ -7,10 +7,8 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	securityv1beta1 "istio.io/api/security/v1beta1"
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
-	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -21,6 +19,7 @@ import (
 // the filters of the called service). A sidecar sent such a call with the caller's
 // identity, and the other service's policies decided.
 func (t *translator) bypasses() {
+	all := t.destinations()
 	for _, service := range t.fronted {
 		if service.direct || t.beside(service.reference) {
 			continue
@@ -29,16 +28,16 @@ func (t *translator) bypasses() {
 			if !t.follows(virtualService, service) {
 				continue
 			}
-			followed := t.delegates(virtualService)
-			for _, to := range t.snapshot.AllServices() {
-				if slices.ContainsFunc(followed, func(one *clientnetworkingv1.VirtualService) bool { return leads(&one.Spec, one.Namespace, to) }) {
+			hosts := t.leads(virtualService)
+			for _, to := range all {
+				if slices.ContainsFunc(hosts, to.isCalled) {
 					t.bypass(virtualServiceReference(virtualService), service, to)
 				}
 			}
 		}
 		for _, route := range t.snapshot.Routes() {
 			if routesFor(route, service.reference) {
-				t.bypassByRoute(route, service)
+				t.bypassByRoute(route, service, all)
 			}
 		}
 	}
@@ -84,12 +83,18 @@ func (t *translator) delegates(root *clientnetworkingv1.VirtualService) []*clien
 	return all
 }
 
-// leads says whether a VirtualService, written in a namespace, sends calls to a
-// Service, copies for a mirror included: they do there what any other call does.
-func leads(spec *networkingv1alpha3.VirtualService, written string, to corev1.Service) bool {
-	return slices.ContainsFunc(destinationsOf(spec), func(destination *networkingv1alpha3.Destination) bool {
-		return mesh.HostMeans(destination.GetHost(), written, to.Name, to.Namespace)
-	})
+// leads are the full names of the hosts that a VirtualService and its delegates send
+// calls to, copies for a mirror included: they do there what any other call does.
+func (t *translator) leads(virtualService *clientnetworkingv1.VirtualService) []string {
+	var hosts []string
+	for _, one := range t.delegates(virtualService) {
+		for _, destination := range destinationsOf(&one.Spec) {
+			if destination.GetHost() != "" {
+				hosts = append(hosts, fullHost(destination.GetHost(), one.Namespace))
+			}
+		}
+	}
+	return hosts
 }
 
 // routesFor says whether a route has a Service for its parent.
@@ -112,7 +117,7 @@ func isParent(route mesh.Route, parent gatewayv1.ParentReference, service v1alph
 	return is && namespace == service.Namespace && string(parent.Name) == service.Name
 }
 
-func (t *translator) bypassByRoute(route mesh.Route, service *fronted) {
+func (t *translator) bypassByRoute(route mesh.Route, service *fronted, all []destination) {
 	for _, backend := range slices.Concat(route.Backends, route.Mirrors) {
 		if backend.Kind != nil && *backend.Kind != mesh.KindService {
 			continue
@@ -121,8 +126,9 @@ func (t *translator) bypassByRoute(route mesh.Route, service *fronted) {
 		if backend.Namespace != nil {
 			namespace = string(*backend.Namespace)
 		}
-		for _, to := range t.snapshot.Services(namespace) {
-			if to.Name == string(backend.Name) {
+		host := serviceHost(string(backend.Name), namespace)
+		for _, to := range all {
+			if to.isCalled(host) {
 				t.bypass(route.Reference, service, to)
 			}
 		}
@@ -131,35 +137,37 @@ func (t *translator) bypassByRoute(route mesh.Route, service *fronted) {
 
 // bypass is a problem where the pods of the other service have a policy that the
 // called one does not.
-func (t *translator) bypass(route v1alpha1.ObjectReference, called *fronted, to corev1.Service) {
-	if called.reference.Kind == mesh.KindService && to.Namespace == called.reference.Namespace && to.Name == called.reference.Name {
+func (t *translator) bypass(route v1alpha1.ObjectReference, called *fronted, to destination) {
+	if to.reference == called.reference {
 		return
 	}
-	policy := t.uncovered(called, to)
+	policy := t.uncovered(called, t.answeringFor(to))
 	if policy == "" {
 		return
 	}
-	t.problem(route, "spec", fmt.Sprintf("it leads calls for %s %s to Service %s/%s, and the waypoint would not ask %s, which decides them today",
-		called.reference.Kind, called.reference.Name, to.Namespace, to.Name, policy), "let callers call that Service itself, or attach the policy to both")
+	t.problem(route, "spec", fmt.Sprintf("it leads calls for %s %s to %s %s/%s, and the waypoint would not ask %s, which decides them today",
+		called.reference.Kind, called.reference.Name, to.reference.Kind, to.reference.Namespace, to.reference.Name, policy),
+		"let callers call that "+to.reference.Kind+" itself, or attach the policy to both")
 }
 
-// uncovered is a policy for the pods of a service that does not reach those of the
-// one that is called. Of other namespaces the pods are not known: any policy there
+// uncovered is a policy for the pods that a route leads to and not for those of the
+// service that is called. Of other namespaces the pods are not known: any policy there
 // counts, and any of a root namespace unless it is for all pods of the mesh, the called
 // ones among them. So does one that names ports which the two do not have in common: its
 // copy for the called service is not about the ports that the route leads to.
-func (t *translator) uncovered(called *fronted, to corev1.Service) string {
-	behind := t.selected(&to)
-	both := slices.Concat(called.ports, t.portsOf(&to, behind))
-	decides := func(namespace string, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy) bool {
-		switch {
-		case to.Namespace == t.namespace.Name:
-			return t.inReach(namespace) && selectsAny(selector, behind) && (!selectsAny(selector, called.pods) || !both.alike(spec))
-		case slices.Contains(t.snapshot.RootNamespaces(), namespace):
+func (t *translator) uncovered(called *fronted, to answering) string {
+	both := slices.Concat(called.ports, to.ports)
+	here := func(namespace string, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy) bool {
+		return t.inReach(namespace) && selectsAny(selector, to.pods) && (!selectsAny(selector, called.pods) || !both.alike(spec))
+	}
+	elsewhere := func(namespace string, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy) bool {
+		if len(to.elsewhere) > 0 && slices.Contains(t.snapshot.RootNamespaces(), namespace) {
 			return len(selector) > 0 || len(called.pods) == 0 || namesPorts(spec)
-		default:
-			return namespace == to.Namespace
 		}
+		return slices.Contains(to.elsewhere, namespace)
+	}
+	decides := func(namespace string, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy) bool {
+		return here(namespace, selector, spec) || elsewhere(namespace, selector, spec)
 	}
 	for _, policy := range t.snapshot.AuthorizationPolicies() {
 		if !ours(policy.Labels) && len(mesh.TargetsOf(&policy.Spec)) == 0 && !dryRun(policy) &&

@@ -61,6 +61,17 @@ spec: {action: DENY, rules: [{to: [{operation: {` + operation + `}}]}]}
 `
 }
 
+// entryCart is another name for the pods of cart.
+func entryCart(namespace, spec string) string {
+	return `
+apiVersion: networking.istio.io/v1
+kind: ServiceEntry
+metadata: {name: internal, namespace: ` + namespace + `}
+spec: {hosts: [cart.internal], location: MESH_INTERNAL, ports: [{number: 80, name: http, protocol: HTTP, targetPort: 8080}], ` + spec + `}
+---
+`
+}
+
 // serviceB is one of another namespace, and its pods are not read.
 const serviceB = `
 apiVersion: v1
@@ -182,10 +193,67 @@ metadata: {name: api, namespace: shop}
 spec: {hosts: [api.example.com], http: [` + leadsToB + `]}
 `, "it leads calls for ServiceEntry api to Service other/b",
 		},
+		{
+			"a ServiceEntry that selects pods", cartGetOnly + entryCart("shop", selectsCart) + virtualServiceOfWeb(leadsToInternal),
+			"it leads calls for Service web to ServiceEntry shop/internal, and the waypoint would not ask AuthorizationPolicy shop/get-only",
+		},
+		{
+			"a mirror to a ServiceEntry that selects pods", cartGetOnly + entryCart("shop", selectsCart) +
+				virtualServiceOfWeb(`{route: [{destination: {host: web}}], mirror: {host: cart.internal}}`),
+			"to ServiceEntry shop/internal",
+		},
+		{
+			"a ServiceEntry that selects the called pods", cartGetOnly + entryCart("shop", "resolution: STATIC, workloadSelector: {labels: {app: web}}") +
+				virtualServiceOfWeb(leadsToInternal), "",
+		},
+		{
+			"a ServiceEntry that selects pods elsewhere", cartGetOnly + entryCart("other", selectsCart) + virtualServiceOfWeb(leadsToInternal),
+			"",
+		},
+		{
+			"a ServiceEntry that selects pods elsewhere which have policies", strings.ReplaceAll(cartGetOnly, "shop", "other") +
+				entryCart("other", selectsCart) + virtualServiceOfWeb(leadsToInternal),
+			"to ServiceEntry other/internal, and the waypoint would not ask AuthorizationPolicy other/get-only",
+		},
+		{
+			"a ServiceEntry with the address of a pod", cartGetOnly + podAt + entryCart("other", "resolution: STATIC, endpoints: [{address: 10.9.9.9}]") +
+				virtualServiceOfWeb(leadsToInternal), "to ServiceEntry other/internal",
+		},
+		{
+			"a ServiceEntry with the address of a Service", cartGetOnly + entryCart("shop", "resolution: STATIC, endpoints: [{address: 10.0.0.1}]") +
+				virtualServiceOfWeb(leadsToInternal), "to ServiceEntry shop/internal",
+		},
+		{
+			"a ServiceEntry with the name of a Service", cartGetOnly +
+				entryCart("shop", "resolution: DNS, endpoints: [{address: cart.shop.svc.cluster.local}]") + virtualServiceOfWeb(leadsToInternal),
+			"to ServiceEntry shop/internal",
+		},
+		{
+			"a ServiceEntry with addresses that are called", cartGetOnly + entryCart("shop", "resolution: NONE, addresses: [10.0.0.1]") +
+				virtualServiceOfWeb(leadsToInternal), "to ServiceEntry shop/internal",
+		},
+		{
+			"a ServiceEntry with an address outside", cartGetOnly + entryCart("shop", "resolution: STATIC, endpoints: [{address: 192.0.2.1}]") +
+				virtualServiceOfWeb(leadsToInternal), "",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
 	}
 }
+
+const (
+	selectsCart     = "resolution: STATIC, workloadSelector: {labels: {app: cart}}"
+	leadsToInternal = `{route: [{destination: {host: cart.internal}}]}`
+	// podAt is one of the pods of cart, with an address.
+	podAt = `
+apiVersion: v1
+kind: Pod
+metadata: {name: cart-at, namespace: shop, labels: {app: cart}}
+spec: {containers: [{name: cart, image: cart}]}
+status: {phase: Running, podIP: 10.9.9.9, podIPs: [{ip: 10.9.9.9}]}
+---
+`
+)
 
 // leadsToB is a route to the Service of another namespace.
 const leadsToB = `{route: [{destination: {host: b.other.svc.cluster.local}}]}`
