@@ -33,6 +33,38 @@ func (r Route) GatewayNamespace(parent gatewayv1.ParentReference) (string, bool)
 	return r.Reference.Namespace, true
 }
 
+// BackendHost returns the full name of the host that a route's backend means. Besides
+// Services istiod knows those of other clusters, which it takes for the Service of the
+// same name, and host names as they are; the group of the former is a setting (istio
+// pilot/pkg/config/kube/gateway/conversion.go, buildDestination, and
+// pilot/pkg/features/experimental.go, MCS_API_GROUP). Any other kind is not known.
+func (r Route) BackendHost(backend gatewayv1.BackendObjectReference) (host string, known bool) {
+	group, kind, namespace := "", KindService, r.Reference.Namespace
+	if backend.Group != nil {
+		group = string(*backend.Group)
+	}
+	if backend.Kind != nil {
+		kind = string(*backend.Kind)
+	}
+	if backend.Namespace != nil {
+		namespace = string(*backend.Namespace)
+	}
+	switch {
+	case kind == kindHostname && group == groupIstioNetworking:
+		return string(backend.Name), true
+	case kind == KindService && (group == "" || group == "core"), kind == kindServiceImport:
+		return string(backend.Name) + "." + namespace + ".svc.cluster.local", true
+	default:
+		return "", false
+	}
+}
+
+// Kinds of backends that are no Services.
+const (
+	kindHostname      = "Hostname"
+	kindServiceImport = "ServiceImport"
+)
+
 // StatusAt is what istiod says of a route at a parent. Where only other controllers say
 // something it is empty: nothing is judged by them.
 func (r Route) StatusAt(parent gatewayv1.ParentReference) (status gatewayv1.RouteParentStatus, told bool) {

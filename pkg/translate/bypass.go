@@ -28,12 +28,7 @@ func (t *translator) bypasses() {
 			if !t.follows(virtualService, service) {
 				continue
 			}
-			hosts := t.leads(virtualService)
-			for _, to := range all {
-				if slices.ContainsFunc(hosts, to.isCalled) {
-					t.bypass(virtualServiceReference(virtualService), service, to)
-				}
-			}
+			t.bypassTo(virtualServiceReference(virtualService), service, t.leads(virtualService), all)
 		}
 		for _, route := range t.snapshot.Routes() {
 			if routesFor(route, service.reference) {
@@ -70,14 +65,11 @@ func (t *translator) delegates(root *clientnetworkingv1.VirtualService) []*clien
 		case at >= 0:
 			all = append(all, t.snapshot.VirtualServices()[at])
 		case t.snapshot.Unread(namespace, mesh.KindVirtualService) != "":
-			unread := Problem{
+			t.problemOnce(Problem{
 				Object: virtualServiceReference(root), Field: fmt.Sprintf("spec.http[%d].delegate", i),
 				Message: fmt.Sprintf("VirtualService %s/%s could not be read: whether it leads calls past policies is unknown", namespace, delegate.GetName()),
 				Remedy:  "plan with leave to read VirtualServices of that namespace",
-			}
-			if !slices.Contains(t.translation.Problems, unread) {
-				t.translation.Problems = append(t.translation.Problems, unread)
-			}
+			})
 		}
 	}
 	return all
@@ -117,20 +109,55 @@ func isParent(route mesh.Route, parent gatewayv1.ParentReference, service v1alph
 	return is && namespace == service.Namespace && string(parent.Name) == service.Name
 }
 
+// bypassByRoute looks at what a route of Gateway API leads to. A backend of a kind that is
+// not known may be any pods.
 func (t *translator) bypassByRoute(route mesh.Route, service *fronted, all []destination) {
 	for _, backend := range slices.Concat(route.Backends, route.Mirrors) {
-		if backend.Kind != nil && *backend.Kind != mesh.KindService {
+		host, known := route.BackendHost(backend)
+		if !known {
+			t.problemOnce(Problem{
+				Object: route.Reference, Field: "spec.rules",
+				Message: fmt.Sprintf("it leads calls for %s %s to %s %s, which may lead anywhere: whether policies there would still decide them is unknown",
+					service.reference.Kind, service.reference.Name, backendKind(backend), backend.Name),
+				Remedy: "lead to Services, or leave the Service out by --waypoint-skip",
+			})
 			continue
 		}
-		namespace := route.Reference.Namespace
-		if backend.Namespace != nil {
-			namespace = string(*backend.Namespace)
+		t.bypassTo(route.Reference, service, []string{host}, all)
+	}
+}
+
+// backendKind names the kind of a backend, and the group where that is not Kubernetes' own.
+func backendKind(backend gatewayv1.BackendObjectReference) string {
+	kind := mesh.KindService
+	if backend.Kind != nil {
+		kind = string(*backend.Kind)
+	}
+	if backend.Group != nil && *backend.Group != "" {
+		return kind + "." + string(*backend.Group)
+	}
+	return kind
+}
+
+// bypassTo looks at the services that a route leads to by the names of their hosts. A
+// name that no service bears may be that of a ServiceEntry that could not be read.
+func (t *translator) bypassTo(route v1alpha1.ObjectReference, service *fronted, hosts []string, all []destination) {
+	for _, to := range all {
+		if slices.ContainsFunc(hosts, to.isCalled) {
+			t.bypass(route, service, to)
 		}
-		host := serviceHost(string(backend.Name), namespace)
-		for _, to := range all {
-			if to.isCalled(host) {
-				t.bypass(route.Reference, service, to)
-			}
+	}
+	if t.snapshot.Unread(t.namespace.Name, mesh.KindServiceEntry) == "" {
+		return
+	}
+	for _, host := range hosts {
+		if !slices.ContainsFunc(all, func(to destination) bool { return to.isCalled(host) }) {
+			t.problemOnce(Problem{
+				Object: route, Field: "spec",
+				Message: fmt.Sprintf("it leads calls for %s %s to host %s, and ServiceEntries could not be read: whether it leads past policies is unknown",
+					service.reference.Kind, service.reference.Name, host),
+				Remedy: "plan with leave to read ServiceEntries",
+			})
 		}
 	}
 }

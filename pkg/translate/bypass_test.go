@@ -236,9 +236,40 @@ spec: {hosts: [api.example.com], http: [` + leadsToB + `]}
 			"a ServiceEntry with an address outside", cartGetOnly + entryCart("shop", "resolution: STATIC, endpoints: [{address: 192.0.2.1}]") +
 				virtualServiceOfWeb(leadsToInternal), "",
 		},
+		{"a Hostname", cartGetOnly + routeOfWeb("HTTPRoute", backendHostname("cart.shop.svc.cluster.local")), "to Service shop/cart"},
+		{
+			"a Hostname of a GRPCRoute", cartGetOnly + routeOfWeb("GRPCRoute", backendHostname("cart.shop.svc.cluster.local")), "to Service shop/cart",
+		},
+		{
+			"a Hostname of a ServiceEntry", cartGetOnly + entryCart("shop", selectsCart) + routeOfWeb("HTTPRoute", backendHostname("cart.internal")),
+			"to ServiceEntry shop/internal",
+		},
+		{
+			"a Hostname that is copied to", cartGetOnly + routeOfWeb("HTTPRoute", `{filters: [{type: RequestMirror, requestMirror: {backendRef: `+
+				`{group: networking.istio.io, kind: Hostname, name: cart.shop.svc.cluster.local, port: 80}}}], backendRefs: [{name: web, port: 80}]}`),
+			"to Service shop/cart",
+		},
+		{"a Hostname of itself", cartGetOnly + routeOfWeb("HTTPRoute", backendHostname("web.shop.svc.cluster.local")), ""},
+		{"a Hostname that is short", cartGetOnly + routeOfWeb("HTTPRoute", backendHostname("cart")), ""},
+		{
+			"a ServiceImport", cartGetOnly + routeOfWeb("HTTPRoute", `{backendRefs: [{group: multicluster.x-k8s.io, kind: ServiceImport, name: cart, port: 80}]}`),
+			"to Service shop/cart",
+		},
+		{
+			"a backend that may be anything", routeOfWeb("HTTPRoute", `{backendRefs: [{group: inference.networking.k8s.io, kind: InferencePool, name: pool}]}`),
+			"it leads calls for Service web to InferencePool.inference.networking.k8s.io pool, which may lead anywhere",
+		},
+		{
+			"a Service of another group", routeOfWeb("HTTPRoute", `{backendRefs: [{group: example.com, kind: Service, name: cart}]}`),
+			"it leads calls for Service web to Service.example.com cart, which may lead anywhere",
+		},
 	} {
 		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
 	}
+}
+
+func backendHostname(host string) string {
+	return `{backendRefs: [{group: networking.istio.io, kind: Hostname, name: ` + host + `, port: 80}]}`
 }
 
 const (
@@ -289,6 +320,24 @@ func TestADelegateThatCannotBeReadMayLeadAnywhere(t *testing.T) {
 	}
 	if len(translation.Problems) != 1 || translation.Problems[0].Field != "spec.http[0].delegate" {
 		t.Errorf("the problems are %v, wanted one about the delegate", translation.Problems)
+	}
+}
+
+func TestAHostWithoutServiceEntriesMayLeadAnywhere(t *testing.T) {
+	for _, objects := range []string{virtualServiceOfWeb(leadsToInternal), routeOfWeb("HTTPRoute", backendHostname("cart.internal"))} {
+		content := fixture.Content(shop(fixture.YAML(objects))...)
+		content.Coverage[mesh.KindServiceEntry] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
+		snapshot, err := mesh.NewSnapshot(content)
+		if err != nil {
+			t.Fatal(err)
+		}
+		translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(translation.Problems) != 1 || !strings.Contains(translation.Problems[0].Message, "to host cart.internal, and ServiceEntries could not be read") {
+			t.Errorf("the problems are %v, wanted one about the host", translation.Problems)
+		}
 	}
 }
 

@@ -45,10 +45,8 @@ func fullHost(host, written string) string {
 	if host == "" || strings.Contains(host, ".") || strings.HasPrefix(host, "*") {
 		return host
 	}
-	return serviceHost(host, written)
+	return host + "." + written + ".svc.cluster.local"
 }
-
-func serviceHost(name, namespace string) string { return name + "." + namespace + ".svc.cluster.local" }
 
 // answering is what takes the calls to a destination.
 type answering struct {

@@ -94,6 +94,13 @@ func (t *translator) problem(object v1alpha1.ObjectReference, field, message, re
 	t.translation.Problems = append(t.translation.Problems, Problem{Object: object, Field: field, Message: message, Remedy: remedy})
 }
 
+// problemOnce notes a problem that may be met several times.
+func (t *translator) problemOnce(problem Problem) {
+	if !slices.Contains(t.translation.Problems, problem) {
+		t.translation.Problems = append(t.translation.Problems, problem)
+	}
+}
+
 // attached names an object that is to be attached to a service of the namespace, or to
 // a waypoint: a policy is in the namespace of what it is attached to (istio
 // pilot/pkg/model/policyattachment.go).
