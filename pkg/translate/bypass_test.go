@@ -236,6 +236,26 @@ spec: {hosts: [api.example.com], http: [` + leadsToB + `]}
 			"a ServiceEntry with an address outside", cartGetOnly + entryCart("shop", "resolution: STATIC, endpoints: [{address: 192.0.2.1}]") +
 				virtualServiceOfWeb(leadsToInternal), "",
 		},
+		{
+			"an ExternalName", cartGetOnly + alias("cart.shop.svc.cluster.local") + virtualServiceOfWeb(`{route: [{destination: {host: alias}}]}`),
+			"it leads calls for Service web to Service shop/alias, and the waypoint would not ask AuthorizationPolicy shop/get-only",
+		},
+		{
+			"an ExternalName of a ServiceEntry", cartGetOnly + entryCart("shop", selectsCart) + alias("cart.internal") +
+				virtualServiceOfWeb(`{route: [{destination: {host: alias}}]}`), "to Service shop/alias",
+		},
+		{
+			"an ExternalName of itself", cartGetOnly + alias("web.shop.svc.cluster.local") +
+				virtualServiceOfWeb(`{route: [{destination: {host: alias}}]}`), "",
+		},
+		{
+			"an ExternalName of an ExternalName", cartGetOnly + alias("alias.shop.svc.cluster.local") +
+				virtualServiceOfWeb(`{route: [{destination: {host: alias}}]}`), "",
+		},
+		{
+			"a ServiceEntry with an endpoint without address", cartGetOnly + alias("cart.shop.svc.cluster.local") +
+				entryCart("shop", "resolution: STATIC, endpoints: [{network: far}]") + virtualServiceOfWeb(leadsToInternal), "",
+		},
 		{"a Hostname", cartGetOnly + routeOfWeb("HTTPRoute", backendHostname("cart.shop.svc.cluster.local")), "to Service shop/cart"},
 		{
 			"a Hostname of a GRPCRoute", cartGetOnly + routeOfWeb("GRPCRoute", backendHostname("cart.shop.svc.cluster.local")), "to Service shop/cart",
@@ -266,6 +286,17 @@ spec: {hosts: [api.example.com], http: [` + leadsToB + `]}
 	} {
 		t.Run(test.name, func(t *testing.T) { assertProblem(t, test.objects, test.wanted) })
 	}
+}
+
+// alias is a Service that is another name for something.
+func alias(of string) string {
+	return `
+apiVersion: v1
+kind: Service
+metadata: {name: alias, namespace: shop}
+spec: {type: ExternalName, externalName: ` + of + `, ports: [{name: http, port: 80}]}
+---
+`
 }
 
 func backendHostname(host string) string {

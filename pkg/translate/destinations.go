@@ -39,6 +39,10 @@ func (d destination) isCalled(host string) bool {
 	return slices.ContainsFunc(d.entry.Spec.GetHosts(), func(own string) bool { return mesh.HostsMatch(own, host) })
 }
 
+func (d destination) isAlias() bool {
+	return d.service != nil && d.service.Spec.Type == corev1.ServiceTypeExternalName
+}
+
 // fullHost is a host that a VirtualService of some namespace sends to: one without a dot
 // is that of a Service there (istio pilot/pkg/model/config.go, ResolveShortnameToFQDN).
 func fullHost(host, written string) string {
@@ -58,7 +62,10 @@ type answering struct {
 
 // answeringFor finds what takes the calls to a destination.
 func (t *translator) answeringFor(to destination) answering {
-	if to.service != nil {
+	switch {
+	case to.isAlias():
+		return t.answeringAlias(to.service.Spec.ExternalName)
+	case to.service != nil:
 		return t.answeringService(*to.service)
 	}
 	found := t.selectedByEntry(to.entry)
@@ -69,6 +76,19 @@ func (t *translator) answeringFor(to destination) answering {
 		// The addresses are then where the calls go.
 		for _, address := range to.entry.Spec.GetAddresses() {
 			found.add(t.answeringAt(address, to.entry, nil))
+		}
+	}
+	return found
+}
+
+// answeringAlias finds what an ExternalName is another name for. A route to it leads to
+// the service of that name, and to none by way of a second ExternalName (istio
+// pilot/pkg/networking/core/route/route.go, GetDestinationCluster).
+func (t *translator) answeringAlias(host string) answering {
+	var found answering
+	for _, to := range t.destinations() {
+		if !to.isAlias() && to.isCalled(host) {
+			found.add(t.answeringFor(to))
 		}
 	}
 	return found
@@ -113,6 +133,10 @@ func (t *translator) selectedByEntry(entry *clientnetworkingv1.ServiceEntry) ans
 // address of a Service, or its name.
 func (t *translator) answeringAt(address string, entry *clientnetworkingv1.ServiceEntry, ports map[string]uint32) answering {
 	var found answering
+	if address == "" {
+		// An endpoint on another network may have none, and neither has an ExternalName.
+		return found
+	}
 	for _, pod := range t.snapshot.PodsAt([]string{address}) {
 		if pod.Namespace != t.namespace.Name {
 			found.elsewhere = append(found.elsewhere, pod.Namespace)
