@@ -137,6 +137,9 @@ func routeTargetsBut(passedOver func(mesh.Route) bool) Check {
 				for _, missing := range missingServices(subject, route) {
 					say(reference(route.Reference), missing.field, "there is no Service "+missing.host)
 				}
+				for _, missing := range missingHosts(subject, route) {
+					say(reference(route.Reference), missing.field, "no Service or ServiceEntry is called "+missing.host)
+				}
 			}
 			return findings
 		},
@@ -193,6 +196,11 @@ func resolves(subject Subject, host string) bool {
 	if host != "" && !strings.Contains(host, ".") && !strings.HasPrefix(host, "*") {
 		full = host + "." + subject.Namespace.Name + ".svc.cluster.local"
 	}
+	return isCalled(subject, full)
+}
+
+// isCalled says whether a Service or ServiceEntry has a full host name.
+func isCalled(subject Subject, full string) bool {
 	for _, service := range subject.Snapshot.AllServices() {
 		name := service.Name + "." + service.Namespace + ".svc."
 		if strings.HasPrefix(full, name) || strings.HasPrefix(full, "*") && strings.HasSuffix(name+"cluster.local", full[1:]) {
@@ -234,6 +242,22 @@ func missingServices(subject Subject, route mesh.Route) []named {
 		}
 		if !exists(namespace, string(backend.Name)) {
 			missing = append(missing, named{"spec.rules[].backendRefs[" + string(backend.Name) + "]", namespace + "/" + string(backend.Name)})
+		}
+	}
+	return missing
+}
+
+// missingHosts are the hosts of a route's backends that nothing bears: host names, which
+// istiod takes as they are, and ServiceImports, for which it wants a Service of the same
+// name (istio pilot/pkg/config/kube/gateway/conversion.go, buildDestination).
+func missingHosts(subject Subject, route mesh.Route) []named {
+	var missing []named
+	for _, backend := range route.Backends {
+		if backend.Kind == nil || *backend.Kind == mesh.KindService {
+			continue
+		}
+		if host, known := route.BackendHost(backend); known && !isCalled(subject, host) {
+			missing = append(missing, named{"spec.rules[].backendRefs[" + string(backend.Name) + "]", host})
 		}
 	}
 	return missing
