@@ -60,13 +60,17 @@ func unrecordedRestoration(planned v1alpha1.MigrationPlan) v1alpha1.Restoration 
 
 // Concluding adds to the rollback of all that the records of a namespace hold, or to
 // one without a record, the step that looks at what it has come to. One that changes
-// nothing is left as it is.
+// nothing is left as it is, and so is one that only takes leftovers away: which pods
+// should have sidecars, it does not know.
 func Concluding(planned *v1alpha1.MigrationPlan, records []v1alpha1.MigrationRecord) error {
 	if len(planned.Steps) == 0 {
 		return nil
 	}
 	restoration := unrecordedRestoration(*planned)
-	if !planned.Unrecorded {
+	switch {
+	case planned.Unrecorded && !restoration.Unlabelled && len(restoration.Workloads) == 0 && !Replaces(planned):
+		return nil
+	case !planned.Unrecorded:
 		var err error
 		if restoration, err = RestorationOf(planned.Namespace, records); err != nil {
 			return err

@@ -145,6 +145,9 @@ type rollback struct {
 	// evicted are the workloads whose pods the runs have replaced by the namespace's
 	// labels alone.
 	evicted []v1alpha1.ObjectReference
+	// stays is true where no pod is to change its mode, since only leftovers of an
+	// enrolment are there.
+	stays bool
 }
 
 // writtenField is a field that the runs may have written.
@@ -418,7 +421,7 @@ func (r *rollback) replacePods() error {
 	if !r.snapshot.Injectors().Inject(r.restored.Labels, nil, nil, false) && len(r.objects(v1alpha1.PhaseRestartWorkloads)) == 0 {
 		return nil
 	}
-	if r.onlyRefreshed() {
+	if r.stays || r.onlyRefreshed() {
 		return nil
 	}
 	var rollouts []v1alpha1.ObjectReference

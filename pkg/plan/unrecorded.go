@@ -55,6 +55,7 @@ func RollbackUnrecorded(snapshot *mesh.Snapshot, namespace mesh.Namespace, chose
 	}
 	derive.users()
 	derive.begun(chosen.Begun)
+	planner.stays = !ambient && !Replaces(chosen.Begun)
 	if err := derive.injection(chosen.Revision); err != nil {
 		return planned, err
 	}
@@ -63,6 +64,12 @@ func RollbackUnrecorded(snapshot *mesh.Snapshot, namespace mesh.Namespace, chose
 		planned.Steps[0].Notes = append(planned.Steps[0].Notes, "no record says what was there before: this is derived from what is there now, and need not be exactly that")
 	}
 	return planned, err
+}
+
+// Replaces says whether a plan, where there is one, is to replace pods, as each is that
+// puts a namespace back on sidecars.
+func Replaces(planned *v1alpha1.MigrationPlan) bool {
+	return planned != nil && slices.ContainsFunc(planned.Steps, func(step v1alpha1.Step) bool { return step.Phase == v1alpha1.PhaseReplacePods })
 }
 
 // derivation finds out what a run may have written, from what is there.
@@ -231,8 +238,16 @@ func (d derivation) inAmbient(workload mesh.Workload) bool {
 		(len(pods) == 0 || slices.ContainsFunc(pods, mesh.Pod.Redirected))
 }
 
-// injection asks for sidecars, where the namespace does not by itself.
+// injection asks for sidecars, where the namespace does not by itself. One that is not in
+// ambient mode may never have been in the mesh: what is left in it of an enrolment does
+// not say that it is to have any.
 func (d derivation) injection(revision string) error {
+	if d.stays {
+		if revision != "" {
+			return &translate.OptionError{Text: fmt.Sprintf("namespace %s is not in ambient mode, so that nothing is to get sidecars back: leave the revision out", d.namespace.Name)}
+		}
+		return nil
+	}
 	if d.snapshot.Injectors().Inject(d.namespace.Labels, nil, nil, false) {
 		if revision != "" {
 			return &translate.OptionError{Text: fmt.Sprintf("namespace %s asks for sidecars already: leave the revision out", d.namespace.Name)}

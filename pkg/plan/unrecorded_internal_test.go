@@ -12,6 +12,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -127,6 +128,51 @@ func TestRollbackWithoutRecord(t *testing.T) {
 			}
 			if diff := cmp.Diff(test.want, got); diff != "" && test.err == "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What an enrolment has left in a namespace that is not in ambient mode goes, and that is
+// all: it may never have been in the mesh, and its pods are not touched.
+func TestRollbackWithoutRecordOfLeftoversAlone(t *testing.T) {
+	cart := fixture.Deployment("shop", "cart")
+	leftover := fixture.YAML(`
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: waypoint, namespace: shop, labels: {ambient.kubectl-ambient.dev/origin: 20260101-000000-abcdef}}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: cart, namespace: shop, labels: {istio.io/use-waypoint: waypoint}}
+spec: {selector: {app: cart}, ports: [{port: 80}]}`)
+	want := []string{"deactivate-waypoints", "remove-waypoints"}
+	for name, test := range map[string]struct {
+		labels map[string]string
+		like   func(*corev1.Pod)
+	}{
+		"never in the mesh":        {nil, func(*corev1.Pod) {}},
+		"on sidecars":              {map[string]string{"istio-injection": "enabled"}, fixture.Sidecar},
+		"with pods made before it": {map[string]string{"istio-injection": "enabled"}, func(*corev1.Pod) {}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			objects := fixture.Objects(fixture.Installation(), fixture.Namespace("shop", test.labels), cart, fixture.PodsOf(cart, test.like), leftover)
+			planned := unrecorded(t, objects, Unrecorded{})
+			if diff := cmp.Diff(want, idsOf(planned)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if err := Concluding(&planned, nil); err != nil || len(planned.Steps) != len(want) {
+				t.Errorf("it ends with %v, %v", idsOf(planned), err)
+			}
+			// One that has stopped is gone on with as it was begun.
+			partly := carriedOut(t, objects, planned.Steps[:1])
+			if rest := idsOf(unrecorded(t, partly, Unrecorded{Begun: &planned})); slices.ContainsFunc(rest, func(id string) bool { return !slices.Contains(want, id) }) {
+				t.Errorf("gone on with, it takes the steps %v", rest)
+			}
+			snapshot := fixture.Snapshot(objects)
+			if _, err := RollbackUnrecorded(snapshot, fixture.Find(snapshot, "shop"), Unrecorded{Revision: "default"}); err == nil || !strings.Contains(err.Error(), "leave the revision out") {
+				t.Errorf("with a revision the error is %v", err)
 			}
 		})
 	}

@@ -627,6 +627,9 @@ func (o *runOptions) sayUndone(run *prepared, took time.Duration) {
 		except = " but for what was left alone"
 	}
 	switch {
+	case run.plan.Unrecorded && !plan.Replaces(&run.plan):
+		fmt.Fprintf(o.Streams.Out, "What an enrolment had left in namespace %s is taken away%s, in %s; its pods are as they were.\n", o.name, except, took)
+		return
 	case run.plan.Unrecorded:
 		fmt.Fprintf(o.Streams.Out, "Namespace %s is back on sidecars%s, in %s. No record says what it was before: compare it with what is declared.\n", o.name, except, took)
 		return
