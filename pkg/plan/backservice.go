@@ -255,7 +255,7 @@ func (p *servicePart) parameterOf(one createdObject) bool {
 
 // elsewhere says whether an object is in a namespace that is in ambient mode and relies
 // on it.
-func (p *servicePart) elsewhere(one createdObject) bool { return p.reliedOn(one.object) }
+func (p *servicePart) elsewhere(one createdObject) bool { return p.reliedOn(one.object) != "" }
 
 // recorded wants runs to have put the Service behind its waypoint, or it to be behind
 // none.

@@ -113,8 +113,8 @@ func (r *rollback) deleteCreated(phase v1alpha1.Phase, meant func(createdObject)
 // keeps says whether an object that a run created is to stay, and why.
 func (r *rollback) keeps(created createdObject, live mesh.Object) (v1alpha1.KeptField, bool) {
 	kept := v1alpha1.KeptField{Object: created.object}
-	if r.reliedOn(created.object) {
-		kept.Reason = reasonReliedOn(created.object)
+	if reason := r.reliedOn(created.object); reason != "" {
+		kept.Reason, kept.Later = reason, true
 		return kept, true
 	}
 	if !created.untouched(live) {
@@ -205,16 +205,22 @@ func (r *rollback) whyStays(namespace, name string) string {
 	return ""
 }
 
-// reliedOn says whether an object is in another namespace that is in ambient mode and
-// not made for this one alone: what lets the routes of this one hold there may be all
-// that enforces its policies now.
-func (r *rollback) reliedOn(reference v1alpha1.ObjectReference) bool {
+// reliedOn says who relies on an object that is in another namespace and not made for
+// this one alone. Empty is nobody. Where that namespace is in ambient mode, what lets its
+// routes hold for callers here may be all that enforces its policies now.
+func (r *rollback) reliedOn(reference v1alpha1.ObjectReference) string {
 	in := namespaceOf(reference)
 	if in == r.namespace.Name || in == "" {
-		return false
+		return ""
 	}
 	other, found := r.snapshot.Namespace(in)
-	return found && other.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient && !r.madeForThis(reference)
+	if !found || r.madeForThis(reference) {
+		return ""
+	}
+	if other.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient {
+		return "namespace " + in + " is in ambient mode by now and relies on it: roll that back first, then this again"
+	}
+	return ""
 }
 
 // madeForThis says whether an object is a waypoint that a run has made for the
@@ -230,10 +236,6 @@ func (r *rollback) madeForThis(reference v1alpha1.ObjectReference) bool {
 		gateway := v1alpha1.ObjectReference{APIVersion: gatewayVersion, Kind: mesh.KindGateway, Namespace: target.Namespace, Name: target.Name}
 		return target.Kind != mesh.KindGateway || !r.madeForThis(gateway)
 	})
-}
-
-func reasonReliedOn(reference v1alpha1.ObjectReference) string {
-	return "namespace " + namespaceOf(reference) + " is in ambient mode by now and relies on it: roll that back first, then this again"
 }
 
 // differing are the specs of an object as it was written and as it is, where

@@ -20,8 +20,17 @@ func left(record v1alpha1.MigrationRecord, i int) []v1alpha1.Change {
 		return nil
 	}
 	return slices.DeleteFunc(slices.Clone(record.Plan.Steps[i].Changes), func(change v1alpha1.Change) bool {
-		return slices.Contains(record.Steps[i].Undone, change.Object)
+		kept := len(record.Remains) == 0 || slices.Contains(record.Remains, change.Object)
+		return !kept || slices.Contains(record.Steps[i].Undone, change.Object)
 	})
+}
+
+// remnant says whether a run is rolled back but for what other namespaces rely on.
+func remnant(record v1alpha1.MigrationRecord) bool { return len(record.Remains) > 0 }
+
+// unreturned are the records of runs that are more than remnants.
+func unreturned(records []v1alpha1.MigrationRecord) []v1alpha1.MigrationRecord {
+	return slices.DeleteFunc(slices.Clone(records), remnant)
 }
 
 // ToBeUndone are those among records of enrolments that have something left to undo
@@ -55,19 +64,53 @@ func Undone(record v1alpha1.MigrationRecord, to v1alpha1.Phase) v1alpha1.Migrati
 		}
 	}
 	if to == "" || !holdsChange(record, func(v1alpha1.Phase) bool { return true }) {
-		record.State = v1alpha1.RunRolledBack
+		record.State, record.Remains = v1alpha1.RunRolledBack, nil
 	}
 	return record
 }
 
-// UndoneBy is the record of an enrolment after a rollback.
+// UndoneBy is the record of an enrolment after a rollback. What that has kept for now, it
+// holds on.
 func UndoneBy(rollback v1alpha1.MigrationPlan, record v1alpha1.MigrationRecord) v1alpha1.MigrationRecord {
-	if rollback.Service == "" {
+	kept := keptForNow(rollback, record)
+	switch {
+	case rollback.Service != "":
+		return undoneObjects(record, func(_ v1alpha1.Phase, object v1alpha1.ObjectReference) bool {
+			return slices.Contains(rollback.Part, object)
+		})
+	case len(kept) == 0:
 		return Undone(record, rollback.To)
+	case rollback.To != "":
+		return undoneObjects(record, func(phase v1alpha1.Phase, object v1alpha1.ObjectReference) bool {
+			return isAfter(phase, rollback.To) && !slices.Contains(kept, object)
+		})
+	default:
+		record.State, record.Remains = v1alpha1.RunRolledBack, kept
+		return record
 	}
-	record.Steps = slices.Clone(record.Steps)
+}
+
+// keptForNow are the objects of a run that a rollback has kept and the next one is to put
+// back.
+func keptForNow(rollback v1alpha1.MigrationPlan, record v1alpha1.MigrationRecord) []v1alpha1.ObjectReference {
+	var objects []v1alpha1.ObjectReference
 	for i := range record.Plan.Steps {
-		undone := slices.DeleteFunc(left(record, i), func(change v1alpha1.Change) bool { return !slices.Contains(rollback.Part, change.Object) })
+		for _, change := range left(record, i) {
+			later := slices.ContainsFunc(rollback.Kept, func(kept v1alpha1.KeptField) bool { return kept.Later && kept.Object == change.Object })
+			if later && !slices.Contains(objects, change.Object) {
+				objects = append(objects, change.Object)
+			}
+		}
+	}
+	return objects
+}
+
+// undoneObjects is the record of a run of which some objects are put back, as far as
+// they were written in a phase.
+func undoneObjects(record v1alpha1.MigrationRecord, put func(v1alpha1.Phase, v1alpha1.ObjectReference) bool) v1alpha1.MigrationRecord {
+	record.Steps = slices.Clone(record.Steps)
+	for i, planned := range record.Plan.Steps {
+		undone := slices.DeleteFunc(left(record, i), func(change v1alpha1.Change) bool { return !put(planned.Phase, change.Object) })
 		if len(undone) == 0 {
 			continue
 		}
@@ -81,7 +124,7 @@ func UndoneBy(rollback v1alpha1.MigrationPlan, record v1alpha1.MigrationRecord) 
 		}
 	}
 	if !holdsChange(record, func(v1alpha1.Phase) bool { return true }) {
-		record.State = v1alpha1.RunRolledBack
+		record.State, record.Remains = v1alpha1.RunRolledBack, nil
 	}
 	return record
 }

@@ -60,8 +60,8 @@ func unrecordedRestoration(planned v1alpha1.MigrationPlan) v1alpha1.Restoration 
 
 // Concluding adds to the rollback of all that the records of a namespace hold, or to
 // one without a record, the step that looks at what it has come to. One that changes
-// nothing is left as it is, and so is one that only takes leftovers away: which pods
-// should have sidecars, it does not know.
+// nothing is left as it is, and so is one that only takes leftovers away, or what other
+// namespaces relied on: no pod gets its sidecar back by that.
 func Concluding(planned *v1alpha1.MigrationPlan, records []v1alpha1.MigrationRecord) error {
 	if len(planned.Steps) == 0 {
 		return nil
@@ -70,9 +70,11 @@ func Concluding(planned *v1alpha1.MigrationPlan, records []v1alpha1.MigrationRec
 	switch {
 	case planned.Unrecorded && !restoration.Unlabelled && len(restoration.Workloads) == 0 && !Replaces(planned):
 		return nil
+	case !planned.Unrecorded && len(unreturned(records)) == 0:
+		return nil
 	case !planned.Unrecorded:
 		var err error
-		if restoration, err = RestorationOf(planned.Namespace, records); err != nil {
+		if restoration, err = RestorationOf(planned.Namespace, unreturned(records)); err != nil {
 			return err
 		}
 	}
@@ -115,6 +117,10 @@ func Returned(namespace string, records []v1alpha1.MigrationRecord) (*checks.Ret
 	of := slices.DeleteFunc(slices.Clone(records), func(record v1alpha1.MigrationRecord) bool {
 		return record.Operation == v1alpha1.OperationRollback || len(undone) > 0 && !slices.Contains(undone, record.ID)
 	})
+	for i := range of {
+		// What it looks at is the whole run, not what remains of it elsewhere.
+		of[i].Remains = nil
+	}
 	var err error
 	returned.Restoration, err = RestorationOf(namespace, of)
 	for _, kept := range before {

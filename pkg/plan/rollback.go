@@ -46,10 +46,14 @@ func RollbackAs(
 	if err := separable(records, to); err != nil {
 		return planned, err
 	}
-	since := oldest(records)
+	moved := unreturned(records)
+	if len(moved) == 0 {
+		moved = records
+	}
+	since := oldest(moved)
 	planner := rollback{
 		snapshot: snapshot, namespace: namespace, records: records, state: NewProjection(snapshot), plan: &planned,
-		since: &since, parallel: chosen.MaxParallelRestarts,
+		since: &since, parallel: chosen.MaxParallelRestarts, stays: len(records) > 0 && len(unreturned(records)) == 0,
 	}
 	var err error
 	if planner.written, planner.created, err = writtenAfter(to, records); err != nil {
@@ -146,7 +150,7 @@ type rollback struct {
 	// labels alone.
 	evicted []v1alpha1.ObjectReference
 	// stays is true where no pod is to change its mode, since only leftovers of an
-	// enrolment are there.
+	// enrolment are there, or what other namespaces relied on.
 	stays bool
 }
 
@@ -476,7 +480,7 @@ func (r *rollback) deactivateWaypoints() error {
 	}
 	step.Notes = append(step.Notes, r.stayingWaypoints(step)...)
 	for _, reference := range slices.Backward(r.objects(v1alpha1.PhaseActivateWaypoints)) {
-		if _, found := r.snapshot.Object(reference); found && reference.Kind != mesh.KindNamespace {
+		if _, found := r.snapshot.Object(reference); found && reference.Kind != mesh.KindNamespace && r.reliedOn(reference) == "" {
 			step.Gate.Objects = append(step.Gate.Objects, reference)
 		}
 	}
@@ -564,8 +568,8 @@ func (r *rollback) restoreObject(phase v1alpha1.Phase, reference v1alpha1.Object
 		r.gone(reference)
 		return nil
 	}
-	if r.reliedOn(reference) {
-		r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reasonReliedOn(reference)})
+	if reason := r.reliedOn(reference); reason != "" {
+		r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reason, Later: true})
 		return nil
 	}
 	edits := r.edits(phase, reference, object, true)
@@ -607,8 +611,8 @@ func (r *rollback) restoring(phase v1alpha1.Phase, step *v1alpha1.Step) error {
 			r.gone(reference)
 			continue
 		}
-		if r.reliedOn(reference) {
-			r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reasonReliedOn(reference)})
+		if reason := r.reliedOn(reference); reason != "" {
+			r.plan.Kept = append(r.plan.Kept, v1alpha1.KeptField{Object: reference, Reason: reason, Later: true})
 			continue
 		}
 		edits := r.edits(phase, reference, object, true)

@@ -133,7 +133,7 @@ func evictedBy(to v1alpha1.Phase, records []v1alpha1.MigrationRecord) []v1alpha1
 	var workloads []v1alpha1.ObjectReference
 	for _, record := range slices.Backward(records) {
 		for i, step := range record.Plan.Steps {
-			if i >= len(record.Steps) || !record.Steps[i].Begun() || !step.Gate.Evicts || step.Phase != v1alpha1.PhaseRestartWorkloads || !isAfter(step.Phase, to) {
+			if remnant(record) || i >= len(record.Steps) || !record.Steps[i].Begun() || !step.Gate.Evicts || step.Phase != v1alpha1.PhaseRestartWorkloads || !isAfter(step.Phase, to) {
 				continue
 			}
 			for _, workload := range step.Gate.Workloads {

@@ -181,7 +181,7 @@ func (p part) flags() string {
 // records of the namespace.
 func goOn(begun v1alpha1.MigrationRecord, records []v1alpha1.MigrationRecord) string {
 	undoes := begun.Plan.Undoes
-	beyond := slices.ContainsFunc(record.Open(records), func(run v1alpha1.MigrationRecord) bool { return !slices.Contains(undoes, run.ID) })
+	beyond := slices.ContainsFunc(record.ToUndo(records), func(run v1alpha1.MigrationRecord) bool { return !slices.Contains(undoes, run.ID) })
 	switch {
 	case begun.Plan.Unrecorded:
 		return unrecorded{chosen: true}.flags()
@@ -201,7 +201,7 @@ func (p part) of(records []v1alpha1.MigrationRecord) ([]v1alpha1.MigrationRecord
 	if p.run != "" {
 		return record.DownTo(records, p.run)
 	}
-	return plan.ToBeUndone(record.Open(records), v1alpha1.Phase(p.to)), nil
+	return plan.ToBeUndone(record.ToUndo(records), v1alpha1.Phase(p.to)), nil
 }
 
 func (o *rollbackOptions) prepare(ctx context.Context) (*prepared, error) {
@@ -279,7 +279,7 @@ func (o *runOptions) recordsFor(ctx context.Context, part part) ([]v1alpha1.Migr
 		return records, false, err
 	}
 	failure := &record.UnreadableError{Records: unread}
-	since := record.Open(failure.Past(records))
+	since := record.ToUndo(failure.Past(records))
 	if part.run != "" && slices.ContainsFunc(since, func(run v1alpha1.MigrationRecord) bool { return run.ID == part.run }) {
 		return records, true, nil
 	}
@@ -296,7 +296,7 @@ func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, 
 	if err != nil {
 		return nil, o.explain(err)
 	}
-	content, snapshot, err := o.readSharing(ctx, o.name, writtenBeside(o.name, record.Open(records))...)
+	content, snapshot, err := o.readSharing(ctx, o.name, writtenBeside(o.name, record.ToUndo(records))...)
 	if err != nil {
 		return nil, err
 	}
@@ -331,7 +331,7 @@ func (o *runOptions) prepareUndoing(ctx context.Context, part part) (*prepared, 
 	if o.handover.cordon {
 		plan.Cordoning(snapshot, &planned)
 	}
-	remain := unread || len(undoes) < len(record.Open(records))
+	remain := unread || len(undoes) < len(record.ToUndo(records))
 	if !remain && part.to == "" {
 		if err := plan.Concluding(&planned, undoes); err != nil {
 			return nil, fmt.Errorf("namespace %s: %w", o.name, err)

@@ -658,7 +658,11 @@ func (s *session) sayNothingToDo(planned v1alpha1.MigrationPlan) {
 		render.Gates(s.Streams.Out, planned, false)
 		return
 	case planned.Operation == v1alpha1.OperationRollback && len(planned.Kept) > 0:
-		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s is left to be undone.\n", planned.Namespace)
+		left := "is left to be undone"
+		if slices.ContainsFunc(planned.Kept, func(kept v1alpha1.KeptField) bool { return kept.Later }) {
+			left = "can be undone now"
+		}
+		fmt.Fprintf(s.Streams.Out, "Nothing that was done in namespace %s %s.\n", planned.Namespace, left)
 		render.Kept(s.Streams.Out, planned.Kept)
 		return
 	case planned.Options != nil && planned.Options.Until == v1alpha1.PhaseRefreshSidecars:

@@ -19,7 +19,7 @@ func History(namespace string, records []v1alpha1.MigrationRecord, unread []Unre
 		summary := v1alpha1.RunSummary{
 			ID: run.ID, Operation: run.Operation, State: run.State, Reason: run.Reason, User: run.User, Why: run.Why, ToolVersion: run.ToolVersion,
 			Started: run.Started, Finished: run.Finished, Steps: len(run.Steps), Resumes: run.Resumes, Undoes: run.Plan.Undoes, To: run.Plan.To,
-			Open: open(run), Service: run.Service(),
+			Open: open(run) || len(run.Remains) > 0, Remains: run.Remains, Service: run.Service(),
 		}
 		if run.Plan.Options != nil {
 			summary.Until = run.Plan.Options.Until
@@ -49,7 +49,7 @@ func Prunable(records []v1alpha1.MigrationRecord, unread []Unreadable, all bool,
 	for _, one := range unread {
 		needed[one.ID] = true
 	}
-	for _, run := range Open(records) {
+	for _, run := range ToUndo(records) {
 		needed[run.ID] = true
 	}
 	rollback := func(run v1alpha1.MigrationRecord) bool { return run.Operation == v1alpha1.OperationRollback }

@@ -68,6 +68,35 @@ func TestPrunable(t *testing.T) {
 	}
 }
 
+// A run that is rolled back but for what other namespaces rely on is what a rollback has
+// to undo; whatever asks for runs that hold is not told of it.
+func TestWhatRemainsOfARunIsToBeUndone(t *testing.T) {
+	remnant := run("remnant", v1alpha1.OperationEnroll, v1alpha1.RunRolledBack, 2*time.Hour)
+	remnant.Remains = []v1alpha1.ObjectReference{{APIVersion: "v1", Kind: "Service", Namespace: "pay", Name: "api"}}
+	records := []v1alpha1.MigrationRecord{
+		run("back", v1alpha1.OperationRollback, v1alpha1.RunSucceeded, time.Hour, "remnant"), remnant,
+		run("undone", v1alpha1.OperationEnroll, v1alpha1.RunRolledBack, 3*time.Hour),
+	}
+	if open := record.Open(records); len(open) > 0 {
+		t.Errorf("open are %v", open)
+	}
+	if _, found := record.Continued(records); found {
+		t.Error("there is a run to go on with")
+	}
+	if left := record.ToUndo(records); len(left) != 1 || left[0].ID != "remnant" {
+		t.Errorf("to be undone are %v", left)
+	}
+	if down, err := record.DownTo(records, "remnant"); err != nil || len(down) != 1 {
+		t.Errorf("down to it are %v, %v", down, err)
+	}
+	if prunable := record.Prunable(records, nil, false, started); len(prunable) != 1 || prunable[0].ID != "undone" {
+		t.Errorf("what no rollback needs is %v", prunable)
+	}
+	if history := record.History("shop", records, nil); !history.Runs[1].Open || len(history.Runs[1].Remains) != 1 || history.Runs[2].Open {
+		t.Errorf("the history is %+v", history.Runs)
+	}
+}
+
 // Parts that a killed run has left behind are found, those of records are not.
 func TestStrays(t *testing.T) {
 	client := cluster(t)

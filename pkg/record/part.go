@@ -12,7 +12,7 @@ import (
 // and those made since, which build on what it left. Records are those of a
 // namespace, newest first.
 func DownTo(records []v1alpha1.MigrationRecord, id string) ([]v1alpha1.MigrationRecord, error) {
-	undoable := Open(records)
+	undoable := ToUndo(records)
 	if i := slices.IndexFunc(undoable, func(run v1alpha1.MigrationRecord) bool { return run.ID == id }); i >= 0 {
 		return undoable[:i+1], nil
 	}

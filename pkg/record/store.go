@@ -203,9 +203,15 @@ func (s *Store) parts(ctx context.Context) ([]corev1.ConfigMap, error) {
 }
 
 // Open returns the enrolments and simplifications among records that changed something and were
-// not rolled back: what a rollback has to undo.
+// not rolled back.
 func Open(records []v1alpha1.MigrationRecord) []v1alpha1.MigrationRecord {
 	return slices.DeleteFunc(slices.Clone(records), func(record v1alpha1.MigrationRecord) bool { return !open(record) })
+}
+
+// ToUndo returns those that are open, and those that are rolled back but for what other
+// namespaces relied on: the next rollback looks at that again.
+func ToUndo(records []v1alpha1.MigrationRecord) []v1alpha1.MigrationRecord {
+	return slices.DeleteFunc(slices.Clone(records), func(record v1alpha1.MigrationRecord) bool { return !open(record) && len(record.Remains) == 0 })
 }
 
 func open(record v1alpha1.MigrationRecord) bool {

@@ -56,10 +56,21 @@ func notesOf(run v1alpha1.RunSummary) []string {
 		}
 		notes = append(notes, "undoes "+strings.Join(run.Undoes, ", ")+part)
 	}
+	if len(run.Remains) > 0 {
+		notes = append(notes, "kept for other namespaces until the next rollback: "+listed(run.Remains))
+	}
 	if run.Reason != "" {
 		notes = append(notes, strings.Join(strings.Fields(run.Reason), " "))
 	}
 	return notes
+}
+
+func listed(objects []v1alpha1.ObjectReference) string {
+	var names []string
+	for _, object := range objects {
+		names = append(names, object.String())
+	}
+	return strings.Join(names, ", ")
 }
 
 // Run writes what became of each step of a run.

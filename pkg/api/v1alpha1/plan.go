@@ -235,6 +235,9 @@ type KeptField struct {
 	Expected any `json:"expected"`
 	Found    any `json:"found"`
 	Wanted   any `json:"wanted"`
+	// Later is true where other namespaces rely on it for now: the records hold it on, and
+	// the next rollback puts it back once they do not any more.
+	Later bool `json:"later,omitempty"`
 }
 
 // GateKind is what a step waits for.

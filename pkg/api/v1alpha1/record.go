@@ -54,6 +54,9 @@ type MigrationRecord struct {
 	// Plan is what the run set out to do.
 	Plan  MigrationPlan `json:"plan"`
 	Steps []StepRecord  `json:"steps"`
+	// Remains are the objects of a run that is rolled back which were kept, since other
+	// namespaces rely on them: they are all that a rollback has left to undo of it.
+	Remains []ObjectReference `json:"remains,omitempty"`
 	// Awaits are the gates that were to be asked and have not held yet. A run that goes
 	// on with this one asks them before anything else.
 	Awaits []AwaitedGate `json:"awaits,omitempty"`
@@ -134,6 +137,9 @@ type RunSummary struct {
 	State     RunState  `json:"state"`
 	// Open is true for a run that a rollback would undo.
 	Open bool `json:"open"`
+	// Remains are the objects that a rollback of the run has kept, since other namespaces
+	// rely on them.
+	Remains []ObjectReference `json:"remains,omitempty"`
 	// Reason says why a run is incomplete, Why is the reason that somebody gave
 	// for it.
 	Reason      string     `json:"reason,omitempty"`
