@@ -7,6 +7,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	corev1 "k8s.io/api/core/v1"
+	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
 // routingChecks are about where calls go.
@@ -175,6 +176,44 @@ func followed(subject Subject, service corev1.Service, written string) bool {
 	}
 	gateway, has := subject.Snapshot.WaypointOf(service.Labels, namespace)
 	return has && (written == service.Namespace || written == gateway.Namespace)
+}
+
+// FollowedAtWaypoint are the rules of a Service's own namespace that callers in ambient
+// mode in another one follow since the Service has a waypoint, and would not without.
+func FollowedAtWaypoint(snapshot *mesh.Snapshot, service corev1.Service, caller string) []v1alpha1.ObjectReference {
+	subject := Subject{Snapshot: snapshot}
+	if !followed(subject, service, service.Namespace) {
+		return nil
+	}
+	means := func(host string) bool {
+		return mesh.HostMeans(host, service.Namespace, service.Name, service.Namespace)
+	}
+	var rules []v1alpha1.ObjectReference
+	for _, virtualService := range snapshot.VirtualServices() {
+		spec := &virtualService.Spec
+		if virtualService.Namespace == service.Namespace && mesh.BindsMesh(spec) && exported(spec.GetExportTo(), caller) && slices.ContainsFunc(spec.GetHosts(), means) {
+			rules = append(rules, *istioReference(networkingVersion, "VirtualService", virtualService))
+		}
+	}
+	for _, rule := range snapshot.DestinationRules() {
+		if rule.Namespace == service.Namespace && mesh.EffectiveField(&rule.Spec) != "" && exported(rule.Spec.GetExportTo(), caller) && means(rule.Spec.GetHost()) {
+			rules = append(rules, *istioReference(networkingVersion, "DestinationRule", rule))
+		}
+	}
+	for _, route := range snapshot.Routes() {
+		if route.Reference.Namespace == service.Namespace && routesService(route, service) {
+			rules = append(rules, route.Reference)
+		}
+	}
+	return rules
+}
+
+// routesService says whether a route is for a Service of its own namespace.
+func routesService(route mesh.Route, service corev1.Service) bool {
+	return slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool {
+		return parent.Kind != nil && *parent.Kind == mesh.KindService && string(parent.Name) == service.Name &&
+			(parent.Namespace == nil || string(*parent.Namespace) == service.Namespace)
+	})
 }
 
 func serviceNames(subject Subject) []string {

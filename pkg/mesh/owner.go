@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -66,6 +67,8 @@ type Manager struct {
 	// Applies is true for one that uses server-side apply: it means to keep its
 	// fields as they are.
 	Applies bool
+	// Written is when it last wrote any of its fields; nil where that is not said.
+	Written *time.Time
 
 	fields *fieldpath.Set
 }
@@ -83,9 +86,11 @@ func Managers(object Object) ([]Manager, error) {
 		if err := fields.FromJSON(bytes.NewReader(entry.FieldsV1.GetRawBytes())); err != nil {
 			return nil, fmt.Errorf("metadata.managedFields[%d]: %w", i, err)
 		}
-		managers = append(managers, Manager{
-			Name: entry.Manager, Applies: entry.Operation == metav1.ManagedFieldsOperationApply, fields: fields,
-		})
+		manager := Manager{Name: entry.Manager, Applies: entry.Operation == metav1.ManagedFieldsOperationApply, fields: fields}
+		if entry.Time != nil {
+			manager.Written = &entry.Time.Time
+		}
+		managers = append(managers, manager)
 	}
 	return managers, nil
 }

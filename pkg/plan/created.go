@@ -220,7 +220,7 @@ func (r *rollback) reliedOn(reference v1alpha1.ObjectReference) string {
 	if other.Labels[label.IoIstioDataplaneMode.Name] == mesh.DataplaneAmbient {
 		return "namespace " + in + " is in ambient mode by now and relies on it: roll that back first, then this again"
 	}
-	return ""
+	return r.routedFor(in)
 }
 
 // madeForThis says whether an object is a waypoint that a run has made for the

@@ -162,3 +162,71 @@ func TestARollbackToAPhaseHoldsWhatIsKept(t *testing.T) {
 		t.Errorf("the record is %s, and holds (-want +got):\n%s", rest.State, diff)
 	}
 }
+
+// What an enrolment of one namespace made in another stays while a later one relies on it
+// for its routes: the callers of that have lost the sidecars which carried them out.
+func TestRoutesOfLaterCallersKeepTheWaypoint(t *testing.T) {
+	const rule = "VirtualService pay/api"
+	labelledAt := func(at string) func(*unstructured.Unstructured) {
+		return func(namespace *unstructured.Unstructured) {
+			namespace.Object["metadata"].(map[string]any)["managedFields"] = []any{map[string]any{
+				"manager": "kubectl-label", "operation": "Update", "apiVersion": "v1", "fieldsType": "FieldsV1", "time": at,
+				"fieldsV1": map[string]any{"f:metadata": map[string]any{"f:labels": map[string]any{"f:istio.io/dataplane-mode": map[string]any{}}}},
+			}}
+		}
+	}
+	asIs := func(*unstructured.Unstructured) {}
+	for name, test := range map[string]struct {
+		mode   string
+		export []any
+		edit   func(*unstructured.Unstructured)
+		keeps  bool
+	}{
+		"in ambient mode":                    {mesh.DataplaneAmbient, nil, asIs, true},
+		"in ambient mode since":              {mesh.DataplaneAmbient, nil, labelledAt("2026-06-01T11:00:00Z"), true},
+		"in ambient mode before it was made": {mesh.DataplaneAmbient, nil, labelledAt("2026-06-01T09:00:00Z"), false},
+		"that do not see the rule":           {mesh.DataplaneAmbient, []any{".", "shop"}, asIs, false},
+		"that see it by name":                {mesh.DataplaneAmbient, []any{"later"}, asIs, true},
+		"on sidecars":                        {"", nil, asIs, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			later := fixture.Objects(fixture.Namespace("later", map[string]string{"istio-injection": "enabled"}))
+			before := append(includedPay(), relabelled(later, "later", test.mode)...)
+			for i, object := range before {
+				switch {
+				case object.GetKind() == mesh.KindNamespace && object.GetName() == "later":
+					test.edit(&before[i])
+				case object.GetKind() == "VirtualService" && test.export != nil:
+					if err := unstructured.SetNestedSlice(before[i].Object, test.export, "spec", "exportTo"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			record, after := including(t, before)
+			for i, object := range after {
+				if object.GetKind() == mesh.KindGateway {
+					unstructured.RemoveNestedField(after[i].Object, "metadata", "creationTimestamp")
+					if err := unstructured.SetNestedField(after[i].Object, "2026-06-01T10:00:00Z", "metadata", "creationTimestamp"); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			planned := undoing(t, after, record)
+			objects, reason := keptFor(planned)
+			if !test.keeps {
+				if len(planned.Kept) > 0 {
+					t.Errorf("kept is %v", planned.Kept)
+				}
+				wanted(t, before, carriedOut(t, after, planned.Steps))
+				return
+			}
+			if diff := cmp.Diff([]string{"Gateway pay/waypoint", "Service pay/api"}, objects); diff != "" || !strings.Contains(reason, rule) || !strings.Contains(reason, "later") {
+				t.Errorf("the reason is %q, kept is (-want +got):\n%s", reason, diff)
+			}
+			// Once the callers have their sidecars back, the next rollback takes it away.
+			first := relabelled(carriedOut(t, after, planned.Steps), "later", "")
+			rest := undoing(t, first, UndoneBy(planned, record))
+			wanted(t, relabelled(before, "later", ""), carriedOut(t, first, rest.Steps))
+		})
+	}
+}

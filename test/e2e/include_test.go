@@ -9,7 +9,8 @@ import (
 )
 
 // calledElsewhere is a service whose callers follow its routes and its traffic policy
-// in their own sidecars.
+// in their own sidecars. Both are for those alone: other namespaces that come to be in
+// ambient mode meanwhile would have the waypoint kept for them.
 const calledElsewhere = `
 apiVersion: apps/v1
 kind: Deployment
@@ -29,12 +30,12 @@ spec: {selector: {app: api}, ports: [{name: http, port: 80, targetPort: http}]}
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: api}
-spec: {hosts: [api], http: [{timeout: 1s, route: [{destination: {host: api}}]}]}
+spec: {hosts: [api], exportTo: [".", include-callers], http: [{timeout: 1s, route: [{destination: {host: api}}]}]}
 ---
 apiVersion: networking.istio.io/v1
 kind: DestinationRule
 metadata: {name: api}
-spec: {host: api, trafficPolicy: {connectionPool: {http: {http1MaxPendingRequests: 10}}}}
+spec: {host: api, exportTo: [".", include-callers], trafficPolicy: {connectionPool: {http: {http1MaxPendingRequests: 10}}}}
 `
 
 // TestIncludedNamespace moves callers, and gives the service that they call in another
