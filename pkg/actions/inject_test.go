@@ -206,14 +206,13 @@ func TestLookInjectedHeedsPodDisruptionBudgets(t *testing.T) {
 
 func TestLookInjectedBearsPodsThatAreGoneAlready(t *testing.T) {
 	pods := schema.GroupResource{Resource: "pods"}
-	conflict := apierrors.NewConflict(pods, "cart", errors.New("modified"))
 	for _, test := range []struct {
 		answer error
 		waits  []string
 	}{
 		{apierrors.NewNotFound(pods, "cart"), []string{"has no sidecar"}},
 		// It may be there still: whoever is evicted only once is not to be taken for that.
-		{conflict, []string{"has no sidecar", "another write came in between"}},
+		{apierrors.NewConflict(pods, "cart", errors.New("modified")), []string{"has no sidecar", "another write came in between"}},
 	} {
 		snapshot := snapshotOf(podsOf(lacking)...)
 		runner, _ := looker(snapshot)
@@ -225,7 +224,7 @@ func TestLookInjectedBearsPodsThatAreGoneAlready(t *testing.T) {
 		}
 		answer = nil
 		looking(t, runner, snapshot, injectedGate)
-		if again := test.answer == conflict; runner.changed != again {
+		if again := apierrors.IsConflict(test.answer); runner.changed != again {
 			t.Errorf("after %v it is evicted again: %t", test.answer, runner.changed)
 		}
 	}
