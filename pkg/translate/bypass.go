@@ -109,12 +109,17 @@ func isParent(route mesh.Route, parent gatewayv1.ParentReference, service v1alph
 	return is && namespace == service.Namespace && string(parent.Name) == service.Name
 }
 
-// bypassByRoute looks at what a route of Gateway API leads to. A backend of a kind that is
-// not known may be any pods.
+// bypassByRoute looks at what a route of Gateway API leads to. An InferencePool may be any
+// pods; a backend of another kind that is not known leads nowhere: istiod refuses it, and
+// calls to it are answered with an error (istio pilot/pkg/config/kube/gateway/conversion.go,
+// buildDestination, InvalidDestinationKind).
 func (t *translator) bypassByRoute(route mesh.Route, service *fronted, all []destination) {
 	for _, backend := range slices.Concat(route.Backends, route.Mirrors) {
 		host, known := route.BackendHost(backend)
-		if !known {
+		switch {
+		case !known && !isPool(backend):
+			continue
+		case !known:
 			t.problemOnce(Problem{
 				Object: route.Reference, Field: "spec.rules",
 				Message: fmt.Sprintf("it leads calls for %s %s to %s %s, which may lead anywhere: whether policies there would still decide them is unknown",
@@ -125,6 +130,11 @@ func (t *translator) bypassByRoute(route mesh.Route, service *fronted, all []des
 		}
 		t.bypassTo(route.Reference, service, []string{host}, all)
 	}
+}
+
+// isPool says whether a backend is an InferencePool, of any version of its API.
+func isPool(backend gatewayv1.BackendObjectReference) bool {
+	return backendKind(backend) == "InferencePool.inference.networking.k8s.io" || backendKind(backend) == "InferencePool.inference.networking.x-k8s.io"
 }
 
 // backendKind names the kind of a backend, and the group where that is not Kubernetes' own.
