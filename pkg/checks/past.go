@@ -8,6 +8,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
 )
 
 // Past is a namespace as it was before it was enrolled, and what has become of it since.
@@ -183,7 +184,8 @@ func (p *Past) waypointOf(snapshot *mesh.Snapshot, namespace mesh.Namespace, obj
 	for _, service := range snapshot.Services(namespace.Name) {
 		if service.Name == object.Name {
 			_, fronted = snapshot.WaypointOf(service.Labels, namespace)
-			return true, fronted
+			// Calls to a headless Service go to its pods, whatever it is labelled.
+			return true, fronted && service.Spec.ClusterIP != corev1.ClusterIPNone
 		}
 	}
 	return false, false

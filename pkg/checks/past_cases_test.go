@@ -264,6 +264,7 @@ func routesKeptCases() []testCase {
 	return []testCase{
 		{name: "none", check: "routes-kept", past: was(), objects: enrolled(service)},
 		{name: "at a waypoint", check: "routes-kept", past: was(before(route)), objects: enrolled(route, way, fronted)},
+		{name: "at a waypoint that calls to a headless Service pass by", check: "routes-kept", past: was(before(route)), objects: enrolled(route, way, strings.Replace(fronted, "spec: {", "spec: {clusterIP: None, ", 1)), want: []finding{{fail, object, field, "the Service has no waypoint"}}},
 		{name: "at none", check: "routes-kept", past: was(before(route)), objects: enrolled(route, service), want: []finding{{fail, object, field, "the Service has no waypoint"}}},
 		{name: "gone", check: "routes-kept", past: was(before(route)), objects: enrolled(way, fronted), want: []finding{{warn, object, field, "is gone or names other Services"}}},
 		{name: "deleted by a run", check: "routes-kept", past: was(before(route), func(p *checks.Past) { p.Deleted = []v1alpha1.ObjectReference{reference} }), objects: enrolled(way, fronted)},

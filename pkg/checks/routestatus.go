@@ -6,6 +6,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -137,6 +138,15 @@ func followedFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.
 	for _, service := range subject.Snapshot.Services(in) {
 		if service.Name != string(parent.Name) {
 			continue
+		}
+		finding := &Finding{Status: v1alpha1.StatusWarn, Object: reference(route.Reference), Field: fmt.Sprintf("spec.parentRefs[%d]", i)}
+		if service.Spec.ClusterIP == corev1.ClusterIPNone {
+			if subject.direct(mesh.ServiceReference(in, service.Name)) {
+				return nil
+			}
+			finding.Message = "calls to headless Service " + service.Name + " go to its pods, and ztunnel follows no route: ambient callers go past it"
+			finding.Remedy = "have the pods named by a waypoint for workloads, or route calls to a Service with an address"
+			return finding
 		}
 		if _, has := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace); has || subject.diverted(mesh.ServiceReference(in, service.Name)) {
 			return nil

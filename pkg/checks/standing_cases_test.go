@@ -242,6 +242,7 @@ func routeStatusCases() []testCase {
 		{name: "a gateway's that is not there", check: check, objects: fronted(ofIngress), want: []finding{{fail, object, "spec.parentRefs[0]", "there is no Gateway shop/ingress"}}},
 		{name: "a gateway's that is elsewhere", check: check, objects: fronted(ofIngress, foreignIngress("edge")), want: []finding{{fail, object, "spec.parentRefs[0]", "there is no Gateway shop/ingress"}}},
 		{name: "a gateway's in another namespace", check: check, objects: fronted(strings.Replace(ofIngress, "name: ingress", "name: ingress, namespace: edge", 1), foreignIngress("edge"))},
+		{name: "a headless Service that names a waypoint", check: check, objects: twoWaypoints(strings.Replace(behind("cart", "way"), "10.0.0.1", "None", 1), of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved))), want: []finding{{warn, object, "spec.parentRefs[0]", "calls to headless Service cart go to its pods, and ztunnel follows no route"}}},
 		{name: "without a waypoint", check: check, objects: enrolled(plain, of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved))), want: []finding{{warn, object, "spec.parentRefs[0]", "Service cart has no waypoint, and ztunnel follows no route"}}},
 		{name: "without one any more, which waypoint-diverted says", check: check, objects: twoWaypoints(plain, of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved))), handed: frontedCart()},
 	}

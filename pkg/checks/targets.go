@@ -7,6 +7,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
+	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -199,7 +200,8 @@ func policyWaypoints() Check {
 			"one it allows everything (istio pilot/pkg/model/policyattachment.go, istio#57315). In a namespace that still has sidecars nothing is " +
 			"lost by the enrolment, but the author may take the policy for what protects the service afterwards: announced. Where the namespace " +
 			"is ambient already, access is open now, and restarting more workloads would take what their sidecars still enforce: an " +
-			"AuthorizationPolicy or RequestAuthentication blocks.",
+			"AuthorizationPolicy or RequestAuthentication blocks. So does one for a headless Service, which istiod accepts, and which calls to the pods' own addresses pass by; " +
+			"one that there was before the enrolment is a warning.",
 		Needs: append(rootNamespaces(slices.Concat(targetKinds(), []string{
 			"Namespace", mesh.KindService, mesh.KindServiceEntry, mesh.KindWorkloadEntry, mesh.KindGateway, mesh.KindGatewayClass, mesh.PodsMeshWide,
 		})...), workloadKinds()...),
@@ -212,7 +214,9 @@ func policyWaypoints() Check {
 						// policy-targets reports it, or waypoint-diverted.
 						continue
 					}
-					if without := withoutWaypoint(subject, target); without != "" {
+					if isHeadless(subject.Snapshot, policy.object.Namespace, target) {
+						findings = append(findings, passedBy(subject, policy, target.Field(i), target.Name))
+					} else if without := withoutWaypoint(subject, target); without != "" {
 						findings = append(findings, unenforced(subject, policy, target.Field(i), without))
 					}
 				}
@@ -220,6 +224,30 @@ func policyWaypoints() Check {
 			return findings
 		},
 	}
+}
+
+// isHeadless says whether a target is a headless Service.
+func isHeadless(snapshot *mesh.Snapshot, namespace string, target mesh.Target) bool {
+	return target.Is(ofServices) && slices.ContainsFunc(snapshot.Services(namespace), func(service corev1.Service) bool {
+		return service.Name == target.Name && service.Spec.ClusterIP == corev1.ClusterIPNone
+	})
+}
+
+// passedBy is about a policy that is attached to a headless Service. istiod accepts it by the
+// Service's labels alone (istio pilot/pkg/serviceregistry/ambient/waypoints.go,
+// fetchWaypointForService), but nobody calls such a Service by an address of its own. One
+// that there was before the enrolment has never been enforced, in sidecars neither.
+func passedBy(subject Subject, policy targeting, field, service string) Finding {
+	finding := unenforced(subject, policy, field, "calls to headless Service "+service+" go to its pods, past every waypoint for Services")
+	finding.Remedy = "have the policy select the pods, or attach it to a waypoint for workloads, or delete it"
+	if subject.Past == nil || finding.Status != v1alpha1.StatusFail {
+		return finding
+	}
+	if _, was := subject.Past.Snapshot.Object(policy.object); was {
+		finding.Status = v1alpha1.StatusWarn
+		finding.Message += "; it was there before the enrolment, and not enforced either"
+	}
+	return finding
 }
 
 func unenforced(subject Subject, policy targeting, field, without string) Finding {

@@ -152,6 +152,7 @@ func policyWaypointCases() []testCase {
 	const toEntry = "{group: networking.istio.io, kind: ServiceEntry, name: e}"
 	db := "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop, labels: {istio.io/use-waypoint: %s}}\nspec: {selector: {app: db}}"
 	const toDB = `{group: "", kind: Service, name: db}`
+	headlessDB := strings.Replace(fmt.Sprintf(db, "way"), "spec: {", "spec: {clusterIP: None, ", 1)
 	forPods := gateway("shop", "way", "istio-waypoint", ", labels: {istio.io/waypoint-for: workload}")
 	return []testCase{
 		{name: "none", check: check, objects: shop(way)},
@@ -165,6 +166,11 @@ func policyWaypointCases() []testCase {
 		{name: "a Service that refuses its namespace's waypoint", check: check, objects: in(behind, way, fmt.Sprintf(db, "none"), at(toDB)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service db has no waypoint"}}},
 		{name: "a Service that names a waypoint which is not there, in a namespace with one", check: check, objects: in(behind, way, fmt.Sprintf(db, "gone"), at(toDB)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service db has no waypoint"}}},
 		{name: "a Service behind a waypoint for workloads", check: check, objects: in(behind, forPods, at(toService)), want: []finding{{warn, object, "spec.targetRefs[0]", "Service cart has no waypoint"}}},
+		{name: "a headless Service that names a waypoint", check: check, objects: in(ambient, way, headlessDB, at(toDB)), want: []finding{{fail, object, "spec.targetRefs[0]", "calls to headless Service db go to its pods, past every waypoint for Services, and nothing else enforces the policy"}}},
+		{name: "tokens at a headless Service", check: check, objects: in(ambient, way, headlessDB, istio("security.istio.io/v1", "RequestAuthentication", "shop", "j", "{targetRefs: ["+toDB+"]}")), want: []finding{{fail, "RequestAuthentication shop/j", "spec.targetRefs[0]", "it checks no tokens"}}},
+		{name: "a headless Service, on sidecars", check: check, objects: in(behind, way, headlessDB, at(toDB)), want: []finding{{warn, object, "spec.targetRefs[0]", "calls to headless Service db go to its pods"}}},
+		{name: "a headless Service, and a policy of before", check: check, past: was(before(at(toDB))), objects: in(ambient, way, headlessDB, at(toDB)), want: []finding{{warn, object, "spec.targetRefs[0]", "it was there before the enrolment, and not enforced either"}}},
+		{name: "a headless Service, and a policy since", check: check, past: was(), objects: in(ambient, way, headlessDB, at(toDB)), want: []finding{{fail, object, "spec.targetRefs[0]", "calls to headless Service db go to its pods"}}},
 		{name: "a Service that is not there", check: check, objects: in(ambient, at(`{group: "", kind: Service, name: gone}`))},
 		{name: "a ServiceEntry without waypoint", check: check, objects: in(ambient, entry(""), at(toEntry)), want: []finding{{fail, object, "spec.targetRefs[0]", "ServiceEntry e has no waypoint"}}},
 		{name: "a ServiceEntry of the name of another, which has a waypoint", check: check, objects: in(ambient, way, entry(""), "apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: e, namespace: pay, labels: {istio.io/use-waypoint: way}}\nspec: {hosts: [b.example.com]}", at(toEntry)), want: []finding{{fail, object, "spec.targetRefs[0]", "ServiceEntry e has no waypoint"}}},
