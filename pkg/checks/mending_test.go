@@ -108,3 +108,24 @@ func TestNetworkPoliciesOfAWaypointThatIsPlanned(t *testing.T) {
 		})
 	}
 }
+
+// No plan gives a headless Service a waypoint: a policy that is attached to one does not
+// keep a run that has stopped from going on.
+func TestAPolicyOnAHeadlessServiceBlocksNoPlan(t *testing.T) {
+	const attached = `
+apiVersion: v1
+kind: Service
+metadata: {name: db, namespace: shop}
+spec: {clusterIP: None, selector: {app: db}}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: p, namespace: shop}
+spec: {targetRefs: [{group: "", kind: Service, name: db}], rules: [{}]}`
+	objects := []any{fixture.Installation(), fixture.Namespace("shop", labels{"istio.io/dataplane-mode": "ambient"}), attached}
+	for status, migration := range map[v1alpha1.CheckStatus]*checks.Migration{fail: nil, warn: {}} {
+		if got := planned(t, "policy-waypoints", migration, objects...); got.Status != status || !strings.Contains(got.Message, "headless Service db") {
+			t.Errorf("it is %s, %s, not %s", got.Status, got.Message, status)
+		}
+	}
+}

@@ -201,7 +201,7 @@ func policyWaypoints() Check {
 			"lost by the enrolment, but the author may take the policy for what protects the service afterwards: announced. Where the namespace " +
 			"is ambient already, access is open now, and restarting more workloads would take what their sidecars still enforce: an " +
 			"AuthorizationPolicy or RequestAuthentication blocks. So does one for a headless Service, which istiod accepts, and which calls to the pods' own addresses pass by; " +
-			"one that there was before the enrolment is a warning.",
+			"one that there was before the enrolment is a warning, and so is any for a plan, which could not mend it.",
 		Needs: append(rootNamespaces(slices.Concat(targetKinds(), []string{
 			"Namespace", mesh.KindService, mesh.KindServiceEntry, mesh.KindWorkloadEntry, mesh.KindGateway, mesh.KindGatewayClass, mesh.PodsMeshWide,
 		})...), workloadKinds()...),
@@ -240,7 +240,14 @@ func isHeadless(snapshot *mesh.Snapshot, namespace string, target mesh.Target) b
 func passedBy(subject Subject, policy targeting, field, service string) Finding {
 	finding := unenforced(subject, policy, field, "calls to headless Service "+service+" go to its pods, past every waypoint for Services")
 	finding.Remedy = "have the policy select the pods, or attach it to a waypoint for workloads, or delete it"
-	if subject.Past == nil || finding.Status != v1alpha1.StatusFail {
+	switch {
+	case finding.Status != v1alpha1.StatusFail:
+		return finding
+	case subject.Migration != nil:
+		// No plan can mend it, and a run that has stopped is to go on all the same.
+		finding.Status = v1alpha1.StatusWarn
+		return finding
+	case subject.Past == nil:
 		return finding
 	}
 	if _, was := subject.Past.Snapshot.Object(policy.object); was {
