@@ -176,9 +176,11 @@ func toPolicies() []meddling {
 	return []meddling{
 		{
 			name: "edited", statuses: []int{4}, says: "AuthorizationPolicy ", accept: "calls-newly-allowed",
-			act: patched("authorizationpolicy", "browsers", `{"spec":{"rules":[{"to":[{"operation":{"methods":["PUT"]}}]}]}}`),
+			// The copies admit no more than the policy then does: namespaces beside would be let
+			// in by them, and not by the policy, as their callers move.
+			act: patched("authorizationpolicy", "browsers", `{"spec":{"rules":[{"to":[{"operation":{"methods":["GET","PUT"]}}]}]}}`),
 			remains: func(state map[string]any) {
-				rules := []any{map[string]any{"to": []any{map[string]any{"operation": map[string]any{"methods": []any{"PUT"}}}}}}
+				rules := []any{map[string]any{"to": []any{map[string]any{"operation": map[string]any{"methods": []any{"GET", "PUT"}}}}}}
 				_ = unstructured.SetNestedSlice(state, rules, "authorizationpolicies/browsers", "spec", "rules")
 			},
 		},
