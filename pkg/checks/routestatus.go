@@ -151,11 +151,9 @@ func followedFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.
 		if _, has := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace); has || subject.diverted(mesh.ServiceReference(in, service.Name)) {
 			return nil
 		}
-		return &Finding{
-			Status: v1alpha1.StatusWarn, Object: reference(route.Reference), Field: fmt.Sprintf("spec.parentRefs[%d]", i),
-			Message: "Service " + service.Name + " has no waypoint, and ztunnel follows no route: ambient callers go past it",
-			Remedy:  "kubectl ambient enroll service/" + service.Name + " -n " + in + " gives the Service a waypoint",
-		}
+		finding.Message = "Service " + service.Name + " has no waypoint, and ztunnel follows no route: ambient callers go past it"
+		finding.Remedy = "kubectl ambient enroll service/" + service.Name + " -n " + in + " gives the Service a waypoint"
+		return finding
 	}
 	return nil
 }

@@ -208,11 +208,11 @@ func FollowedAtWaypoint(snapshot *mesh.Snapshot, service corev1.Service, caller 
 	return rules
 }
 
-// routesService says whether a route is for a Service of its own namespace.
+// routesService says whether a route is for a Service.
 func routesService(route mesh.Route, service corev1.Service) bool {
 	return slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool {
-		return parent.Kind != nil && *parent.Kind == mesh.KindService && string(parent.Name) == service.Name &&
-			(parent.Namespace == nil || string(*parent.Namespace) == service.Namespace)
+		in, ofService := route.ServiceNamespace(parent)
+		return ofService && in == service.Namespace && string(parent.Name) == service.Name
 	})
 }
 

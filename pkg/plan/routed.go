@@ -94,7 +94,7 @@ func ambientSince(namespace mesh.Namespace, waypoint gatewayv1.Gateway) bool {
 // namespace; empty where it is.
 func (r *rollback) unreadRoutes(in string) string {
 	var unread []string
-	for _, kind := range []string{"VirtualService", "DestinationRule", "HTTPRoute", "GRPCRoute"} {
+	for _, kind := range []string{mesh.KindVirtualService, mesh.KindDestinationRule, mesh.KindHTTPRoute, mesh.KindGRPCRoute} {
 		if coverage := r.snapshot.Coverage(kind, in); !coverage.Known() {
 			unread = append(unread, kind+" cannot be read: "+coverage.Reason)
 		}

@@ -338,9 +338,11 @@ func assertProblem(t *testing.T, objects, wanted string) {
 	}
 }
 
-func TestADelegateThatCannotBeReadMayLeadAnywhere(t *testing.T) {
-	content := fixture.Content(shop(fixture.YAML(virtualServiceOfWeb(`{delegate: {name: part, namespace: other}}`)))...)
-	content.Coverage[mesh.KindVirtualService] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
+// withoutReading translates objects in a mesh of which a kind may not be read.
+func withoutReading(t *testing.T, kind, objects string) translate.Translation {
+	t.Helper()
+	content := fixture.Content(shop(fixture.YAML(objects))...)
+	content.Coverage[kind] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
 	snapshot, err := mesh.NewSnapshot(content)
 	if err != nil {
 		t.Fatal(err)
@@ -349,25 +351,21 @@ func TestADelegateThatCannotBeReadMayLeadAnywhere(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(translation.Problems) != 1 || translation.Problems[0].Field != "spec.http[0].delegate" {
-		t.Errorf("the problems are %v, wanted one about the delegate", translation.Problems)
+	return translation
+}
+
+func TestADelegateThatCannotBeReadMayLeadAnywhere(t *testing.T) {
+	problems := withoutReading(t, mesh.KindVirtualService, virtualServiceOfWeb(`{delegate: {name: part, namespace: other}}`)).Problems
+	if len(problems) != 1 || problems[0].Field != "spec.http[0].delegate" {
+		t.Errorf("the problems are %v, wanted one about the delegate", problems)
 	}
 }
 
 func TestAHostWithoutServiceEntriesMayLeadAnywhere(t *testing.T) {
 	for _, objects := range []string{virtualServiceOfWeb(leadsToInternal), routeOfWeb("HTTPRoute", backendHostname("cart.internal"))} {
-		content := fixture.Content(shop(fixture.YAML(objects))...)
-		content.Coverage[mesh.KindServiceEntry] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "not you"}
-		snapshot, err := mesh.NewSnapshot(content)
-		if err != nil {
-			t.Fatal(err)
-		}
-		translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if len(translation.Problems) != 1 || !strings.Contains(translation.Problems[0].Message, "to host cart.internal, and ServiceEntries could not be read") {
-			t.Errorf("the problems are %v, wanted one about the host", translation.Problems)
+		problems := withoutReading(t, mesh.KindServiceEntry, objects).Problems
+		if len(problems) != 1 || !strings.Contains(problems[0].Message, "to host cart.internal, and ServiceEntries could not be read") {
+			t.Errorf("the problems are %v, wanted one about the host", problems)
 		}
 	}
 }
