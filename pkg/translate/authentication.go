@@ -38,9 +38,8 @@ func (t *translator) authentication() {
 	}
 }
 
-// copyAuthentication attaches copies. While sidecars behind the waypoint check
-// tokens as well, the waypoint has to pass them on, which it does not do by itself
-// (docs: RequestAuthentication, JWTRule forwardOriginalToken).
+// copyAuthentication attaches copies to the services whose pods are selected, or one to
+// the waypoint of all of them.
 func (t *translator) copyAuthentication(extension mesh.Extension, spec *securityv1beta1.RequestAuthentication) {
 	services := t.behind(extension.Selector)
 	if len(services) == 0 {
@@ -53,31 +52,41 @@ func (t *translator) copyAuthentication(extension mesh.Extension, spec *security
 		return
 	}
 	t.translation.Carried[extension.Reference] = true
+	whole := t.reference(mesh.KindRequestAuthentication, generatedName(extension.Reference.Name, t.options.Waypoint, extension.Reference.Namespace))
+	if len(extension.Selector) == 0 && t.forWaypoint(whole, services) {
+		t.addTokens(extension, spec, gatewayTarget(t.options.Waypoint), v1alpha1.ObjectReference{}, whole)
+		return
+	}
 	for _, service := range services {
 		t.wholeService(extension.Reference, extension.Selector, service)
 		name := generatedName(extension.Reference.Name, service.reference.Name, extension.Reference.Namespace)
-		copied, _ := proto.Clone(spec).(*securityv1beta1.RequestAuthentication)
-		copied.Selector, copied.TargetRef = nil, nil
-		copied.TargetRefs = []*typev1beta1.PolicyTargetReference{service.target()}
-		reference := t.attached(mesh.KindRequestAuthentication, name, service)
-		object := Object{
-			Reference: reference, Origin: extension.Reference, Service: service.reference,
-			Content: t.object(reference, extension.Reference, copied),
-			Why:     "checks tokens at the waypoint as " + extension.Reference.String() + " does in sidecars",
-		}
-		final := object
-		forwarding := slices.ContainsFunc(copied.GetJwtRules(), func(rule *securityv1beta1.JWTRule) bool { return !rule.GetForwardOriginalToken() })
-		if forwarding {
-			for _, rule := range copied.GetJwtRules() {
-				rule.ForwardOriginalToken = true
-			}
-			object.Content = t.object(reference, extension.Reference, copied)
-			object.Why += ", and passes them on to those"
-			final.Why = "no longer passes tokens on, which no sidecar checks any more"
-			t.translation.After = append(t.translation.After, final)
-		}
-		t.translation.Before = append(t.translation.Before, object)
+		t.addTokens(extension, spec, service.target(), service.reference, t.attached(mesh.KindRequestAuthentication, name, service))
 	}
+}
+
+// addTokens attaches one copy. While sidecars behind the waypoint check tokens as well,
+// the waypoint has to pass them on, which it does not do by itself (docs:
+// RequestAuthentication, JWTRule forwardOriginalToken).
+func (t *translator) addTokens(extension mesh.Extension, spec *securityv1beta1.RequestAuthentication, target *typev1beta1.PolicyTargetReference, service, reference v1alpha1.ObjectReference) {
+	copied, _ := proto.Clone(spec).(*securityv1beta1.RequestAuthentication)
+	copied.Selector, copied.TargetRef = nil, nil
+	copied.TargetRefs = []*typev1beta1.PolicyTargetReference{target}
+	object := Object{
+		Reference: reference, Origin: extension.Reference, Service: service,
+		Content: t.object(reference, extension.Reference, copied),
+		Why:     "checks tokens at the waypoint as " + extension.Reference.String() + " does in sidecars",
+	}
+	final := object
+	if slices.ContainsFunc(copied.GetJwtRules(), func(rule *securityv1beta1.JWTRule) bool { return !rule.GetForwardOriginalToken() }) {
+		for _, rule := range copied.GetJwtRules() {
+			rule.ForwardOriginalToken = true
+		}
+		object.Content = t.object(reference, extension.Reference, copied)
+		object.Why += ", and passes them on to those"
+		final.Why = "no longer passes tokens on, which no sidecar checks any more"
+		t.translation.After = append(t.translation.After, final)
+	}
+	t.translation.Before = append(t.translation.Before, object)
 }
 
 // guardTokens keeps requests with bad tokens from pods that have lost their sidecar:

@@ -114,9 +114,9 @@ func (t *translator) copyAuthorization(policy *clientsecurityv1.AuthorizationPol
 			"name ports or select pods by labels instead")
 	}
 	name := t.reference(mesh.KindAuthorizationPolicy, generatedName(policy.Name, t.options.Waypoint, policy.Namespace))
-	if policy.Spec.GetSelector() == nil && (t.wholeWaypoint(services) || t.coveredAlready(name, services)) && !namesPorts(&policy.Spec) {
+	if policy.Spec.GetSelector() == nil && t.forWaypoint(name, services) && !namesPorts(&policy.Spec) {
 		spec := t.copied(policy, nil)
-		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{{Group: gatewayGroup, Kind: mesh.KindGateway, Name: t.options.Waypoint}}
+		spec.TargetRefs = []*typev1beta1.PolicyTargetReference{gatewayTarget(t.options.Waypoint)}
 		t.addCopy(policy, origin, spec, v1alpha1.ObjectReference{}, name)
 		return
 	}
@@ -232,6 +232,16 @@ func (t *translator) copied(policy *clientsecurityv1.AuthorizationPolicy, ports 
 		}
 	}
 	return copied
+}
+
+// forWaypoint says whether what is for all pods of the namespace, and so for some
+// services, is attached to their waypoint, under a name.
+func (t *translator) forWaypoint(name v1alpha1.ObjectReference, services []*fronted) bool {
+	return t.wholeWaypoint(services) || t.coveredAlready(name, services)
+}
+
+func gatewayTarget(waypoint string) *typev1beta1.PolicyTargetReference {
+	return &typev1beta1.PolicyTargetReference{Group: gatewayGroup, Kind: mesh.KindGateway, Name: waypoint}
 }
 
 // wholeWaypoint says whether some services are all that a waypoint of the namespace

@@ -176,11 +176,16 @@ func toPolicies() []meddling {
 	return []meddling{
 		{
 			name: "edited", statuses: []int{4}, says: "AuthorizationPolicy ", accept: "calls-newly-allowed",
-			// The copies admit no more than the policy then does: namespaces beside would be let
-			// in by them, and not by the policy, as their callers move.
-			act: patched("authorizationpolicy", "browsers", `{"spec":{"rules":[{"to":[{"operation":{"methods":["GET","PUT"]}}]}]}}`),
+			// Callers of the namespace itself alone are refused what the copies admit still: those
+			// of the namespaces of tests beside would be let in by that as they move.
+			act: patched("authorizationpolicy", "browsers", `{"spec":{"rules":[
+				{"from":[{"source":{"notServiceAccounts":["web","cart"]}}],"to":[{"operation":{"methods":["GET"]}}]},{"to":[{"operation":{"methods":["PUT"]}}]}]}}`),
 			remains: func(state map[string]any) {
-				rules := []any{map[string]any{"to": []any{map[string]any{"operation": map[string]any{"methods": []any{"GET", "PUT"}}}}}}
+				methods := func(name string) []any {
+					return []any{map[string]any{"operation": map[string]any{"methods": []any{name}}}}
+				}
+				others := []any{map[string]any{"source": map[string]any{"notServiceAccounts": []any{"web", "cart"}}}}
+				rules := []any{map[string]any{"from": others, "to": methods("GET")}, map[string]any{"to": methods("PUT")}}
 				_ = unstructured.SetNestedSlice(state, rules, "authorizationpolicies/browsers", "spec", "rules")
 			},
 		},
