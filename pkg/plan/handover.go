@@ -161,48 +161,63 @@ func (e enrolment) create(step *v1alpha1.Step, objects []translate.Object) error
 
 // migratePolicies attaches to each service what its waypoint has to enforce, and
 // then lets the waypoint through where policies of pods would refuse it. Nothing of
-// it has any effect while nothing goes through the waypoint.
+// it has any effect while nothing goes through the waypoint; where something does
+// already, tokens are checked for all before any policy that goes by them.
 func (e enrolment) migratePolicies(h handover) ([]v1alpha1.Step, error) {
 	objects := e.policies(h)
-	var steps []v1alpha1.Step
+	whole := slices.DeleteFunc(attachedTo(objects, v1alpha1.ObjectReference{}), isGuard)
+	isTokens := func(object translate.Object) bool { return object.Reference.Kind == mesh.KindRequestAuthentication }
+	parts := []policyPart{{
+		id: "tokens", summary: "check tokens at the waypoint" + h.elsewhere(),
+		objects: slices.DeleteFunc(slices.Clone(whole), func(object translate.Object) bool { return !isTokens(object) }),
+	}}
 	for _, service := range h.translation.Services {
-		step := v1alpha1.Step{
-			ID: h.id(v1alpha1.PhaseMigratePolicies, shortName(service.Need.Service)), Phase: v1alpha1.PhaseMigratePolicies,
-			Summary: "attach the policies of " + h.name(service.Need.Service) + " to its waypoint",
-		}
-		if err := e.create(&step, attachedTo(objects, service.Need.Service)); err != nil {
-			return nil, err
-		}
-		step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
-		steps = appendStep(steps, step)
+		parts = append(parts, policyPart{
+			id: shortName(service.Need.Service), summary: "attach the policies of " + h.name(service.Need.Service) + " to its waypoint",
+			objects: attachedTo(objects, service.Need.Service),
+		})
 	}
 	for _, direct := range h.translation.Direct {
-		step := v1alpha1.Step{
-			ID: h.id(v1alpha1.PhaseMigratePolicies, shortName(direct.Reference())), Phase: v1alpha1.PhaseMigratePolicies,
-			Summary: "attach the policies of the pods of " + h.names(direct.Services) + " to their waypoint",
-		}
-		if err := e.create(&step, attachedTo(objects, direct.Reference())); err != nil {
+		parts = append(parts, policyPart{
+			id: shortName(direct.Reference()), summary: "attach the policies of the pods of " + h.names(direct.Services) + " to their waypoint",
+			objects: attachedTo(objects, direct.Reference()),
+		})
+	}
+	rest := slices.DeleteFunc(whole, isTokens)
+	parts = append(parts, policyPart{
+		id: "waypoint", summary: "let the waypoint through" + h.elsewhere(), objects: rest, amended: h.translation.Amended,
+		notes: reasonsOf(slices.Concat(rest, h.translation.Amended)),
+	})
+	var steps []v1alpha1.Step
+	for _, part := range parts {
+		step, err := e.policyStep(h, part)
+		if err != nil {
 			return nil, err
 		}
-		step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
 		steps = appendStep(steps, step)
 	}
-	objects = slices.DeleteFunc(attachedTo(objects, v1alpha1.ObjectReference{}), isGuard)
-	rest := v1alpha1.Step{
-		ID: h.id(v1alpha1.PhaseMigratePolicies, "waypoint"), Phase: v1alpha1.PhaseMigratePolicies,
-		Summary: "let the waypoint through" + h.elsewhere(),
-		Notes:   reasonsOf(slices.Concat(objects, h.translation.Amended)),
+	return steps, nil
+}
+
+// policyPart is what one step writes of the policies at waypoints, and amends of others.
+type policyPart struct {
+	id, summary      string
+	objects, amended []translate.Object
+	notes            []string
+}
+
+func (e enrolment) policyStep(h handover, part policyPart) (v1alpha1.Step, error) {
+	step := v1alpha1.Step{ID: h.id(v1alpha1.PhaseMigratePolicies, part.id), Phase: v1alpha1.PhaseMigratePolicies, Summary: part.summary, Notes: part.notes}
+	if err := e.create(&step, part.objects); err != nil {
+		return step, err
 	}
-	if err := e.create(&rest, objects); err != nil {
-		return nil, err
-	}
-	for _, object := range h.translation.Amended {
-		if err := e.state.changes(&rest, object.Reference, []edit{{"/spec", object.Content["spec"]}}); err != nil {
-			return nil, err
+	for _, object := range part.amended {
+		if err := e.state.changes(&step, object.Reference, []edit{{"/spec", object.Content["spec"]}}); err != nil {
+			return step, err
 		}
 	}
-	rest.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(rest)}
-	return appendStep(steps, rest), nil
+	step.Gate = v1alpha1.Gate{Kind: v1alpha1.GatePoliciesAccepted, Objects: changedBy(step)}
+	return step, nil
 }
 
 // policies are what the translation wants to be there: once nothing is left to be

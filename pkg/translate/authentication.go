@@ -4,6 +4,7 @@ import (
 	"maps"
 	"slices"
 
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"google.golang.org/protobuf/proto"
 	securityv1beta1 "istio.io/api/security/v1beta1"
@@ -53,14 +54,18 @@ func (t *translator) copyAuthentication(extension mesh.Extension, spec *security
 	}
 	t.translation.Carried[extension.Reference] = true
 	whole := t.reference(mesh.KindRequestAuthentication, generatedName(extension.Reference.Name, t.options.Waypoint, extension.Reference.Namespace))
-	if len(extension.Selector) == 0 && t.forWaypoint(whole, services) {
-		t.addTokens(extension, spec, gatewayTarget(t.options.Waypoint), v1alpha1.ObjectReference{}, whole)
-		return
-	}
+	of := slices.DeleteFunc(slices.Clone(services), func(service *fronted) bool { return service.direct })
+	all := len(extension.Selector) == 0 && t.forWaypoint(whole, of)
 	for _, service := range services {
+		if all && !service.direct {
+			continue
+		}
 		t.wholeService(extension.Reference, extension.Selector, service)
 		name := generatedName(extension.Reference.Name, service.reference.Name, extension.Reference.Namespace)
 		t.addTokens(extension, spec, service.target(), service.reference, t.attached(mesh.KindRequestAuthentication, name, service))
+	}
+	if all {
+		t.addTokens(extension, spec, gatewayTarget(t.options.Waypoint), v1alpha1.ObjectReference{}, whole)
 	}
 }
 

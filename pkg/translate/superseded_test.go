@@ -93,19 +93,23 @@ func TestSuperseded(t *testing.T) {
 		want  map[string]string
 	}{
 		{"all moved", nil, map[string]string{
-			"AuthorizationPolicy shop/readers": "", "EnvoyFilter shop/inbound": "", "RequestAuthentication shop/tokens": later,
+			"AuthorizationPolicy shop/readers": "", "EnvoyFilter shop/inbound": "", "RequestAuthentication shop/tokens": "",
+			"Sidecar shop/cart": "", "Sidecar shop/default": "", "Telemetry shop/logs": "",
+		}},
+		{"for Services that are yet to come", []any{fixture.YAML("apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: ports, namespace: shop}\nspec: {action: DENY, rules: [{to: [{operation: {ports: [\"80\"], methods: [PUT]}}]}]}")}, map[string]string{
+			"AuthorizationPolicy shop/ports": later, "AuthorizationPolicy shop/readers": "", "EnvoyFilter shop/inbound": "", "RequestAuthentication shop/tokens": "",
 			"Sidecar shop/cart": "", "Sidecar shop/default": "", "Telemetry shop/logs": "",
 		}},
 		{"a gateway", []any{edge}, map[string]string{
-			"AuthorizationPolicy shop/readers": gateway, "EnvoyFilter shop/inbound": gateway, "RequestAuthentication shop/tokens": later,
+			"AuthorizationPolicy shop/readers": gateway, "EnvoyFilter shop/inbound": gateway, "RequestAuthentication shop/tokens": gateway,
 			"Sidecar shop/cart": gateway, "Sidecar shop/default": gateway, "Telemetry shop/logs": gateway,
 		}},
 		{"a virtual machine", []any{fixture.YAML("apiVersion: networking.istio.io/v1\nkind: WorkloadEntry\nmetadata: {name: vm, namespace: shop}\nspec: {address: 10.9.9.9, labels: {app: cart}}")}, map[string]string{
-			"AuthorizationPolicy shop/readers": machine, "EnvoyFilter shop/inbound": machine, "RequestAuthentication shop/tokens": later,
+			"AuthorizationPolicy shop/readers": machine, "EnvoyFilter shop/inbound": machine, "RequestAuthentication shop/tokens": machine,
 			"Sidecar shop/cart": machine, "Sidecar shop/default": machine, "Telemetry shop/logs": machine,
 		}},
 		{"another virtual machine", []any{fixture.YAML("apiVersion: networking.istio.io/v1\nkind: WorkloadGroup\nmetadata: {name: vms, namespace: shop}\nspec: {metadata: {labels: {app: db}}, template: {}}")}, map[string]string{
-			"AuthorizationPolicy shop/readers": "", "EnvoyFilter shop/inbound": "", "RequestAuthentication shop/tokens": later,
+			"AuthorizationPolicy shop/readers": "", "EnvoyFilter shop/inbound": "", "RequestAuthentication shop/tokens": group,
 			"Sidecar shop/cart": "", "Sidecar shop/default": group, "Telemetry shop/logs": "",
 		}},
 	} {
