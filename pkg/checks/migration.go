@@ -332,10 +332,21 @@ func callsNewlyDenied() Check {
 		return subject.changed(v1alpha1.CallNewlyDenied, every, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusWarn, Message: describeChanges(changes, "that succeeds today is refused", "that succeed today are refused"),
-				Remedy: changes[0].Remedy,
+				Remedy: deniedRemedy(changes),
 			}
 		})
 	})
+}
+
+// deniedRemedy is what has the calls of one server go on that are refused, where it is the
+// same for all of them.
+func deniedRemedy(changes []v1alpha1.CallChange) string {
+	for _, change := range changes[1:] {
+		if change.Remedy != changes[0].Remedy {
+			return "CALLS says what has each kind of them go on"
+		}
+	}
+	return changes[0].Remedy
 }
 
 // changed makes a finding of each server's calls that are decided differently, in

@@ -47,6 +47,7 @@ func (e enrolment) judge(planned *v1alpha1.MigrationPlan, migration *checks.Migr
 		return err
 	}
 	own := migration.Access.Changes
+	noteRemedies(own, stages[len(stages)-1].State)
 	alone, err := policiesAlone(e.snapshot)
 	if err != nil {
 		return err
@@ -118,6 +119,7 @@ func reportBack(snapshot *mesh.Snapshot, about concerned, steps []v1alpha1.Step)
 	options := comparing(snapshot, about.own)
 	options.BothEnds = true
 	made := reportOf(stages, options)
+	noteRemedies(made.Changes, nil)
 	if len(about.beside) > 0 {
 		beside, err := stagesOf(snapshot, about.beside, steps, false)
 		if err != nil {

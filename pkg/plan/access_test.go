@@ -196,6 +196,9 @@ func outcome(planned v1alpha1.MigrationPlan) string {
 	if planned.Access != nil {
 		for _, change := range planned.Access.Changes {
 			fmt.Fprintf(&out, "%s %s: %s\n", change.Effect, change.Server, checks.DescribeChange(change))
+			if change.Remedy != "" {
+				fmt.Fprintf(&out, "  -> %s\n", change.Remedy)
+			}
 		}
 	}
 	return out.String()

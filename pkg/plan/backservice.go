@@ -321,6 +321,7 @@ func (p *servicePart) finish() error {
 	if err != nil {
 		return err
 	}
+	noteRemedies(access.Changes, nil)
 	access.Incomplete = append(access.Incomplete, about.unknown...)
 	migration := &checks.Migration{Access: access}
 	if len(p.plan.Steps) > 0 {

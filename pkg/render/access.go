@@ -151,4 +151,19 @@ func writeCalls(out io.Writer, group callGroup, all bool) {
 	if left := group.changes[len(shown):]; len(left) > 0 {
 		fmt.Fprintf(out, "  - and %s; -o wide shows them\n", count(alikeAll(left), "kind"))
 	}
+	for _, remedy := range remediesOf(shown) {
+		fmt.Fprintf(out, "  -> %s\n", wrapped(checks.Line(remedy), 5))
+	}
+}
+
+// remediesOf are what can be done about some calls of a group, each once: callers of one
+// group may need different ones.
+func remediesOf(changes []v1alpha1.CallChange) []string {
+	var remedies []string
+	for _, change := range changes {
+		if change.Remedy != "" && !slices.Contains(remedies, change.Remedy) {
+			remedies = append(remedies, change.Remedy)
+		}
+	}
+	return remedies
 }

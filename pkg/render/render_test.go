@@ -241,6 +241,7 @@ func calls() *v1alpha1.AccessReport {
 		denied := change(v1alpha1.CallNewlyDenied, cart, "restart-workloads/deployment/cart", "")
 		denied.Port += uint32(port)
 		denied.Service = service
+		denied.Remedy = "move the callers with sidecars first: they pass by waypoints"
 		report.Changes = append(report.Changes, denied)
 	}
 	for _, until := range []string{"a", "b", "c", "d"} {
