@@ -271,7 +271,7 @@ func callsNewlyAllowed() Check {
 		findings := subject.changed(v1alpha1.CallNewlyAllowed, not(expected), func(server v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusFail, Message: describeChanges(changes, "that is refused today is let in", "that are refused today are let in"),
-				Remedy: joined(changes[0].Remedy, "accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
+				Remedy: joined(changesRemedy(changes), "accept it: --accept "+acceptable(IDCallsNewlyAllowed, server)),
 			}
 		})
 		// What the choice means was chosen with it. What a policy refused that somebody
@@ -291,7 +291,7 @@ func not(counts func(v1alpha1.CallChange) bool) func(v1alpha1.CallChange) bool {
 func (s Subject) letIn(counts func(v1alpha1.CallChange) bool, why string) []Finding {
 	announced := s.changed(v1alpha1.CallNewlyAllowed, counts, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 		one, several := "that is refused today is "+why, "that are refused today are "+why
-		return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
+		return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several), Remedy: changesRemedy(changes)}
 	})
 	return slices.DeleteFunc(announced, func(finding Finding) bool { return finding.Status == v1alpha1.StatusSkip })
 }
@@ -315,7 +315,7 @@ func callsNewlyProven() Check {
 	}, func(subject Subject) []Finding {
 		return subject.changed(v1alpha1.CallNewlyProven, every, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			const one, several = "is let in that is refused today although policies admit who makes it", "are let in that are refused today although policies admit who makes them"
-			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several)}
+			return Finding{Status: v1alpha1.StatusWarn, Message: describeChanges(changes, one, several), Remedy: changesRemedy(changes)}
 		})
 	})
 }
@@ -332,18 +332,18 @@ func callsNewlyDenied() Check {
 		return subject.changed(v1alpha1.CallNewlyDenied, every, func(_ v1alpha1.ObjectReference, changes []v1alpha1.CallChange) Finding {
 			return Finding{
 				Status: v1alpha1.StatusWarn, Message: describeChanges(changes, "that succeeds today is refused", "that succeed today are refused"),
-				Remedy: deniedRemedy(changes),
+				Remedy: changesRemedy(changes),
 			}
 		})
 	})
 }
 
-// deniedRemedy is what has the calls of one server go on that are refused, where it is the
-// same for all of them.
-func deniedRemedy(changes []v1alpha1.CallChange) string {
+// changesRemedy is what can be done about calls to one server that are decided
+// differently, where it is the same for all of them.
+func changesRemedy(changes []v1alpha1.CallChange) string {
 	for _, change := range changes[1:] {
 		if change.Remedy != changes[0].Remedy {
-			return "CALLS says what has each kind of them go on"
+			return "CALLS says what can be done about each kind of them"
 		}
 	}
 	return changes[0].Remedy

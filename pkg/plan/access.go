@@ -119,7 +119,6 @@ func reportBack(snapshot *mesh.Snapshot, about concerned, steps []v1alpha1.Step)
 	options := comparing(snapshot, about.own)
 	options.BothEnds = true
 	made := reportOf(stages, options)
-	noteRemedies(made.Changes, nil)
 	if len(about.beside) > 0 {
 		beside, err := stagesOf(snapshot, about.beside, steps, false)
 		if err != nil {
@@ -133,6 +132,7 @@ func reportBack(snapshot *mesh.Snapshot, about concerned, steps []v1alpha1.Step)
 	}
 	made = joinedReports(made, outbound(snapshot, at.builder, stages, about.all(), nil))
 	made.Incomplete = append(made.Incomplete, about.unknown...)
+	noteRemedies(made.Changes, nil)
 	return made, nil
 }
 

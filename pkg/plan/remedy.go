@@ -8,15 +8,38 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
 
-// noteRemedies says of calls to what a plan moves, and that it comes to refuse, what has
-// them go on. Final is the mesh after the last step, whose waypoints callers can be sent
-// through; nil where the plan takes waypoints away.
+// noteRemedies says of calls to what a plan moves what can be done about each that comes
+// to be decided differently. Final is the mesh after the last step, whose waypoints callers
+// can be sent through; nil where the plan takes waypoints away.
 func noteRemedies(changes []v1alpha1.CallChange, final *access.State) {
 	for i, change := range changes {
-		if change.Effect == v1alpha1.CallNewlyDenied && change.Remedy == "" {
+		switch {
+		case change.Remedy != "":
+		case change.Effect == v1alpha1.CallNewlyDenied:
 			changes[i].Remedy = deniedRemedy(change, final)
+		default:
+			changes[i].Remedy = allowedRemedy(change)
 		}
 	}
+}
+
+// allowedRemedy says what has a call refused as before that a step lets in.
+func allowedRemedy(change v1alpha1.CallChange) string {
+	var remedy string
+	switch {
+	case change.Effect == v1alpha1.CallNewlyProven:
+		return "if it is not meant, have the policies that admit who makes it leave it out"
+	case !change.Direct:
+		remedy = "have a policy at the waypoint refuse it"
+	case change.Before.Reason == access.ReasonPlaintext:
+		remedy = "have a policy that selects the pods ask for an identity"
+	default:
+		remedy = "have a policy that selects the pods refuse it by identity, address or port"
+	}
+	if change.Until != "" {
+		remedy += "; it ends with step " + change.Until
+	}
+	return remedy
 }
 
 // deniedRemedy says what has a call go on that a step refuses. Who can be sent through a

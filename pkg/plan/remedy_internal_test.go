@@ -37,3 +37,26 @@ func TestDeniedRemedy(t *testing.T) {
 		})
 	}
 }
+
+// What is said of a call that is let in depends on where it goes and what refused it.
+func TestAllowedRemedy(t *testing.T) {
+	t.Parallel()
+	strict := v1alpha1.CallVerdict{Outcome: "denied", Reason: access.ReasonPlaintext}
+	for name, test := range map[string]struct {
+		change v1alpha1.CallChange
+		want   string
+	}{
+		"its caller proves itself": {v1alpha1.CallChange{Effect: v1alpha1.CallNewlyProven, Direct: true, Until: "verify"}, "if it is not meant, have the policies that admit who makes it leave it out"},
+		"through a waypoint":       {v1alpha1.CallChange{Before: strict}, "have a policy at the waypoint refuse it"},
+		"plaintext":                {v1alpha1.CallChange{Direct: true, Before: strict}, "have a policy that selects the pods ask for an identity"},
+		"past a waypoint":          {v1alpha1.CallChange{Direct: true}, "have a policy that selects the pods refuse it by identity, address or port"},
+		"for a while":              {v1alpha1.CallChange{Until: "verify"}, "have a policy at the waypoint refuse it; it ends with step verify"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			if got := allowedRemedy(test.change); got != test.want {
+				t.Errorf("got %q, want %q", got, test.want)
+			}
+		})
+	}
+}
