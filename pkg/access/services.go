@@ -62,7 +62,7 @@ func serviceOf(object *corev1.Service) *Service {
 	service := &Service{
 		Reference: mesh.ServiceReference(object.Namespace, object.Name), Host: object.Name + "." + object.Namespace + ".svc.cluster.local",
 		created: object.CreationTimestamp.Time,
-		Labels:  object.Labels, Selector: object.Spec.Selector, selector: selectorOf(object.Spec.Selector), Headless: object.Spec.ClusterIP == corev1.ClusterIPNone,
+		Labels:  object.Labels, Selector: object.Spec.Selector, selector: selectorOf(object.Spec.Selector), Headless: mesh.Headless(*object),
 	}
 	if !service.Headless {
 		service.Addresses = parseAddresses(append([]string{object.Spec.ClusterIP}, object.Spec.ClusterIPs...))

@@ -54,7 +54,7 @@ func waysTo(subject Subject, pod mesh.Pod) (ways []front, called bool) {
 		called = true
 		gateway, behind := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace)
 		// Calls to a headless Service go to the address of a pod.
-		if behind && service.Spec.ClusterIP != corev1.ClusterIPNone {
+		if behind && !mesh.Headless(service) {
 			ways = append(ways, front{object: mesh.ServiceReference(service.Namespace, service.Name), gateway: gateway})
 		}
 	}

@@ -61,7 +61,7 @@ func callables(subject Subject) []callable {
 	}
 	var all []callable
 	for _, service := range subject.Snapshot.Services(subject.Namespace.Name) {
-		if service.Spec.ClusterIP == corev1.ClusterIPNone || service.Spec.Type == corev1.ServiceTypeExternalName ||
+		if mesh.Headless(service) || service.Spec.Type == corev1.ServiceTypeExternalName ||
 			mesh.NeverThroughWaypoint(service.Labels) || slices.Contains(subject.Handed.TakenOff, service.Name) {
 			continue
 		}

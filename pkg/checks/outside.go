@@ -139,6 +139,6 @@ func headlessServices() Check {
 // headless are the headless Services of the namespace at hand that select pods.
 func headless(subject Subject) []corev1.Service {
 	return slices.DeleteFunc(subject.Snapshot.Services(subject.Namespace.Name), func(service corev1.Service) bool {
-		return service.Spec.ClusterIP != corev1.ClusterIPNone || len(service.Spec.Selector) == 0
+		return !mesh.Headless(service) || len(service.Spec.Selector) == 0
 	})
 }

@@ -8,7 +8,6 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // Past is a namespace as it was before it was enrolled, and what has become of it since.
@@ -185,7 +184,7 @@ func (p *Past) waypointOf(snapshot *mesh.Snapshot, namespace mesh.Namespace, obj
 		if service.Name == object.Name {
 			_, fronted = snapshot.WaypointOf(service.Labels, namespace)
 			// Calls to a headless Service go to its pods, whatever it is labelled.
-			return true, fronted && service.Spec.ClusterIP != corev1.ClusterIPNone
+			return true, fronted && !mesh.Headless(service)
 		}
 	}
 	return false, false

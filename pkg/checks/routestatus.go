@@ -6,7 +6,6 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/api/meta"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
@@ -140,7 +139,7 @@ func followedFinding(subject Subject, route mesh.Route, i int, parent gatewayv1.
 			continue
 		}
 		finding := &Finding{Status: v1alpha1.StatusWarn, Object: reference(route.Reference), Field: fmt.Sprintf("spec.parentRefs[%d]", i)}
-		if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		if mesh.Headless(service) {
 			if subject.direct(mesh.ServiceReference(in, service.Name)) {
 				return nil
 			}

@@ -8,7 +8,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
-	corev1 "k8s.io/api/core/v1"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -99,7 +98,7 @@ func behindWritten(subject Subject, pods []mesh.Pod) []stale {
 	markMoved(changing, pods)
 	addressed := map[v1alpha1.ObjectReference]bool{}
 	for _, service := range subject.Snapshot.AllServices() {
-		addressed[mesh.ServiceReference(service.Namespace, service.Name)] = service.Spec.ClusterIP != corev1.ClusterIPNone
+		addressed[mesh.ServiceReference(service.Namespace, service.Name)] = !mesh.Headless(service)
 	}
 	var all []stale
 	for _, endpoint := range subject.Snapshot.WrittenEndpoints() {

@@ -7,7 +7,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/label"
-	corev1 "k8s.io/api/core/v1"
 	gatewayv1 "sigs.k8s.io/gateway-api/apis/v1"
 )
 
@@ -201,7 +200,8 @@ func policyWaypoints() Check {
 			"lost by the enrolment, but the author may take the policy for what protects the service afterwards: announced. Where the namespace " +
 			"is ambient already, access is open now, and restarting more workloads would take what their sidecars still enforce: an " +
 			"AuthorizationPolicy or RequestAuthentication blocks. So does one for a headless Service, which istiod accepts, and which calls to the pods' own addresses pass by; " +
-			"one that there was before the enrolment is a warning, and so is any for a plan, which could not mend it.",
+			"one that there was before the enrolment is a warning, and so is any for a plan, which could not mend it. A waypoint that only headless Services or ExternalNames " +
+			"name, or a namespace in which nothing inherits the label, takes no traffic; where pod templates of such a namespace were not read, it is a warning.",
 		Needs: append(rootNamespaces(slices.Concat(targetKinds(), []string{
 			"Namespace", mesh.KindService, mesh.KindServiceEntry, mesh.KindWorkloadEntry, mesh.KindGateway, mesh.KindGatewayClass, mesh.PodsMeshWide,
 		})...), workloadKinds()...),
@@ -214,7 +214,9 @@ func policyWaypoints() Check {
 						// policy-targets reports it, or waypoint-diverted.
 						continue
 					}
-					if isHeadless(subject.Snapshot, policy.object.Namespace, target) {
+					if target.Is(ofGateways) {
+						findings = append(findings, neverEntered(subject, policy, target.Field(i), target.Name)...)
+					} else if target.Is(ofServices) && subject.Snapshot.IsHeadless(mesh.ServiceReference(policy.object.Namespace, target.Name)) {
 						findings = append(findings, passedBy(subject, policy, target.Field(i), target.Name))
 					} else if without := withoutWaypoint(subject, target); without != "" {
 						findings = append(findings, unenforced(subject, policy, target.Field(i), without))
@@ -224,13 +226,6 @@ func policyWaypoints() Check {
 			return findings
 		},
 	}
-}
-
-// isHeadless says whether a target is a headless Service.
-func isHeadless(snapshot *mesh.Snapshot, namespace string, target mesh.Target) bool {
-	return target.Is(ofServices) && slices.ContainsFunc(snapshot.Services(namespace), func(service corev1.Service) bool {
-		return service.Name == target.Name && service.Spec.ClusterIP == corev1.ClusterIPNone
-	})
 }
 
 // passedBy is about a policy that is attached to a headless Service. istiod accepts it by the
@@ -257,6 +252,28 @@ func passedBy(subject Subject, policy targeting, field, service string) Finding 
 	return finding
 }
 
+// neverEntered is about a policy that is attached to a Gateway: nothing where that is an
+// ingress gateway, or a waypoint that something goes through. What was not read of another
+// namespace that names the waypoint may do so, and is for nobody to call absent.
+func neverEntered(subject Subject, policy targeting, field, name string) []Finding {
+	gateway, _ := subject.Snapshot.Gateway(policy.object.Namespace, name)
+	if !subject.Snapshot.IsWaypoint(gateway) {
+		return nil
+	}
+	entered, unread := subject.Snapshot.WaypointEntered(gateway)
+	if entered {
+		return nil
+	}
+	if len(unread) == 0 {
+		return []Finding{unenforced(subject, policy, field, "no traffic goes through waypoint "+name)}
+	}
+	return []Finding{{
+		Status: v1alpha1.StatusWarn, Object: reference(policy.object), Field: field,
+		Message: fmt.Sprintf("no traffic is seen to go through waypoint %s, and not all of %s was read, whose label names it: if there is none, %s", name, some(unread), policy.effect),
+		Remedy:  "look at the pod templates there: kubectl ambient status without -n reads those of every namespace",
+	}}
+}
+
 func unenforced(subject Subject, policy targeting, field, without string) Finding {
 	finding := Finding{
 		Status: v1alpha1.StatusWarn, Object: reference(policy.object), Field: field,
@@ -269,8 +286,8 @@ func unenforced(subject Subject, policy targeting, field, without string) Findin
 	return finding
 }
 
-// withoutWaypoint says why no waypoint stands before a target that is there;
-// nothing where one does, or where the target is an ingress gateway.
+// withoutWaypoint says why no waypoint stands before a Service or ServiceEntry that is
+// there; nothing where one does.
 func withoutWaypoint(subject Subject, target mesh.Target) string {
 	snapshot, namespace := subject.Snapshot, subject.Namespace
 	behind := func(labels map[string]string) string {
@@ -293,11 +310,6 @@ func withoutWaypoint(subject Subject, target mesh.Target) string {
 			if entry.Namespace == namespace.Name && entry.Name == target.Name {
 				return behind(entry.Labels)
 			}
-		}
-	case target.Is(ofGateways):
-		gateway, _ := snapshot.Gateway(namespace.Name, target.Name)
-		if snapshot.IsWaypoint(gateway) && !snapshot.WaypointEntered(gateway) {
-			return "no traffic goes through waypoint " + gateway.Name
 		}
 	}
 	return ""

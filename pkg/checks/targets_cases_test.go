@@ -3,8 +3,10 @@ package checks_test
 import (
 	"fmt"
 	"strings"
+	"testing"
 
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 )
@@ -153,6 +155,7 @@ func policyWaypointCases() []testCase {
 	db := "apiVersion: v1\nkind: Service\nmetadata: {name: db, namespace: shop, labels: {istio.io/use-waypoint: %s}}\nspec: {selector: {app: db}}"
 	const toDB = `{group: "", kind: Service, name: db}`
 	headlessDB := strings.Replace(fmt.Sprintf(db, "way"), "spec: {", "spec: {clusterIP: None, ", 1)
+	pay := fixture.Namespace("pay", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "shop"})
 	forPods := gateway("shop", "way", "istio-waypoint", ", labels: {istio.io/waypoint-for: workload}")
 	return []testCase{
 		{name: "none", check: check, objects: shop(way)},
@@ -178,9 +181,49 @@ func policyWaypointCases() []testCase {
 		{name: "a waypoint that nothing goes through", check: check, objects: in(sidecars, way, at(toGateway)), want: []finding{{warn, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
 		{name: "a waypoint that nothing goes through, in ambient mode", check: check, objects: in(ambient, way, at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
 		{name: "a waypoint for workloads that a Service names", check: check, objects: in(ambient, forPods, fmt.Sprintf(db, "way"), at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
-		{name: "a waypoint that another namespace names and that does not admit it", check: check, objects: in(ambient, way, fixture.Namespace("pay", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "shop"}), at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
-		{name: "a waypoint that another namespace uses", check: check, objects: in(ambient, admitting(way), fixture.Namespace("pay", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "shop"}), at(toGateway))},
+		{name: "a waypoint that another namespace names and that does not admit it", check: check, objects: in(ambient, way, pay, at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
+		{name: "a waypoint that only a headless Service names", check: check, objects: in(ambient, way, headlessDB, at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
+		{name: "a waypoint that only an empty namespace names", check: check, objects: in(ambient, admitting(way), pay, at(toGateway)), want: []finding{{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}}},
+		{name: "a waypoint that another namespace uses", check: check, objects: in(ambient, admitting(way), pay, "apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: pay}\nspec: {ports: [{port: 80}]}", at(toGateway))},
 		{name: "a waypoint that a pod elsewhere uses", check: check, objects: in(ambient, admitting(forPods), fixture.Pod("pay", "x", fixture.Labelled("istio.io/use-waypoint", "way"), fixture.Labelled("istio.io/use-waypoint-namespace", "shop")), at(toGateway))},
 		{name: "an ingress gateway", check: check, objects: in(ambient, gateway("shop", "way", "istio", ""), at(toGateway))},
+	}
+}
+
+// What was not seen of who goes through a waypoint keeps a policy at it from being called
+// dead, and from being called enforced.
+func TestAWaypointOfWhichNotEveryUserWasSeenIsNotCalledUnused(t *testing.T) {
+	const object = "AuthorizationPolicy shop/p"
+	forPods := admitting(gateway("shop", "way", "istio-waypoint", ", labels: {istio.io/waypoint-for: workload}"))
+	objects := enrolled(
+		forPods, fixture.Namespace("pay", labels{"istio.io/use-waypoint": "way", "istio.io/use-waypoint-namespace": "shop"}),
+		policy("shop", "{targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: way}], rules: [{}]}"),
+	)
+	forbid := func(kind string) func(*mesh.Content) {
+		return func(content *mesh.Content) {
+			content.Coverage[kind] = mesh.Coverage{State: mesh.CoverageForbidden, Reason: "no"}
+		}
+	}
+	for _, test := range []struct {
+		name string
+		edit func(*mesh.Content)
+		want finding
+	}{
+		{"all was read", func(*mesh.Content) {}, finding{fail, object, "spec.targetRefs[0]", "no traffic goes through waypoint way"}},
+		{
+			"templates of one namespace only", func(content *mesh.Content) { content.Scope = mesh.Scope{Namespace: "shop"} },
+			finding{warn, object, "spec.targetRefs[0]", "not all of pay was read, whose label names it"},
+		},
+		{"no Services", forbid(mesh.KindService), finding{status: unknown, message: "it cannot be told without Service: no"}},
+		{"no ServiceEntries", forbid(mesh.KindServiceEntry), finding{status: unknown, message: "ServiceEntry: no"}},
+		{"no WorkloadEntries", forbid(mesh.KindWorkloadEntry), finding{status: unknown, message: "WorkloadEntry: no"}},
+		{"no pods of other namespaces", forbid(mesh.PodsMeshWide), finding{status: unknown, message: mesh.PodsMeshWide + ": no"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			one := testCase{check: "policy-waypoints", objects: objects, want: []finding{test.want}}
+			content := one.content()
+			test.edit(&content)
+			one.compare(t, one.run(t, content))
+		})
 	}
 }

@@ -44,7 +44,7 @@ func aroundWaypoints(subject Subject) []Finding {
 		services[name] = knownServices(subject.Evidence.Nodes[name], subject.Namespace.Name)
 	}
 	for _, service := range subject.Snapshot.Services(subject.Namespace.Name) {
-		if service.Spec.ClusterIP == corev1.ClusterIPNone || service.Spec.Type == corev1.ServiceTypeExternalName {
+		if mesh.Headless(service) || service.Spec.Type == corev1.ServiceTypeExternalName {
 			continue
 		}
 		gateway, meant := subject.Snapshot.WaypointOf(service.Labels, subject.Namespace)

@@ -415,7 +415,7 @@ func (c *candidate) meant(host string, rule metav1.Object) bool {
 // services balance by themselves. Protocols are told as istiod does (istio
 // pkg/config/kube/conversion.go, ConvertProtocol).
 func (c *candidate) addPorts() {
-	if c.service == nil || c.service.Spec.ClusterIP == corev1.ClusterIPNone || len(c.service.Spec.Selector) == 0 {
+	if c.service == nil || Headless(*c.service) || len(c.service.Spec.Selector) == 0 {
 		return
 	}
 	for i, port := range c.service.Spec.Ports {

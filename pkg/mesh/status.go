@@ -76,7 +76,7 @@ func (s *Snapshot) ServiceStatuses(namespace Namespace) []v1alpha1.ServiceStatus
 	var statuses []v1alpha1.ServiceStatus
 	for _, service := range s.Services(namespace.Name) {
 		status := v1alpha1.ServiceStatus{Name: service.Name, Type: string(cmp.Or(service.Spec.Type, corev1.ServiceTypeClusterIP))}
-		if service.Spec.ClusterIP == corev1.ClusterIPNone {
+		if Headless(service) {
 			status.Type = headless
 		}
 		status.Pods, _ = s.count(s.selected(service), namespace)

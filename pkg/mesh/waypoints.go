@@ -134,18 +134,105 @@ func (s *Snapshot) WaypointUsed(namespace, name string) bool {
 
 // WaypointEntered says whether anything in the mesh that names a waypoint goes through it:
 // istiod passes over one that does not take such traffic, or does not admit the namespace
-// (istio ambient/waypoints.go, fetchWaypointForTarget). Pod templates count as for
-// WaypointUsed.
-func (s *Snapshot) WaypointEntered(gateway gatewayv1.Gateway) bool {
+// (istio ambient/waypoints.go, fetchWaypointForTarget). A Service without an address of its
+// own is called past every waypoint for Services, and a namespace's label stands for what
+// inherits it. Pod templates count as for WaypointUsed. Where nothing is seen to go through
+// the waypoint, unread names the namespaces whose label names it and of which not all was
+// read that may inherit that.
+func (s *Snapshot) WaypointEntered(gateway gatewayv1.Gateway) (entered bool, unread []string) {
 	traffic := s.Traffic(gateway)
-	return s.waypointUsed(gateway.Namespace, gateway.Name, func(user WaypointUser) bool {
+	entered = s.waypointUsed(gateway.Namespace, gateway.Name, func(user WaypointUser) bool {
 		from := cmp.Or(user.Object.Namespace, user.Object.Name)
 		namespace, found := s.Namespace(from)
 		if !found {
 			namespace = Namespace{Name: from}
 		}
-		return Takes(traffic, user.Traffic) && AdmitsFrom(gateway, namespace)
+		switch {
+		case !Takes(traffic, user.Traffic) || !AdmitsFrom(gateway, namespace):
+			return false
+		case user.Object.Kind == KindService:
+			return slices.ContainsFunc(s.Services(from), func(service corev1.Service) bool {
+				return service.Name == user.Object.Name && maySendThroughWaypoint(service)
+			})
+		case user.Traffic != "":
+			return true
+		case s.inherited(user, traffic):
+			return true
+		case s.Unread(from, inheriting(traffic)...) != "" && !slices.Contains(unread, from):
+			unread = append(unread, from)
+		}
+		return false
 	})
+	return entered, unread
+}
+
+// Headless says whether calls to a Service go to the addresses of its pods, past every
+// waypoint for Services, whatever its labels say (ztunnel src/proxy/outbound.rs,
+// build_request).
+func Headless(service corev1.Service) bool {
+	return service.Spec.ClusterIP == corev1.ClusterIPNone && service.Spec.Type != corev1.ServiceTypeExternalName
+}
+
+// IsHeadless says whether an object is a headless Service that there is.
+func (s *Snapshot) IsHeadless(object v1alpha1.ObjectReference) bool {
+	return object.Kind == KindService && slices.ContainsFunc(s.Services(object.Namespace), func(service corev1.Service) bool {
+		return service.Name == object.Name && Headless(service)
+	})
+}
+
+// maySendThroughWaypoint says whether a label can send calls to a Service through a
+// waypoint: istiod tells ztunnel nothing of external names (istio ambient/services.go,
+// serviceServiceBuilder).
+func maySendThroughWaypoint(service corev1.Service) bool {
+	return !Headless(service) && service.Spec.Type != corev1.ServiceTypeExternalName && !NeverThroughWaypoint(service.Labels)
+}
+
+// inherited says whether anything that a waypoint for some traffic takes calls to has no
+// label of its own that would come before one of its namespace. A canary is inherited
+// together with the waypoint that it stands beside, and by services only (istio
+// ambient/waypoints.go, buildWeightedWaypoints).
+func (s *Snapshot) inherited(user WaypointUser, traffic string) bool {
+	namespace := user.Object.Name
+	inherits := func(labels map[string]string) bool {
+		_, own := labels[label.IoIstioUseWaypoint.Name]
+		_, ownCanary := labels[label.IoIstioUseWaypointCanary.Name]
+		return !own && (!user.Canary || !ownCanary)
+	}
+	if Takes(traffic, TrafficService) {
+		for _, service := range s.Services(namespace) {
+			if inherits(service.Labels) && maySendThroughWaypoint(service) {
+				return true
+			}
+		}
+		for _, entry := range s.serviceEntries {
+			if entry.Namespace == namespace && inherits(entry.Labels) {
+				return true
+			}
+		}
+	}
+	if !Takes(traffic, TrafficWorkload) || user.Canary {
+		return false
+	}
+	for _, entry := range s.workloadEntries {
+		if entry.Namespace == namespace && inherits(entry.Labels) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(s.Pods(namespace), func(pod Pod) bool { return !IsWaypointPod(pod.Labels) && inherits(pod.Labels) }) ||
+		slices.ContainsFunc(s.lastingLabels(namespace), inherits)
+}
+
+// inheriting are the keys of Coverage of what a namespace's label sends through a waypoint
+// that is for some traffic.
+func inheriting(traffic string) []string {
+	var keys []string
+	if Takes(traffic, TrafficService) {
+		keys = append(keys, KindService, KindServiceEntry)
+	}
+	if Takes(traffic, TrafficWorkload) {
+		keys = append(append(keys, KindWorkloadEntry, PodsMeshWide), workloadKinds...)
+	}
+	return keys
 }
 
 // WaypointUsedBy returns the objects of the mesh whose labels name a waypoint, as
@@ -388,7 +475,7 @@ func (s *Snapshot) PodsNameWaypoint(service v1alpha1.ObjectReference, namespace 
 	}
 	named := false
 	for _, of := range s.Services(namespace.Name) {
-		if of.Name != service.Name || of.Spec.ClusterIP != corev1.ClusterIPNone || len(of.Spec.Selector) == 0 {
+		if of.Name != service.Name || !Headless(of) || len(of.Spec.Selector) == 0 {
 			continue
 		}
 		for _, set := range s.lastingLabels(namespace.Name) {

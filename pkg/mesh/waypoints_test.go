@@ -89,6 +89,17 @@ func TestWaypointEntered(t *testing.T) {
 	}
 	const selecting = "from: Selector, selector: {matchLabels: {team: a}}"
 	shop := fixture.Namespace("shop", nil)
+	named := fixture.Namespace("shop", labels{"istio.io/use-waypoint": "a"})
+	beside := fixture.Namespace("shop", labels{"istio.io/use-waypoint": "b", "istio.io/use-waypoint-canary": "a"})
+	plain := func(spec string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: p, namespace: shop}\nspec: " + spec
+	}
+	own := func(name string) string {
+		return "apiVersion: v1\nkind: Service\nmetadata: {name: p, namespace: shop, labels: {" + name + "}}"
+	}
+	entry := func(kind string) string {
+		return "apiVersion: networking.istio.io/v1\nkind: " + kind + "\nmetadata: {name: e, namespace: shop}"
+	}
 	for _, test := range []struct {
 		name    string
 		gateway string
@@ -97,6 +108,26 @@ func TestWaypointEntered(t *testing.T) {
 	}{
 		{"nobody names it", waypointFor("shop", "a", ""), nil, false},
 		{"a Service", waypointFor("shop", "a", ""), []any{service("shop")}, true},
+		{"a headless Service", waypointFor("shop", "a", ""), []any{service("shop") + "\nspec: {clusterIP: None}"}, false},
+		{"an external name", waypointFor("shop", "a", ""), []any{service("shop") + "\nspec: {type: ExternalName, externalName: a.example.com}"}, false},
+		{"a Service that istiod runs for a waypoint", waypointFor("shop", "a", ""), []any{own("istio.io/use-waypoint: a, gateway.istio.io/managed: istio.io-mesh-controller")}, false},
+		{"a namespace with nothing in it", waypointFor("shop", "a", "istio.io/waypoint-for: all"), []any{named}, false},
+		{"a namespace, and a headless Service inherits", waypointFor("shop", "a", ""), []any{named, plain("{clusterIP: None}")}, false},
+		{"a namespace, and an external name inherits", waypointFor("shop", "a", ""), []any{named, plain("{type: ExternalName, externalName: a.example.com}")}, false},
+		{"a namespace, and a Service inherits", waypointFor("shop", "a", ""), []any{named, plain("{}")}, true},
+		{"a namespace, and its only Service refuses", waypointFor("shop", "a", ""), []any{named, own("istio.io/use-waypoint: none")}, false},
+		{"a namespace, and a Service inherits, and it is for pods", waypointFor("shop", "a", "istio.io/waypoint-for: workload"), []any{named, plain("{}")}, false},
+		{"a namespace, and a ServiceEntry inherits", waypointFor("shop", "a", ""), []any{named, entry("ServiceEntry")}, true},
+		{"a namespace, and a WorkloadEntry inherits", waypointFor("shop", "a", "istio.io/waypoint-for: workload"), []any{named, entry("WorkloadEntry")}, true},
+		{"a namespace, and a WorkloadEntry inherits, and it is for Services", waypointFor("shop", "a", ""), []any{named, entry("WorkloadEntry")}, false},
+		{"a namespace, and a pod inherits", waypointFor("shop", "a", "istio.io/waypoint-for: all"), []any{named, fixture.Pod("shop", "bare")}, true},
+		{"a namespace, and only the waypoint's own pod inherits", waypointFor("shop", "a", "istio.io/waypoint-for: all"), []any{named, fixture.Pod("shop", "a", fixture.Labelled("gateway.istio.io/managed", "istio.io-mesh-controller"))}, false},
+		{"a namespace, and its only pod refuses", waypointFor("shop", "a", "istio.io/waypoint-for: all"), []any{named, fixture.Pod("shop", "bare", fixture.Labelled("istio.io/use-waypoint", "none"))}, false},
+		{"a namespace, and a template without pods inherits", waypointFor("shop", "a", "istio.io/waypoint-for: all"), []any{named, fixture.Deployment("shop", "idle", fixture.Replicas(0))}, true},
+		{"a canary of a namespace, and a Service inherits", waypointFor("shop", "a", ""), []any{beside, plain("{}")}, true},
+		{"a canary of a namespace, and a Service has its own", waypointFor("shop", "a", ""), []any{beside, own("istio.io/use-waypoint-canary: c")}, false},
+		{"a canary of a namespace, and a Service names its waypoint itself", waypointFor("shop", "a", ""), []any{beside, own("istio.io/use-waypoint: b")}, false},
+		{"a canary of a namespace, which pods do not inherit", waypointFor("shop", "a", "istio.io/waypoint-for: all"), []any{beside, fixture.Pod("shop", "bare")}, false},
 		{"a Service, and it is for pods", waypointFor("shop", "a", "istio.io/waypoint-for: workload"), []any{service("shop")}, false},
 		{"a pod, and it is for pods", waypointFor("shop", "a", "istio.io/waypoint-for: workload"), []any{fixture.Pod("shop", "bare", fixture.Labelled("istio.io/use-waypoint", "a"))}, true},
 		{"a pod, and it is for Services", waypointFor("shop", "a", ""), []any{fixture.Pod("shop", "bare", fixture.Labelled("istio.io/use-waypoint", "a"))}, false},
@@ -109,12 +140,69 @@ func TestWaypointEntered(t *testing.T) {
 		{"one that it passes over, and one that it does not", waypointFor("shop", "a", ""), []any{naming, service("shop")}, true},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			snapshot := fixture.Snapshot(append(test.users, shop, test.gateway)...)
+			snapshot := fixture.Snapshot(append([]any{shop, test.gateway}, test.users...)...)
 			gateway, _ := snapshot.Gateway("shop", "a")
-			if got := snapshot.WaypointEntered(gateway); got != test.want {
-				t.Errorf("it is entered: %t", got)
+			if got, unread := snapshot.WaypointEntered(gateway); got != test.want || len(unread) > 0 {
+				t.Errorf("it is entered: %t, not read: %v", got, unread)
 			}
 		})
+	}
+}
+
+// What was not read of a namespace may well inherit its label.
+func TestWaypointEnteredWhereNotAllWasRead(t *testing.T) {
+	naming := fixture.Namespace("pay", labels{"istio.io/use-waypoint": "a", "istio.io/use-waypoint-canary": "a", "istio.io/use-waypoint-namespace": "shop", "istio.io/use-waypoint-canary-namespace": "shop"})
+	for _, test := range []struct {
+		name   string
+		use    string
+		more   []any
+		edit   func(*mesh.Content)
+		want   bool
+		unread string
+	}{
+		{name: "templates elsewhere, and it is for all", use: "istio.io/waypoint-for: all", edit: func(content *mesh.Content) { content.Scope = mesh.Scope{Namespace: "shop"} }, unread: "pay"},
+		{name: "templates elsewhere, and it is for Services", edit: func(content *mesh.Content) { content.Scope = mesh.Scope{Namespace: "shop"} }},
+		{name: "templates elsewhere, and a pod is there", use: "istio.io/waypoint-for: all", more: []any{fixture.Pod("pay", "x")}, edit: func(content *mesh.Content) { content.Scope = mesh.Scope{Namespace: "shop"} }, want: true},
+		{name: "Services", edit: func(content *mesh.Content) {
+			content.Coverage[mesh.KindService] = mesh.Coverage{State: mesh.CoverageForbidden}
+		}, unread: "pay"},
+		{name: "WorkloadEntries, and it is for Services", edit: func(content *mesh.Content) {
+			content.Coverage[mesh.KindWorkloadEntry] = mesh.Coverage{State: mesh.CoverageForbidden}
+		}},
+		{name: "pods of the mesh, and it is for workloads", use: "istio.io/waypoint-for: workload", edit: func(content *mesh.Content) {
+			content.Coverage[mesh.PodsMeshWide] = mesh.Coverage{State: mesh.CoverageForbidden}
+		}, unread: "pay"},
+		{name: "all", edit: func(*mesh.Content) {}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			way := strings.Replace(waypointFor("shop", "a", test.use), "protocol: HBONE}", "protocol: HBONE, allowedRoutes: {namespaces: {from: All}}}", 1)
+			content := fixture.Content(append([]any{fixture.Namespace("shop", nil), way, naming}, test.more...)...)
+			test.edit(&content)
+			snapshot, err := mesh.NewSnapshot(content)
+			if err != nil {
+				t.Fatal(err)
+			}
+			gateway, _ := snapshot.Gateway("shop", "a")
+			if entered, unread := snapshot.WaypointEntered(gateway); entered != test.want || strings.Join(unread, ",") != test.unread {
+				t.Errorf("it is entered: %t, not read: %v", entered, unread)
+			}
+		})
+	}
+}
+
+func TestHeadless(t *testing.T) {
+	const meta = "apiVersion: v1\nkind: Service\nmetadata: {name: %s, namespace: shop}\nspec: %s"
+	snapshot := fixture.Snapshot(
+		fmt.Sprintf(meta, "none", "{clusterIP: None}"), fmt.Sprintf(meta, "plain", "{clusterIP: 10.0.0.1}"),
+		fmt.Sprintf(meta, "alias", "{type: ExternalName, externalName: a.example.com, clusterIP: None}"),
+	)
+	for name, want := range map[string]bool{"none": true, "plain": false, "alias": false, "gone": false} {
+		if got := snapshot.IsHeadless(mesh.ServiceReference("shop", name)); got != want {
+			t.Errorf("%s is headless: %t", name, got)
+		}
+	}
+	if snapshot.IsHeadless(mesh.ServiceEntryReference("shop", "none")) {
+		t.Error("a ServiceEntry of a headless Service's name is taken for it")
 	}
 }
 

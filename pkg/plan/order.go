@@ -8,7 +8,6 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	corev1 "k8s.io/api/core/v1"
 )
 
 // orderRestarts puts the restarts among steps into an order in which callers come
@@ -168,7 +167,7 @@ func heldInPlace(snapshot *mesh.Snapshot, steps []v1alpha1.Step, changes []v1alp
 			continue
 		}
 		passing := change.Direct && (change.Caller.Mode == string(access.ModeSidecar) || change.Caller.Mode == string(access.ModeGateway))
-		if change.Effect != v1alpha1.CallNewlyDenied || !passing || change.Service == nil || isHeadless(snapshot, *change.Service) ||
+		if change.Effect != v1alpha1.CallNewlyDenied || !passing || change.Service == nil || snapshot.IsHeadless(*change.Service) ||
 			slices.ContainsFunc(steps, func(step v1alpha1.Step) bool { return restarts(step) && restarted(step) == change.Server }) {
 			continue
 		}
@@ -196,12 +195,6 @@ func phaseOf(steps []v1alpha1.Step, id string) v1alpha1.Phase {
 		return ""
 	}
 	return steps[i].Phase
-}
-
-func isHeadless(snapshot *mesh.Snapshot, service v1alpha1.ObjectReference) bool {
-	return slices.ContainsFunc(snapshot.Services(service.Namespace), func(one corev1.Service) bool {
-		return one.Name == service.Name && one.Spec.ClusterIP == corev1.ClusterIPNone
-	})
 }
 
 // heldByEachOther are pending workloads of which none can be the first.

@@ -31,8 +31,7 @@ type headlessService struct {
 }
 
 func isHeadless(service *corev1.Service) bool {
-	return service.Spec.ClusterIP == corev1.ClusterIPNone && service.Spec.Type != corev1.ServiceTypeExternalName &&
-		service.Labels[label.GatewayManaged.Name] == ""
+	return mesh.Headless(*service) && service.Labels[label.GatewayManaged.Name] == ""
 }
 
 // placeHeadless decides whether the pods of a headless Service get a waypoint. The
