@@ -118,8 +118,12 @@ func ended(of pod, object *corev1.Pod) (Tried, bool) {
 		if status.Name != container {
 			continue
 		}
-		if status.State.Terminated != nil {
-			tried.read(of.calls, status.State.Terminated)
+		if terminated := status.State.Terminated; terminated != nil {
+			if terminated.Message == "" {
+				tried.wordless(object, terminated)
+			} else {
+				tried.read(of.calls, terminated)
+			}
 			return tried, true
 		}
 		if waiting := status.State.Waiting; waiting != nil && finalReasons[waiting.Reason] {
@@ -163,6 +167,22 @@ func (p pod) tried() Tried {
 		tried.Attempts = append(tried.Attempts, call.ID)
 	}
 	return tried
+}
+
+// wordless is about a container that has ended without a report. A status above 128 is
+// that of a signal: then it is not the program that has ended, but somebody has ended it,
+// who may have said why of the pod (kubernetes pkg/kubelet/active_deadline.go and
+// pkg/kubelet/eviction).
+func (t *Tried) wordless(object *corev1.Pod, of *corev1.ContainerStateTerminated) {
+	t.Failure = fmt.Sprintf("it ended with status %d (%s) without a report", of.ExitCode, cmp.Or(of.Reason, "no reason"))
+	t.Remedy = "see that --probe-image is the probe program of this version"
+	if of.ExitCode > 128 {
+		t.Remedy = "probe again; kubectl describe node shows what has killed it, where it is killed again"
+	}
+	if object.Status.Reason != "" {
+		t.Failure += ": " + reasonOf(object.Status.Reason, object.Status.Message)
+		t.Remedy = "probe again; --probe-timeout gives it longer"
+	}
 }
 
 // read takes the report from where a container has ended. What does not go together is

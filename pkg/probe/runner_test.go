@@ -102,7 +102,8 @@ func TestRunner(t *testing.T) {
 	for _, test := range []struct {
 		name string
 		play func(*corev1.Pod)
-		// failure is what is said of the pod; empty where its results are taken.
+		// failure is what is said of the pod, and what to do; empty where its results are
+		// taken.
 		failure string
 	}{
 		{"as expected", report(wire.Answered, 0), ""},
@@ -110,7 +111,15 @@ func TestRunner(t *testing.T) {
 		{"lying: the status says more than the report", report(wire.Reset, 0), "exit status 0 does not go with its report, which means 1"},
 		{"lying: an outcome that there is not", report("fine", 0), "not known"},
 		{"lying: of other calls", func(pod *corev1.Pod) { terminate(pod, 0, `{"results":[{"id":"7","outcome":"answered"}]}`) }, "says nothing of call 1"},
-		{"no report", func(pod *corev1.Pod) { terminate(pod, 137, "") }, "status 137"},
+		{"no report", func(pod *corev1.Pod) { terminate(pod, 1, "") }, "it ended with status 1 (no reason) without a report; see that --probe-image"},
+		{"killed", func(pod *corev1.Pod) {
+			terminate(pod, 137, "")
+			pod.Status.ContainerStatuses[1].State.Terminated.Reason = "OOMKilled"
+		}, "it ended with status 137 (OOMKilled) without a report; probe again; kubectl describe node"},
+		{"killed for its age", func(pod *corev1.Pod) {
+			terminate(pod, 137, "")
+			pod.Status.Phase, pod.Status.Reason = corev1.PodFailed, "DeadlineExceeded"
+		}, "without a report: DeadlineExceeded; probe again; --probe-timeout"},
 		{"not the program", func(pod *corev1.Pod) { terminate(pod, 0, "hello\x1b[2J") }, "cannot be read"},
 		{"it could not try", func(pod *corev1.Pod) { terminate(pod, 2, `{"results":null,"error":"no calls"}`) }, "tried nothing: no calls"},
 		{"no such image", waiting("ImagePullBackOff"), "does not start: ImagePullBackOff"},
@@ -130,7 +139,7 @@ func TestRunner(t *testing.T) {
 			switch {
 			case test.failure == "" && (tried[0].Failure != "" || len(tried[0].Results) != 1):
 				t.Errorf("tried %+v", tried[0])
-			case test.failure != "" && (!strings.Contains(tried[0].Failure, test.failure) || len(tried[0].Results) != 0 || tried[0].Remedy == ""):
+			case test.failure != "" && (!strings.Contains(tried[0].Failure+"; "+tried[0].Remedy, test.failure) || len(tried[0].Results) != 0 || tried[0].Remedy == ""):
 				t.Errorf("tried %+v, want %q", tried[0], test.failure)
 			}
 			wantPods(t, client)

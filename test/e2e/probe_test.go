@@ -133,6 +133,24 @@ func TestProbe(t *testing.T) {
 		wantProbe(t, c.ambient(t, append(verify, "--probe-timeout=3s")...).want(t, 3), "unknown probe -: not over in time")
 		c.wantNoProbes(t, namespace)
 	})
+	t.Run("some come late", func(t *testing.T) {
+		p.behaveEach(t, honest, late, waiting, honest, late)
+		wantProbe(t, c.ambient(t, verify...).want(t, 0), "pass probe -: 10 calls of probe pods became what policies say")
+		c.wantNoProbes(t, namespace)
+		p.wantEnded(t, []conduct{honest, honest}, late, late, waiting)
+	})
+	t.Run("some come too late", func(t *testing.T) {
+		p.behaveEach(t, honest, failing, homeless, overdue, honest)
+		result := c.ambient(t, append(verify, "--probe-timeout=15s")...).want(t, 3)
+		// What the others report counts: no call of theirs is among what was not tried.
+		wantUntried(t, result, map[string]string{
+			"2": "it ended with status 137 (OOMKilled) without a report",
+			"3": "no node takes it: Unschedulable",
+			"4": "it was not over in time",
+		})
+		c.wantNoProbes(t, namespace)
+		p.wantEnded(t, []conduct{honest, honest, failing}, overdue)
+	})
 	t.Run("killed", func(t *testing.T) { c.killProbe(t, p, namespace, append(verify, "--probe-timeout=3s")) })
 	t.Run("not permitted", func(t *testing.T) {
 		p.behave(t, honest, namespace)
@@ -255,6 +273,29 @@ func wantProbe(t *testing.T, result result, want string) {
 	}
 	if !said {
 		t.Errorf("want %q in:\n%s\nstderr:\n%s", want, strings.Join(got, "\n"), result.stderr)
+	}
+}
+
+// wantUntried wants that some pods of a run have tried none of their two calls, by their
+// numbers, and nothing else of probes.
+func wantUntried(t *testing.T, result result, want map[string]string) {
+	t.Helper()
+	var report v1alpha1.VerifyReport
+	decode(t, result.stdout, &report)
+	said := map[string]bool{}
+	for _, found := range report.Results {
+		if found.ID != "probe" {
+			continue
+		}
+		pod, why, _ := strings.Cut(strings.TrimPrefix(found.Message, "2 calls were not tried: pod "), ": ")
+		number := pod[strings.LastIndex(pod, "-")+1:]
+		if found.Status != v1alpha1.StatusUnknown || want[number] == "" || !strings.HasPrefix(why, want[number]) || found.Remedy == "" {
+			t.Errorf("the probe finds: %s: %s; %s", found.Status, found.Message, found.Remedy)
+		}
+		said[number] = true
+	}
+	if len(said) != len(want) {
+		t.Errorf("the probe says nothing of some of the pods %v:\n%s", want, result.stdout)
 	}
 }
 

@@ -235,6 +235,27 @@ func (c *cluster) cordonOne(t *testing.T) []string {
 		t.Fatal(errors.Join(err, errors.New("there are no nodes")))
 	}
 	name := list.Items[0].Name
+	c.cordon(t, name)
+	return []string{name}
+}
+
+// cordonAll cordons every node, until the test is over.
+func (c *cluster) cordonAll(t *testing.T) []string {
+	t.Helper()
+	list, err := c.kube.CoreV1().Nodes().List(t.Context(), metav1.ListOptions{})
+	if err != nil || len(list.Items) == 0 {
+		t.Fatal(errors.Join(err, errors.New("there are no nodes")))
+	}
+	var names []string
+	for _, node := range list.Items {
+		names = append(names, node.Name)
+		c.cordon(t, node.Name)
+	}
+	return names
+}
+
+func (c *cluster) cordon(t *testing.T, name string) {
+	t.Helper()
 	if output, err := c.Kubectl(t.Context(), "cordon", name); err != nil {
 		t.Fatalf("%v\n%s", err, output)
 	}
@@ -243,7 +264,6 @@ func (c *cluster) cordonOne(t *testing.T) []string {
 			t.Errorf("%v\n%s", err, output)
 		}
 	})
-	return []string{name}
 }
 
 func (c *cluster) cordoned(t *testing.T) []string {
