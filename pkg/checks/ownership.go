@@ -346,16 +346,24 @@ var reconcilerNames = regexp.MustCompile(`(?i)argocd|(?:^|[-_])flux|kustomize-co
 // rest.DefaultKubernetesUserAgent).
 var operatorNames = regexp.MustCompile(`(?i)operator|controller|^manager$`)
 
+// kubernetesNames are the field managers of Kubernetes' own components: what names none in
+// its requests writes as the name of the program (client-go rest.DefaultKubernetesUserAgent,
+// kubernetes cmd; k8s.io/apiserver pkg/endpoints/handlers, managerOrUserAgent). Others call
+// themselves kube-something, too, and may well put back what they wrote.
+var kubernetesNames = []string{
+	"kube-apiserver", "kube-controller-manager", "cloud-controller-manager", "kube-scheduler", "kube-proxy", "kubelet", "kubeadm",
+}
+
 // isBystander says whether a field manager is somebody who writes on demand: a
 // person at a command line or a user interface, Kubernetes itself, this tool. Helm
 // has a check of its own.
 func isBystander(name string) bool {
-	for _, prefix := range []string{"kubectl", "kube-", "Mozilla", "k9s", "node-fetch"} {
+	for _, prefix := range []string{"kubectl", "Mozilla", "k9s", "node-fetch"} {
 		if strings.HasPrefix(name, prefix) {
 			return true
 		}
 	}
-	return name == "before-first-apply" || name == helmManager
+	return slices.Contains(kubernetesNames, name) || name == "before-first-apply" || name == helmManager
 }
 
 func helmReleases() Check {
