@@ -117,6 +117,9 @@ func onlyRefreshes(planned v1alpha1.MigrationPlan) bool {
 	return !slices.ContainsFunc(planned.Steps, func(step v1alpha1.Step) bool { return step.Phase != v1alpha1.PhaseRefreshSidecars })
 }
 
+// cordonVerbs are what it takes to cordon a node, and to uncordon it.
+var cordonVerbs = []string{"get", "patch"}
+
 // addChanges adds what it takes to make each change of a plan, by its verbs.
 func (n *needs) addChanges(planned v1alpha1.MigrationPlan, mapper meta.RESTMapper, verbs func(v1alpha1.Change) []string) error {
 	for _, step := range planned.Steps {
@@ -135,7 +138,7 @@ func (n *needs) addChanges(planned v1alpha1.MigrationPlan, mapper meta.RESTMappe
 			n.add(in, mapping.Resource.Group, mapping.Resource.Resource, "", verbs(change)...)
 		}
 		if step.Gate.Cordon {
-			n.add("", "", "nodes", "", "get", "patch")
+			n.add("", "", "nodes", "", cordonVerbs...)
 		}
 	}
 	return nil

@@ -14,6 +14,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
 	authorizationv1 "k8s.io/api/authorization/v1"
+	rbacv1 "k8s.io/api/rbac/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/client-go/kubernetes/fake"
 	clienttesting "k8s.io/client-go/testing"
@@ -277,6 +278,27 @@ func TestWhereZtunnelIsAsked(t *testing.T) {
 	for want, snapshot := range map[string]*mesh.Snapshot{"istio-system": fixture.Snapshot(fixture.Installation()...), "": none} {
 		if got := ztunnelNamespaces(snapshot); len(got) != 1 || got[0] != want {
 			t.Errorf("it is asked in %q, want %q", got, want)
+		}
+	}
+}
+
+// The role for --cordon allows just what a run needs of nodes, and the operator's none of it.
+func TestCordoningHasARoleOfItsOwn(t *testing.T) {
+	needed, err := needsOf(planOf(v1alpha1.OperationEnroll, nil, v1alpha1.Gate{Kind: v1alpha1.GateSidecarsHBONE, Cordon: true}), "shop", nil, fixture.Mapper())
+	if err != nil {
+		t.Fatal(err)
+	}
+	needed = slices.DeleteFunc(needed, func(need authorizationv1.ResourceAttributes) bool { return need.Resource != "nodes" })
+	of := map[string][]rbacv1.PolicyRule{}
+	for _, role := range Roles() {
+		of[role.Name] = role.Rules
+	}
+	if diff := cmp.Diff(rulesOf(needed), of[CordonRole]); diff != "" || len(needed) == 0 {
+		t.Errorf("the role is not what is needed (-want +got):\n%s", diff)
+	}
+	for _, rule := range of[OperatorRole] {
+		if slices.Contains(rule.Resources, "nodes") {
+			t.Errorf("the operator's role has %v on nodes", rule.Verbs)
 		}
 	}
 }

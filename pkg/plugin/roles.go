@@ -19,8 +19,11 @@ import (
 const (
 	ViewerRole   = "kubectl-ambient-viewer"
 	OperatorRole = "kubectl-ambient-operator"
-	ProberRole   = "kubectl-ambient-prober"
-	CanaryRole   = "kubectl-ambient-canary"
+	// CordonRole is apart from the operator's: who may change nodes may keep every pod of
+	// the cluster from them.
+	CordonRole = "kubectl-ambient-cordon"
+	ProberRole = "kubectl-ambient-prober"
+	CanaryRole = "kubectl-ambient-canary"
 	// LogRole is to be bound in ztunnel's namespace only: logs elsewhere are nobody's
 	// business here.
 	LogRole = "kubectl-ambient-ztunnel-log"
@@ -28,11 +31,13 @@ const (
 
 // Roles are the roles that the project recommends: for those who look, which is to
 // be bound for the whole cluster, and for those who migrate, which may be bound in
-// single namespaces besides, as may that for those who probe; and for ztunnel's log, which
-// is to be bound in its namespace. None of them reads Secrets.
+// single namespaces besides, as may that for those who probe; for those who have nodes
+// cordoned, which is for the whole cluster again; and for ztunnel's log, which is to be
+// bound in its namespace. None of them reads Secrets.
 func Roles() []rbacv1.ClusterRole {
 	return []rbacv1.ClusterRole{
 		clusterRole(ViewerRole, viewerNeeds()), clusterRole(OperatorRole, operatorNeeds()),
+		clusterRole(CordonRole, attributes("", "nodes", cordonVerbs...)),
 		clusterRole(ProberRole, proberNeeds("")), clusterRole(CanaryRole, slices.Concat(canaryNeeds(), inCanaryNeeds(""))),
 		clusterRole(LogRole, attributes("", "pods/log", "get")),
 	}
