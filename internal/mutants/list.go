@@ -407,7 +407,7 @@ func (o outcomes) narrowest`,
 	},
 	{
 		what: "tokens are passed on for ever", file: "pkg/translate/authentication.go",
-		old: `			t.translation.After = append(t.translation.After, final)`,
+		old: `		t.translation.After = append(t.translation.After, final)`,
 		new: `			_ = final`,
 	},
 	{
