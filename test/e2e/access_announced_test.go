@@ -43,6 +43,10 @@ func (r *trial) unannounced(seen *sighting, found change) string {
 	if report == nil {
 		return "the plan compares no calls"
 	}
+	if r.addressed(seen.stage, found.server.Workload) {
+		// The plan says that it cannot tell, which blocks.
+		return ""
+	}
 	if why := r.unforeseen(seen, found); why != "" {
 		return why
 	}
@@ -54,9 +58,9 @@ func (r *trial) unannounced(seen *sighting, found change) string {
 
 // unforeseen says why the model does not find a change in the stages that the plan
 // expects. Of a call that fails for other reasons at some pod, not all that policies
-// decide has been seen; and the plan does not know addresses that pods will have.
+// decide has been seen.
 func (r *trial) unforeseen(seen *sighting, found change) string {
-	if found.was.unreachable || found.now.unreachable || r.addressed(seen.stage, found.server.Workload) {
+	if found.was.unreachable || found.now.unreachable {
 		return ""
 	}
 	expected, leg := r.expected(seen.stage), r.leg(seen.stage)

@@ -313,6 +313,9 @@ func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
 	asked.identity = caller.identity
 	var was span
 	for _, end := range r.ends(seen.stage) {
+		if !end.tells(asked, caller, server.Workload) {
+			return
+		}
 		then, err := end.spanOf(asked, server.Workload, end.modesOf(caller))
 		if err != nil {
 			r.disagree(seen, asked, server.Server, "the oracle cannot tell how it was %s: %v", r.nameOf(end.stage), err)
@@ -343,6 +346,22 @@ func (r *trial) checkBefore(seen *sighting, dice *rand.Rand) {
 			r.checkChange(seen, change{asked, server.Server, caller, effect, was, now})
 		}
 	}
+}
+
+// tells says whether the oracle takes a call at a stage, in each mode in which somebody
+// calls there, and to such a port of the workload: of two ends, one alone says too little
+// of how it was.
+func (s *sighting) tells(asked call, caller *member, workload v1alpha1.ObjectReference) bool {
+	named := asked.service != "" || slices.ContainsFunc(s.state.Servers, func(server *access.Server) bool {
+		return server.Workload == workload && slices.Contains(direct(server), asked.port)
+	})
+	return named && !slices.ContainsFunc(s.modesOf(caller), func(mode access.Mode) bool {
+		other := asked
+		if other.mode = mode; mode == access.ModeOutside {
+			other.identity = access.Identity{}
+		}
+		return !s.possible(other)
+	})
 }
 
 // checkChange wants a change to be announced, if it is one.
