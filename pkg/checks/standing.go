@@ -11,6 +11,17 @@ import (
 // looks at whoever has made it: no enrolment has caused that.
 func Standing(snapshot *mesh.Snapshot, namespace mesh.Namespace) []v1alpha1.StandingFinding {
 	asked := slices.Concat(underlyingChecks(), []Check{waypointShape(), classPoliciesAccepted()}, standingChecks())
+	return blocking(asked, snapshot, namespace)
+}
+
+// Unmended is what verify goes on to say of a namespace as a plan leaves it, although
+// nothing of that is for the plan to mend: policies that nobody enforces, which are
+// announced while there are sidecars, and fail afterwards.
+func Unmended(snapshot *mesh.Snapshot, namespace mesh.Namespace) []v1alpha1.StandingFinding {
+	return blocking([]Check{policyWaypoints()}, snapshot, namespace)
+}
+
+func blocking(asked []Check, snapshot *mesh.Snapshot, namespace mesh.Namespace) []v1alpha1.StandingFinding {
 	var standing []v1alpha1.StandingFinding
 	for _, result := range Run(asked, Subject{Snapshot: snapshot, Namespace: namespace, Handed: &Handed{}}) {
 		about := standingFinding(result)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"fmt"
 	"slices"
 	"time"
 
@@ -35,6 +36,22 @@ func Baseline(content mesh.Content, snapshot *mesh.Snapshot, namespace mesh.Name
 		}
 	}
 	return made, nil
+}
+
+// Unmended is what verify goes on to say of the namespace of a plan once its steps are
+// done, and no step mends.
+func Unmended(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) ([]v1alpha1.StandingFinding, error) {
+	at := newStageMaker(snapshot, []string{planned.Namespace})
+	for _, step := range planned.Steps {
+		if _, err := at.apply(step); err != nil {
+			return nil, fmt.Errorf("namespace %s after step %s: %w", planned.Namespace, step.ID, err)
+		}
+	}
+	namespace, found := at.snapshot.Namespace(planned.Namespace)
+	if !found {
+		return nil, nil
+	}
+	return checks.Unmended(at.snapshot, namespace), nil
 }
 
 func workloadBaseline(workload mesh.Workload, pods []mesh.Pod) v1alpha1.WorkloadBaseline {

@@ -1,6 +1,7 @@
 package plan_test
 
 import (
+	"fmt"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -43,5 +44,35 @@ func TestEnrollVerifiesWhatARunHasLeft(t *testing.T) {
 				t.Errorf("blocked: %t; steps (-want +got):\n%s", planned.Blocked, diff)
 			}
 		})
+	}
+}
+
+// What no step mends is what verify says of the namespace as the plan leaves it: a policy
+// that the plan puts to use is none of it.
+func TestUnmended(t *testing.T) {
+	const target = "apiVersion: security.istio.io/v1\nkind: AuthorizationPolicy\nmetadata: {name: %s, namespace: shop}\n" +
+		"spec: {action: DENY, targetRefs: [{group: %q, kind: %s, name: %s}], rules: [{to: [{operation: {methods: [PUT]}}]}]}"
+	const class = "apiVersion: gateway.networking.k8s.io/v1\nkind: GatewayClass\nmetadata: {name: istio-waypoint}\nspec: {controllerName: istio.io/mesh-controller}"
+	const idle = "apiVersion: gateway.networking.k8s.io/v1\nkind: Gateway\nmetadata: {name: idle, namespace: shop}\nspec: {gatewayClassName: istio-waypoint}"
+	const service = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\nspec: {clusterIP: 10.0.0.1, selector: {app: cart}, ports: [{name: http, port: 80}]}"
+	parts := []any{
+		shop(labels{"istio-injection": "enabled"}, running(fixture.Deployment("shop", "cart"), fixture.Sidecar)), class, idle, service,
+		fmt.Sprintf(target, "used", "", "Service", "cart"), fmt.Sprintf(target, "idle", "gateway.networking.k8s.io", "Gateway", "idle"),
+	}
+	snapshot := fixture.Snapshot(parts...)
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	unmended, err := plan.Unmended(snapshot, planned)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []v1alpha1.StandingFinding{{
+		ID: "policy-waypoints", Field: "spec.targetRefs[0]",
+		Object: &v1alpha1.ObjectReference{APIVersion: "security.istio.io/v1", Kind: "AuthorizationPolicy", Namespace: "shop", Name: "idle"},
+	}}
+	if diff := cmp.Diff(want, unmended); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -2,6 +2,7 @@ package plugin
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -15,8 +16,9 @@ import (
 // baseline is the namespace as it is before an enrolment. Where another one is open, it is
 // what that one has: each record says what was before the oldest, whichever is rolled
 // back first. What others have broken since is new to this run all the same, unless it
-// goes on with one that had begun: that might have been what broke it. What ztunnel or the
-// metrics API do not tell is noted in it: nothing of the run depends on that.
+// goes on with one that had begun: that might have been what broke it. What no step of
+// the plan mends, the plan has announced. What ztunnel or the metrics API do not tell is
+// noted in it: nothing of the run depends on that.
 func (o *runOptions) baseline(ctx context.Context, prepared *prepared) (*v1alpha1.Baseline, error) {
 	if prepared.plan.Operation != v1alpha1.OperationEnroll {
 		return nil, nil
@@ -29,6 +31,10 @@ func (o *runOptions) baseline(ctx context.Context, prepared *prepared) (*v1alpha
 	if err != nil {
 		return nil, err
 	}
+	unmended, err := plan.Unmended(prepared.snapshot, prepared.plan)
+	if err != nil {
+		return nil, err
+	}
 	if open := record.Open(records); len(open) > 0 {
 		for _, run := range open {
 			if run.Baseline == nil {
@@ -38,6 +44,7 @@ func (o *runOptions) baseline(ctx context.Context, prepared *prepared) (*v1alpha
 			if !unverified(o.hooks.stopped) {
 				baseline.Standing = checks.Standing(prepared.snapshot, namespace)
 			}
+			baseline.Standing = slices.Concat(baseline.Standing, unmended)
 			return &baseline, nil
 		}
 		return nil, nil
@@ -46,6 +53,7 @@ func (o *runOptions) baseline(ctx context.Context, prepared *prepared) (*v1alpha
 	if err != nil {
 		return nil, err
 	}
+	taken.Standing = slices.Concat(taken.Standing, unmended)
 	taken.Mesh.ToolVersion = o.Version
 	o.countTraffic(ctx, taken)
 	measured, err := usage.Read(ctx, o.dyn, o.name)

@@ -14,6 +14,18 @@ kind: HTTPRoute
 metadata: {name: astray}
 spec: {parentRefs: [{group: "", kind: Service, name: cart, port: 80}], rules: [{backendRefs: [{group: example.com, kind: Bucket, name: astray}]}]}`
 
+// idlePolicy is a policy at a waypoint that nothing goes through.
+const idlePolicy = `
+apiVersion: gateway.networking.k8s.io/v1
+kind: Gateway
+metadata: {name: idle}
+spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
+---
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata: {name: idle}
+spec: {action: DENY, targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: idle}], rules: [{to: [{operation: {methods: [DELETE]}}]}]}`
+
 // TestEnrollEndsAsVerifyWouldSay plants, before an enrolment, what verify would fail on
 // after it: enroll does not end well then, but for what verify would have failed on before.
 func TestEnrollEndsAsVerifyWouldSay(t *testing.T) {
@@ -23,13 +35,20 @@ func TestEnrollEndsAsVerifyWouldSay(t *testing.T) {
 		// status is that of enroll.
 		status int
 		says   string
+		// stands waits for what istiod says of the fault, finds is what verify goes on to say.
+		stands []string
+		finds  string
 	}{
-		{"arrives-astray", strayRoute, 0, "routes-accepted"},
+		{"arrives-astray", strayRoute, 0, "", []string{
+			"httproute/astray", `--for=jsonpath={.status.parents[0].conditions[?(@.type=="ResolvedRefs")].status}=False`,
+		}, "fail routes-accepted HTTPRoute astray"},
+		// In the namespace with sidecars it was announced, and no run could mend it.
+		{"arrives-idle", idlePolicy, 0, "", []string{"gateway/idle", "--for=condition=Programmed"}, "fail policy-waypoints AuthorizationPolicy idle"},
 		{"arrives-closed", `
 apiVersion: networking.k8s.io/v1
 kind: NetworkPolicy
 metadata: {name: only-http}
-spec: {podSelector: {matchLabels: {app: cart}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}], ports: [{port: 8080}]}]}`, 3, "network-policies"},
+spec: {podSelector: {matchLabels: {app: cart}}, policyTypes: [Ingress], ingress: [{from: [{podSelector: {}}], ports: [{port: 8080}]}]}`, 3, "network-policies", nil, ""},
 		{"arrives-twofold", `
 apiVersion: gateway.networking.k8s.io/v1
 kind: HTTPRoute
@@ -39,7 +58,7 @@ spec: {parentRefs: [{group: "", kind: Service, name: cart, port: 80}], rules: [{
 apiVersion: networking.istio.io/v1
 kind: VirtualService
 metadata: {name: cart}
-spec: {hosts: [cart], http: [{route: [{destination: {host: cart}}]}]}`, 3, "route-conflicts"},
+spec: {hosts: [cart], http: [{route: [{destination: {host: cart}}]}]}`, 3, "route-conflicts", nil, ""},
 	} {
 		t.Run(test.namespace, func(t *testing.T) {
 			t.Parallel()
@@ -50,14 +69,14 @@ spec: {hosts: [cart], http: [{route: [{destination: {host: cart}}]}]}`, 3, "rout
 			c.settled(t, test.namespace)
 			if test.status == 0 {
 				// What stood before is what istiod has said by then.
-				c.kubectlIn(test.namespace)(t, "wait", "httproute/astray", `--for=jsonpath={.status.parents[0].conditions[?(@.type=="ResolvedRefs")].status}=False`, "--timeout=60s")
+				c.kubectlIn(test.namespace)(t, append([]string{"wait", "--timeout=60s"}, test.stands...)...)
 			}
 			enrolled := c.ambient(t, "enroll", "-n", test.namespace, "--yes", "--mixed-callers=deny", "--gate-timeout=60s").want(t, test.status)
 			if test.status != 0 {
 				says(t, enrolled.stdout+enrolled.stderr, test.says)
 				return
 			}
-			c.wantFindings(t, test.namespace, []string{"fail " + test.says + " HTTPRoute astray"}, "")
+			c.wantFindings(t, test.namespace, []string{test.finds}, "")
 		})
 	}
 }

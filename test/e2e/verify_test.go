@@ -337,16 +337,7 @@ spec: {containers: [{name: app, image: app}]}`, native)
 		},
 		{
 			name: "a policy at a waypoint that nothing uses",
-			plant: applied(`
-apiVersion: gateway.networking.k8s.io/v1
-kind: Gateway
-metadata: {name: idle}
-spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, protocol: HBONE}]}
----
-apiVersion: security.istio.io/v1
-kind: AuthorizationPolicy
-metadata: {name: idle}
-spec: {action: DENY, targetRefs: [{group: gateway.networking.k8s.io, kind: Gateway, name: idle}], rules: [{to: [{operation: {methods: [DELETE]}}]}]}`),
+			plant: applied(idlePolicy),
 			want: []string{"fail policy-waypoints AuthorizationPolicy idle"}, says: "no traffic goes through waypoint idle",
 		},
 		{
