@@ -163,7 +163,7 @@ func (r *Runner) gates() map[v1alpha1.GateKind]look {
 		v1alpha1.GateRestored: r.lookRestored,
 
 		v1alpha1.GateHandoverHolds:    r.lookHandover,
-		v1alpha1.GateWaypointsReady:   r.objects(waypointReady),
+		v1alpha1.GateWaypointsReady:   r.objects(r.waypointReady),
 		v1alpha1.GatePoliciesAccepted: r.objects(policyAccepted),
 		v1alpha1.GateWaypointsBound:   r.objects(waypointBoundTo),
 		v1alpha1.GateWaypointsUnbound: r.objects(waypointUnbound),
@@ -241,7 +241,7 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 			return result, err
 		}
 	}
-	rollouts, pods, err := rollouts(snapshot, gate.Workloads)
+	rollouts, pods, err := r.rollouts(snapshot, gate.Workloads)
 	if err != nil || len(rollouts.missing) > 0 {
 		return rollouts, err
 	}
@@ -299,7 +299,7 @@ func notReady(pod mesh.Pod) string {
 
 // rollouts says which of the workloads are not rolled out, and returns the
 // pods of all of them.
-func rollouts(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference) (verdict, []mesh.Pod, error) {
+func (r *Runner) rollouts(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference) (verdict, []mesh.Pod, error) {
 	var result verdict
 	var pods []mesh.Pod
 	for _, reference := range references {
@@ -318,7 +318,7 @@ func rollouts(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference) (v
 		if rollout.Complete {
 			continue
 		}
-		result.failed = result.failed || rollout.Failed
+		result.failed = result.failed || r.failedAnew(workload, rollout)
 		for _, pod := range owned {
 			if !pod.Ready && pod.Trouble != "" {
 				result.missing = append(result.missing, notReady(pod))
@@ -330,7 +330,7 @@ func rollouts(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference) (v
 }
 
 func (r *Runner) lookReady(_ context.Context, snapshot *mesh.Snapshot, gate v1alpha1.Gate) (verdict, error) {
-	result, _, err := rollouts(snapshot, gate.Workloads)
+	result, _, err := r.rollouts(snapshot, gate.Workloads)
 	return result, err
 }
 

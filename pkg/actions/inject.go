@@ -24,7 +24,7 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 		return verdict{}, err
 	}
 	// A workload that nothing asks a sidecar for has only to be ready.
-	result, _, err := rollouts(snapshot, slices.DeleteFunc(slices.Clone(gate.Workloads), func(reference v1alpha1.ObjectReference) bool {
+	result, _, err := r.rollouts(snapshot, slices.DeleteFunc(slices.Clone(gate.Workloads), func(reference v1alpha1.ObjectReference) bool {
 		workload, found := snapshot.Workload(reference)
 		return !found || workload.Injected(snapshot.Injectors(), namespace.Labels)
 	}))
@@ -95,7 +95,7 @@ func (r *Runner) injectable(snapshot *mesh.Snapshot, namespace mesh.Namespace, g
 func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload mesh.Workload, injected bool, gate v1alpha1.Gate) (verdict, error) {
 	rollout := mesh.RolloutOf(workload)
 	pods := snapshot.PodsOf(workload)
-	result := verdict{failed: rollout.Failed}
+	result := verdict{failed: r.failedAnew(workload, rollout)}
 	if !rollout.Complete {
 		result.missing = append(result.missing, fmt.Sprintf("%s: %s", workload.Reference, rollout.Message))
 	} else if len(pods) < int(workload.Replicas) {

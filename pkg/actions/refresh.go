@@ -29,7 +29,7 @@ func (r *Runner) lookRefreshed(ctx context.Context, snapshot *mesh.Snapshot, gat
 			return result, err
 		}
 	}
-	result, pods, err := rollouts(snapshot, gate.Workloads)
+	result, pods, err := r.rollouts(snapshot, gate.Workloads)
 	if err != nil || len(result.missing) > 0 {
 		return result, err
 	}

@@ -77,6 +77,8 @@ type Runner struct {
 	// them by workload.
 	replaced     map[types.UID]bool
 	replacements map[types.UID]int
+	// failures are those of rollouts that were there when their step began.
+	failures map[v1alpha1.ObjectReference]string
 	// named are the pods that a note was made of.
 	named map[types.UID]bool
 	// cordoned are the nodes that the run has cordoned and not uncordoned.
@@ -100,6 +102,7 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	if run.Baseline != nil {
 		r.standing = run.Baseline.Standing
 	}
+	r.failures = map[v1alpha1.ObjectReference]string{}
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()

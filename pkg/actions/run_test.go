@@ -16,6 +16,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/record"
+	appsv1 "k8s.io/api/apps/v1"
 	corev1 "k8s.io/api/core/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
@@ -503,14 +504,59 @@ func TestRunSaysThatZtunnelDidNotAnswer(t *testing.T) {
 }
 
 func TestRunGivesUpAtAGateWhoseControllerHas(t *testing.T) {
-	steps, _ := shopWithCart()
-	stuck := switched()
-	stuck.Status.Conditions[1].Status, stuck.Status.Conditions[1].Reason = corev1.ConditionFalse, "ProgressDeadlineExceeded"
-	r := newTrial(t, steps, fixture.Namespace("shop", nil), stuck)
-	_, err := r.Run(t.Context(), r.record)
-	if !errors.Is(err, errGivenUp) || !strings.Contains(err.Error(), "Deployment shop/cart") {
-		t.Errorf("the error is %v", err)
+	stuck := exceeded(fixture.Created)
+	for _, test := range []struct {
+		name string
+		// before is the Deployment when the step begins.
+		before *appsv1.Deployment
+	}{{"it was rolling", rolling()}, {"it had exceeded an earlier deadline", exceeded(fixture.Created.Add(-time.Hour))}} {
+		t.Run(test.name, func(t *testing.T) {
+			steps, _ := shopWithCart()
+			r := newTrial(t, steps, fixture.Namespace("shop", nil), test.before)
+			r.Events.Waiting = func(v1alpha1.Step, []string) { r.update(t, fixture.Object(stuck)) }
+			_, err := r.Run(t.Context(), r.record)
+			if !errors.Is(err, errGivenUp) || !strings.Contains(err.Error(), "Deployment shop/cart") {
+				t.Errorf("the error is %v", err)
+			}
+		})
 	}
+}
+
+// What a controller goes on to say of the template before is no failure of the step.
+func TestRunWaitsAtAGateWhoseControllerHadGivenUpBefore(t *testing.T) {
+	steps, _ := shopWithCart()
+	pods := fixture.PodsOf(switched(), fixture.Ambient)
+	r := newTrial(t, steps, fixture.Namespace("shop", nil), exceeded(fixture.Created), pods)
+	r.Evidence = func(context.Context, []string) (*mesh.Evidence, error) {
+		return evidenceFor(fixture.Snapshot(pods).Pods("shop")...), nil
+	}
+	var waited []string
+	r.Events.Waiting = func(_ v1alpha1.Step, missing []string) {
+		waited = append(waited, missing...)
+		r.update(t, fixture.Object(switched()))
+	}
+	if _, err := r.Run(t.Context(), r.record); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"Deployment shop/cart: Progress deadline exceeded"}, waited); diff != "" {
+		t.Errorf("it waited for (-want +got):\n%s", diff)
+	}
+}
+
+// rolling is a Deployment whose new pods are yet to come.
+func rolling() *appsv1.Deployment {
+	deployment := switched()
+	deployment.Status.UpdatedReplicas = 0
+	return deployment
+}
+
+// exceeded is one whose controller gave up at a time.
+func exceeded(at time.Time) *appsv1.Deployment {
+	deployment := rolling()
+	deployment.Status.Conditions[1] = appsv1.DeploymentCondition{
+		Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded", LastUpdateTime: metav1.NewTime(at),
+	}
+	return deployment
 }
 
 // A state that is older than what was written says nothing yet; a newer one

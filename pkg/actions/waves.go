@@ -131,6 +131,10 @@ func (r *Runner) begin(ctx context.Context, run *v1alpha1.MigrationRecord, index
 		return r.store(ctx, run)
 	}
 	bounded, land := r.bounded(ctx)
+	if err := r.noteFailures(step.Gate); err != nil {
+		land()
+		return nil, r.failed(entry, fmt.Errorf("step %s: %w", step.ID, err))
+	}
 	if err := r.change(bounded, step); err != nil {
 		land()
 		return nil, r.failed(entry, err)

@@ -18,7 +18,7 @@ import (
 // replica that istiod runs for it is available and among its endpoints. A waypoint
 // without an address is bypassed, and one without endpoints makes calls fail,
 // while its Gateway may say Programmed all the same.
-func waypointReady(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference) (verdict, error) {
+func (r *Runner) waypointReady(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference) (verdict, error) {
 	gateway, found := snapshot.Gateway(reference.Namespace, reference.Name)
 	if !found {
 		return verdict{}, fmt.Errorf("%s is gone: somebody has deleted it", reference)
@@ -35,7 +35,7 @@ func waypointReady(snapshot *mesh.Snapshot, reference v1alpha1.ObjectReference) 
 	for _, deployment := range deployments {
 		references, wanted = append(references, deployment.Reference), max(wanted, int(deployment.Replicas))
 	}
-	result, _, err := rollouts(snapshot, references)
+	result, _, err := r.rollouts(snapshot, references)
 	if state := snapshot.WaypointState(gateway); err == nil && len(result.missing) == 0 && state.ReadyEndpoints < wanted {
 		return verdictOn(reference, fmt.Sprintf("has %d of %d ready endpoints", state.ReadyEndpoints, wanted)), nil
 	}

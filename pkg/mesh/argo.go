@@ -84,7 +84,11 @@ func argoRolloutOf(workload Workload) Rollout {
 		if message != "" {
 			text += ": " + message
 		}
-		return Rollout{Message: text, Failed: phase == argoDegraded}
+		rollout := Rollout{Message: text, Failed: phase == argoDegraded}
+		if rollout.Failed {
+			rollout.Failure = failureOf(object)
+		}
+		return rollout
 	case numberAt(object, "status", "updatedReplicas") < int64(workload.Replicas) || numberAt(object, "status", "availableReplicas") < int64(workload.Replicas):
 		return Rollout{Message: fmt.Sprintf("Updated: %d/%d, Available: %d/%d", numberAt(object, "status", "updatedReplicas"), workload.Replicas,
 			numberAt(object, "status", "availableReplicas"), workload.Replicas)}

@@ -13,6 +13,9 @@ type Rollout struct {
 	// Failed is true where the controller itself has given up, as a Deployment
 	// does at its progress deadline.
 	Failed bool
+	// Failure tells one failure from another, of the same rollout or of an earlier one
+	// whose condition its controller has yet to take back; empty where it has not failed.
+	Failure string
 	// Message says what is still waited for, in the words of kstatus; empty
 	// where the rollout is complete.
 	Message string
@@ -45,6 +48,9 @@ func RolloutOf(workload Workload) Rollout {
 		return Rollout{Complete: true}
 	}
 	rollout := Rollout{Failed: result.Status == status.FailedStatus, Message: result.Message}
+	if rollout.Failed {
+		rollout.Failure = failureOf(workload.Object)
+	}
 	if rollout.Message == "" {
 		rollout.Message = "its status is " + string(result.Status)
 	}
@@ -89,4 +95,21 @@ func (w Workload) Observed() bool {
 		return argoObserved(w.Object)
 	}
 	return numberAt(w.Object, "status", "observedGeneration") >= numberAt(w.Object, "metadata", "generation")
+}
+
+// failureOf are the conditions that say that a rollout has failed, with their times. The
+// controller of Deployments leaves that of an exceeded deadline as it is where the template
+// becomes one whose ReplicaSet is there, until it sees some progress (kubernetes
+// pkg/controller/deployment/progress.go, syncRolloutStatus, and sync.go, getNewReplicaSet);
+// Argo Rollouts does as well.
+func failureOf(object Object) string {
+	conditions, _, _ := unstructured.NestedSlice(object, "status", "conditions")
+	saying := []any{"failed:"}
+	for _, item := range conditions {
+		condition, _ := item.(map[string]any)
+		if kind, _ := condition["type"].(string); kind == "Progressing" || kind == "InvalidSpec" {
+			saying = append(saying, condition)
+		}
+	}
+	return fmt.Sprint(saying...)
 }

@@ -198,6 +198,39 @@ func TestRollbackOnFailure(t *testing.T) {
 	c.wantSidecars(t, namespace)
 }
 
+// TestDeadlineExceeded has workloads exceed the deadline of their controllers, which go on
+// saying so for a while when the former template is back: that fails no rollback.
+func TestDeadlineExceeded(t *testing.T) {
+	t.Parallel()
+	c := shared
+	for _, test := range []struct{ namespace, spec string }{
+		{"deadline-one", "replicas: 1"},
+		{"deadline-recreate", "replicas: 2, strategy: {type: Recreate}"},
+	} {
+		t.Run(test.namespace, func(t *testing.T) {
+			t.Parallel()
+			c.namespace(t, test.namespace, map[string]string{"istio-injection": "enabled"})
+			c.applyText(t, test.namespace, `
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: slow}
+spec: {`+test.spec+`, progressDeadlineSeconds: 5, selector: {matchLabels: {app: slow}}, template: {metadata: {labels: {app: slow}}, spec: {containers: [{name: slow, image: slow}]}}}`)
+			c.settled(t, test.namespace)
+			before := c.state(t, test.namespace)
+			c.holdReadiness(t, test.namespace, "slow")
+			enroll := []string{"enroll", "-n", test.namespace, "--yes", "--gate-timeout=20s"}
+			says(t, c.ambient(t, append(enroll, "--rollback-on-failure")...).want(t, 1).stderr, "waiting longer cannot help", "Progress deadline exceeded", "was rolled back and is what it was before")
+			c.settled(t, test.namespace)
+			c.wantState(t, test.namespace, before)
+			c.ambient(t, enroll...).want(t, 4)
+			c.ambient(t, "rollback", "-n", test.namespace, "--yes").want(t, 0)
+			c.settled(t, test.namespace)
+			c.wantState(t, test.namespace, before)
+			c.wantSidecars(t, test.namespace)
+		})
+	}
+}
+
 // TestRollbackOnFailureOfTheLaterRun has a run fail in a namespace that has been in ambient
 // mode before: what it has done itself is undone, and nothing else.
 func TestRollbackOnFailureOfTheLaterRun(t *testing.T) {

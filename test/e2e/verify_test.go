@@ -336,9 +336,9 @@ spec: {containers: [{name: app, image: app}]}`, native)
 			want: []string{"fail ztunnel-in-step Pod ztunnel", "unknown ztunnel-captured Pod details-v1"}, says: "no ready ztunnel pod on node",
 		},
 		{
-			name: "a policy at a waypoint that nothing uses",
+			name:  "a policy at a waypoint that nothing uses",
 			plant: applied(idlePolicy),
-			want: []string{"fail policy-waypoints AuthorizationPolicy idle"}, says: "no traffic goes through waypoint idle",
+			want:  []string{"fail policy-waypoints AuthorizationPolicy idle"}, says: "no traffic goes through waypoint idle",
 		},
 		{
 			name: "a waypoint that is never programmed",
