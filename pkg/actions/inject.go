@@ -2,8 +2,11 @@ package actions
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -207,6 +210,8 @@ func (r *Runner) evict(ctx context.Context, pod mesh.Pod, why string) (reason st
 		return "", nil
 	case apierrors.IsTooManyRequests(err):
 		return "its PodDisruptionBudget allows no eviction now", nil
+	case severalBudgets(err):
+		return "more than one PodDisruptionBudget selects it, and the API server evicts no such pod: leave it one of them", nil
 	case apierrors.IsConflict(err):
 		return conflicted, nil
 	case apierrors.IsNotFound(err):
@@ -216,6 +221,16 @@ func (r *Runner) evict(ctx context.Context, pod mesh.Pod, why string) (reason st
 		r.changed = r.changed || !refused(err)
 		return "", fmt.Errorf("evict %s: %w", pod, err)
 	}
+}
+
+// severalBudgets says whether the API server refuses to evict a pod because several
+// budgets select it: it answers 500 and tells by the words alone (kubernetes
+// pkg/registry/core/pod/storage/eviction.go, Create). That passes only when somebody
+// changes the budgets.
+func severalBudgets(err error) bool {
+	var status apierrors.APIStatus
+	return errors.As(err, &status) && status.Status().Code == http.StatusInternalServerError &&
+		strings.Contains(status.Status().Message, "more than one PodDisruptionBudget")
 }
 
 func (r *Runner) deletePod(ctx context.Context, pod mesh.Pod) (reason string, err error) {

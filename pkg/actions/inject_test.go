@@ -16,6 +16,7 @@ import (
 	corev1 "k8s.io/api/core/v1"
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/runtime"
 	"k8s.io/apimachinery/pkg/runtime/schema"
 	"k8s.io/client-go/kubernetes/fake"
@@ -201,6 +202,33 @@ func TestLookInjectedHeedsPodDisruptionBudgets(t *testing.T) {
 	// What was refused does not count against the limit.
 	if n := runner.replacements[fixture.UID("Deployment", "shop", "cart")]; n != 1 {
 		t.Errorf("%d replacements are counted", n)
+	}
+}
+
+func TestLookInjectedNamesPodsUnderSeveralBudgets(t *testing.T) {
+	snapshot := snapshotOf(podsOf(lacking, whole)...)
+	runner, _ := looker(snapshot)
+	// This is how the API server says it.
+	answer := error(&apierrors.StatusError{ErrStatus: metav1.Status{
+		Status: metav1.StatusFailure, Code: 500,
+		Message: "This pod has more than one PodDisruptionBudget, which the eviction subresource does not support.",
+	}})
+	answerEvictions(runner, func() error { return answer })
+	got := looking(t, runner, snapshot, injectedGate)
+	missing(t, got, "has no sidecar", "more than one PodDisruptionBudget selects it")
+	if got.failed || got.retry <= 0 || runner.changed {
+		t.Errorf("failed is %t, tried again after %s, changed %t", got.failed, got.retry, runner.changed)
+	}
+	answer = nil
+	looking(t, runner, snapshot, injectedGate)
+	if !runner.changed {
+		t.Error("it is not evicted when one budget is left")
+	}
+	answer = apierrors.NewInternalError(errors.New("no leader"))
+	runner, _ = looker(snapshot)
+	answerEvictions(runner, func() error { return answer })
+	if _, err := runner.lookInjected(t.Context(), snapshot, injectedGate); err == nil {
+		t.Error("another 500 is no error")
 	}
 }
 

@@ -163,38 +163,52 @@ func saysWhenReady(spec corev1.PodSpec) bool {
 func disruptionBudgets() Check {
 	return Check{
 		ID: "disruption-budgets", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
-		About: "PodDisruptionBudgets that allow none of the pods they select to be evicted.",
+		About: "PodDisruptionBudgets that allow none of the pods they select to be evicted, or that share pods with another one.",
 		Why: "A rolling restart deletes pods without asking a budget (kubernetes documentation, Disruptions), so the move itself is not stopped; where the run " +
 			"replaces the pods itself (OnDelete, ReplicaSets of their own), it evicts them, and waits. So does a rollback, which evicts pods whose template did " +
-			"not change, and whoever drains a node meanwhile: for as long as the budget allows nothing.",
+			"not change, and whoever drains a node meanwhile: for as long as the budget allows nothing. A pod that two budgets select is not evicted at all " +
+			"(kubernetes pkg/registry/core/pod/storage/eviction.go).",
 		Needs:  moveNeeds(mesh.KindPodDisruptionBudget),
 		Passed: "every PodDisruptionBudget lets pods be evicted",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
-			for _, budget := range subject.Snapshot.Budgets(subject.Namespace.Name) {
+			budgets := subject.Snapshot.Budgets(subject.Namespace.Name)
+			for i, budget := range budgets {
 				selects := func(pod mesh.Pod) bool { return matches(budget.Spec.Selector, pod.Labels) }
 				selected := movedPods(subject, selects)
 				if selected == 0 {
 					continue
 				}
-				consequence := ": the restart does not ask it, but a rollback's evictions and node drains wait for it"
-				if slices.ContainsFunc(movedWorkloads(subject), func(workload mesh.Workload) bool {
-					return (workload.ByHand() || subject.byNamespace()) && slices.ContainsFunc(subject.Snapshot.PodsOf(workload), selects)
-				}) {
-					consequence = ": the restart evicts pods and waits for it, as do a rollback and node drains"
-				}
 				if field, message := allowsNothing(budget, selected); message != "" {
-					findings = append(findings, Finding{
-						Status:  v1alpha1.StatusWarn,
-						Object:  &v1alpha1.ObjectReference{APIVersion: "policy/v1", Kind: mesh.KindPodDisruptionBudget, Namespace: budget.Namespace, Name: budget.Name},
-						Field:   field,
-						Message: message + consequence,
-						Remedy:  "let it allow one disruption, or run one more replica",
-					})
+					findings = append(findings, budgetFinding(subject, budget, field, message, selects, "let it allow one disruption, or run one more replica"))
+				}
+				for _, other := range budgets[:i] {
+					both := func(pod mesh.Pod) bool { return selects(pod) && matches(other.Spec.Selector, pod.Labels) }
+					if shared := movedPods(subject, both); shared > 0 {
+						message := fmt.Sprintf("it selects %s that PodDisruptionBudget %s/%s selects too, and the API server evicts no such pod", podCount(shared), other.Namespace, other.Name)
+						findings = append(findings, budgetFinding(subject, budget, "spec.selector", message, both, "let each pod be selected by one budget"))
+					}
 				}
 			}
 			return findings
 		},
+	}
+}
+
+// budgetFinding says what a budget that refuses evictions of some pods means for the move.
+func budgetFinding(subject Subject, budget policyv1.PodDisruptionBudget, field, message string, selects func(mesh.Pod) bool, remedy string) Finding {
+	consequence := ": the restart does not ask it, but a rollback's evictions and node drains wait for it"
+	if slices.ContainsFunc(movedWorkloads(subject), func(workload mesh.Workload) bool {
+		return (workload.ByHand() || subject.byNamespace()) && slices.ContainsFunc(subject.Snapshot.PodsOf(workload), selects)
+	}) {
+		consequence = ": the restart evicts pods and waits for it, as do a rollback and node drains"
+	}
+	return Finding{
+		Status:  v1alpha1.StatusWarn,
+		Object:  &v1alpha1.ObjectReference{APIVersion: "policy/v1", Kind: mesh.KindPodDisruptionBudget, Namespace: budget.Namespace, Name: budget.Name},
+		Field:   field,
+		Message: message + consequence,
+		Remedy:  remedy,
 	}
 }
 

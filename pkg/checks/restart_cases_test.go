@@ -114,6 +114,15 @@ func availabilityCases() []testCase {
 		{name: "all in percent", check: "disruption-budgets", objects: shop(budget(`minAvailable: "100%"`, "{}")), want: of(named, "spec.minAvailable", "never allows")},
 		{name: "fewer than there are", check: "disruption-budgets", objects: shop(budget("minAvailable: 1", "{expectedPods: 2, disruptionsAllowed: 1}"))},
 		{name: "none at present", check: "disruption-budgets", objects: shop(budget("minAvailable: 1", "{expectedPods: 2, disruptionsAllowed: 0}")), want: of(named, "status.disruptionsAllowed", "at present")},
+		{
+			name: "two of the same pods", check: "disruption-budgets",
+			objects: shop(budget("maxUnavailable: 1", "{}"), istio("policy/v1", "PodDisruptionBudget", "shop", "all", "{selector: {}, maxUnavailable: 1}")),
+			want:    of(named, "spec.selector", "it selects 1 pod that PodDisruptionBudget shop/all selects too, and the API server evicts no such pod"),
+		},
+		{
+			name: "two of different pods", check: "disruption-budgets",
+			objects: shop(budget("maxUnavailable: 1", "{}"), istio("policy/v1", "PodDisruptionBudget", "shop", "all", "{selector: {matchLabels: {app: pay}}, maxUnavailable: 1}")),
+		},
 		{name: "of other pods", check: "disruption-budgets", objects: shop(istio("policy/v1", "PodDisruptionBudget", "shop", "b", "{selector: {matchLabels: {app: pay}}, maxUnavailable: 0}"))},
 		{name: "of pods that do not move", check: "disruption-budgets", objects: append(enrolled(), budget("maxUnavailable: 0", "{}"))},
 	}...)
