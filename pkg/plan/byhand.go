@@ -1,6 +1,8 @@
 package plan
 
 import (
+	"fmt"
+
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 )
@@ -10,6 +12,9 @@ import (
 func byHand(workload mesh.Workload) []string {
 	if workload.Reference.Kind == mesh.KindRollout {
 		return []string{"Argo Rollouts replaces its pods by the strategy of the Rollout, whose steps and pauses are waited for"}
+	}
+	if rollsNodes(workload) {
+		return nodesAtATime(workload.Restart())
 	}
 	if !workload.ByHand() {
 		return nil
@@ -22,6 +27,33 @@ func byHand(workload mesh.Workload) []string {
 		order = "one node at a time"
 	}
 	return []string{"its controller replaces no pods when the template changes: they are evicted, " + order + ", PodDisruptionBudgets respected"}
+}
+
+// rollsNodes says whether a DaemonSet's controller replaces its pods, of as many nodes at
+// a time as its strategy says.
+func rollsNodes(workload mesh.Workload) bool {
+	return workload.Reference.Kind == mesh.KindDaemonSet && !workload.ByHand()
+}
+
+func nodesAtATime(restart mesh.Restart) []string {
+	field, nodes := "maxUnavailable", restart.Unavailable
+	if restart.Surge > 0 {
+		field, nodes = "maxSurge", restart.Surge
+	}
+	if nodes <= 1 {
+		return nil
+	}
+	return []string{fmt.Sprintf("its controller replaces the pods of %d nodes at a time, as spec.updateStrategy.rollingUpdate.%s says", nodes, field)}
+}
+
+// replacing is what an operator should know of how a workload's pods are replaced in an
+// enrolment.
+func (e enrolment) replacing(workload mesh.Workload) []string {
+	notes := byHand(workload)
+	if e.options.Cordon && rollsNodes(workload) {
+		notes = append(notes, "no node is cordoned: --cordon is for DaemonSets with OnDelete, whose pods the run replaces itself")
+	}
+	return notes
 }
 
 // cordons says whether cordoning nodes is about a workload's pods.

@@ -97,7 +97,7 @@ func (e enrolment) waitFor(workload mesh.Workload) v1alpha1.Step {
 	return v1alpha1.Step{
 		ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 		Summary: "wait for " + shortName(workload.Reference) + " to be in ambient mode",
-		Notes:   append([]string{"its template was written before"}, byHand(workload)...),
+		Notes:   append([]string{"its template was written before"}, e.replacing(workload)...),
 		Gate:    e.captured(workload),
 	}
 }

@@ -289,7 +289,7 @@ func (e enrolment) restartWorkloads() ([]v1alpha1.Step, error) {
 		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRestartWorkloads, workload.Reference), Phase: v1alpha1.PhaseRestartWorkloads,
 			Summary: "restart " + shortName(workload.Reference) + " without sidecars",
-			Notes:   byHand(workload),
+			Notes:   e.replacing(workload),
 			Gate:    e.captured(workload),
 		}
 		if workload.Reference.Kind == mesh.KindCronJob {

@@ -38,7 +38,7 @@ func (e enrolment) refreshSidecars() ([]v1alpha1.Step, error) {
 		step := v1alpha1.Step{
 			ID: stepID(v1alpha1.PhaseRefreshSidecars, workload.Reference), Phase: v1alpha1.PhaseRefreshSidecars,
 			Summary: "restart " + shortName(workload.Reference) + " for sidecars that accept HBONE",
-			Notes:   byHand(workload),
+			Notes:   e.replacing(workload),
 			Gate: v1alpha1.Gate{
 				Kind: v1alpha1.GateSidecarsHBONE, Workloads: []v1alpha1.ObjectReference{workload.Reference},
 				Replaces: workload.ByHand() || evicts, Evicts: evicts, Cordon: e.options.Cordon && cordons(workload),

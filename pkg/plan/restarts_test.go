@@ -11,6 +11,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	appsv1 "k8s.io/api/apps/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
+	"k8s.io/apimachinery/pkg/util/intstr"
 )
 
 // with plans an enrolment with options.
@@ -60,6 +61,41 @@ func TestWhatIsReplacedByHand(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"restore-workloads/daemonset/agent", "replace-pods"}, cordoning); diff != "" {
 		t.Errorf("the rollback cordons in (-want +got):\n%s", diff)
+	}
+}
+
+func TestNodesThatADaemonSetsControllerTakesAreSaid(t *testing.T) {
+	const cordoned = "no node is cordoned: --cordon is for DaemonSets with OnDelete, whose pods the run replaces itself"
+	for name, test := range map[string]struct {
+		unavailable, surge intstr.IntOrString
+		options            plan.Options
+		want               []string
+	}{
+		"one node at a time": {unavailable: intstr.FromInt32(1)},
+		"several nodes": {
+			unavailable: intstr.FromString("50%"),
+			want:        []string{"its controller replaces the pods of 2 nodes at a time, as spec.updateStrategy.rollingUpdate.maxUnavailable says"},
+		},
+		"several nodes, the next pods first": {
+			surge: intstr.FromInt32(3),
+			want:  []string{"its controller replaces the pods of 3 nodes at a time, as spec.updateStrategy.rollingUpdate.maxSurge says"},
+		},
+		"to be cordoned": {unavailable: intstr.FromInt32(1), options: plan.Options{Cordon: true}, want: []string{cordoned}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			daemon := fixture.DaemonSet("shop", "agent", func(d *appsv1.DaemonSet) {
+				d.Spec.UpdateStrategy.RollingUpdate = &appsv1.RollingUpdateDaemonSet{MaxUnavailable: &test.unavailable, MaxSurge: &test.surge}
+				d.Status.DesiredNumberScheduled = 4
+			})
+			planned := with(t, shop(labels{"istio-injection": "enabled"}, daemon), test.options)
+			i := slices.IndexFunc(planned.Steps, func(step v1alpha1.Step) bool { return step.ID == "restart-workloads/daemonset/agent" })
+			if i < 0 {
+				t.Fatalf("no step restarts it: %v", sketch(planned))
+			}
+			if diff := cmp.Diff(test.want, planned.Steps[i].Notes); diff != "" {
+				t.Errorf("the notes are (-want +got):\n%s", diff)
+			}
+		})
 	}
 }
 
