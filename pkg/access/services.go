@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"net/netip"
 	"slices"
-	"strconv"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"istio.io/api/annotation"
@@ -54,7 +53,7 @@ func (b *building) addService(service *Service) {
 	if gateway, found := b.snapshot.WaypointOf(service.Labels, namespace); found {
 		service.Waypoint = b.waypoint(gateway)
 	}
-	service.IngressUsesWaypoint = ingressUsesWaypoint(service.Labels, namespace.Labels)
+	service.IngressUsesWaypoint = mesh.IngressUsesWaypoint(service.Labels, namespace.Labels)
 	b.state.Services = append(b.state.Services, service)
 }
 
@@ -85,17 +84,6 @@ func servicePortOf(port corev1.ServicePort) ServicePort {
 		made.Target = mesh.PortNumber(port.TargetPort.IntVal)
 	}
 	return made
-}
-
-// ingressUsesWaypoint reads the Service's label, or else its namespace's (istio
-// ambient/services.go, ingressUseWaypointFromLabels).
-func ingressUsesWaypoint(service, namespace map[string]string) bool {
-	text, set := service[label.IoIstioIngressUseWaypoint.Name]
-	if !set {
-		text = namespace[label.IoIstioIngressUseWaypoint.Name]
-	}
-	uses, err := strconv.ParseBool(text)
-	return err == nil && uses
 }
 
 // waypoint returns a Gateway as a waypoint, if it is ready: istiod takes one into

@@ -14,24 +14,35 @@ import (
 func waypointDiverted() Check {
 	return handing(Check{
 		ID: "waypoint-diverted", Category: CategoryRouting, Severity: v1alpha1.SeverityError,
-		About: "Whether every Service of this namespace that a run has put behind a waypoint still names that waypoint.",
+		About: "Whether every Service of this namespace that a run has put behind a waypoint still names that waypoint, for gateways as well where it did.",
 		Why: "What stands in for sidecars was made for one waypoint: policies that are attached to it, and what lets it through to the pods. Through another " +
-			"one, be it as ready, calls are refused or pass by these policies; through none, ztunnel decides alone.",
+			"one, be it as ready, calls are refused or pass by these policies; through none, ztunnel decides alone. Gateways go through one only where the Service, or its namespace, says so by a label of its own.",
 		Needs:  waypointSources(),
 		Passed: "every Service goes through the waypoint that a run has put it behind",
 	}, func(subject Subject) []Finding {
 		var findings []Finding
 		for _, fronted := range subject.fronts() {
-			in, name, named := subject.namesNow(fronted.Object)
+			labels, found := subject.labelsNow(fronted.Object)
+			if !found {
+				continue
+			}
+			in, name, named := mesh.NamedWaypoint(labels, subject.Namespace)
 			_, there := subject.Snapshot.Gateway(in, name)
 			finding := Finding{
 				Status: v1alpha1.StatusFail, Object: reference(fronted.Object), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
 				Remedy: putBack(fronted),
 			}
 			switch {
-			case in+"/"+name == fronted.Waypoint, named && !there:
+			case named && !there:
 				// What is named and is not there, waypointMissing says.
 				continue
+			case in+"/"+name == fronted.Waypoint && (!fronted.Ingress || mesh.IngressUsesWaypoint(labels, subject.Namespace.Labels)):
+				continue
+			case in+"/"+name == fronted.Waypoint:
+				ingress := label.IoIstioIngressUseWaypoint.Name
+				finding.Field = "metadata.labels[" + ingress + "]"
+				finding.Message = fmt.Sprintf("gateways go past waypoint %s, which a run has put it behind for them as well: what is enforced there is not for their calls, or ztunnel refuses them", fronted.Waypoint)
+				finding.Remedy = labelling(fronted.Object, ingress+"=true")
 			case !named:
 				finding.Message = fmt.Sprintf("it names no waypoint any more, and a run has put it behind %s: what is enforced there is not", fronted.Waypoint)
 			default:
@@ -51,7 +62,12 @@ func putBack(fronted v1alpha1.FrontedService) string {
 	if in != fronted.Object.Namespace {
 		labels += " " + label.IoIstioUseWaypointNamespace.Name + "=" + in
 	}
-	return fmt.Sprintf("kubectl -n %s label %s %s %s --overwrite", fronted.Object.Namespace, strings.ToLower(fronted.Object.Kind), fronted.Object.Name, labels)
+	return labelling(fronted.Object, labels)
+}
+
+// labelling is how somebody labels an object.
+func labelling(object v1alpha1.ObjectReference, labels string) string {
+	return fmt.Sprintf("kubectl -n %s label %s %s %s --overwrite", object.Namespace, strings.ToLower(object.Kind), object.Name, labels)
 }
 
 // fronts are the Services and ServiceEntries of the namespace that runs have put behind
@@ -78,21 +94,30 @@ func (s Subject) diverted(service v1alpha1.ObjectReference) bool {
 // namesNow is the waypoint that the labels of a Service or ServiceEntry name, or those
 // of the namespace.
 func (s Subject) namesNow(service v1alpha1.ObjectReference) (in, name string, named bool) {
+	labels, found := s.labelsNow(service)
+	if !found {
+		return "", "", false
+	}
+	return mesh.NamedWaypoint(labels, s.Namespace)
+}
+
+// labelsNow are the labels of a Service or ServiceEntry.
+func (s Subject) labelsNow(service v1alpha1.ObjectReference) (labels map[string]string, found bool) {
 	switch service.Kind {
 	case mesh.KindService:
 		for _, one := range s.Snapshot.Services(service.Namespace) {
 			if one.Name == service.Name {
-				return mesh.NamedWaypoint(one.Labels, s.Namespace)
+				return one.Labels, true
 			}
 		}
 	default:
 		for _, entry := range s.Snapshot.ServiceEntries() {
 			if entry.Namespace == service.Namespace && entry.Name == service.Name {
-				return mesh.NamedWaypoint(entry.Labels, s.Namespace)
+				return entry.Labels, true
 			}
 		}
 	}
-	return "", "", false
+	return nil, false
 }
 
 // leftBehind says whether a target of the namespace is a Service that waypointDiverted

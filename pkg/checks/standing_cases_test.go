@@ -45,6 +45,7 @@ func frontedCart(more ...func(*checks.Handed)) *checks.Handed {
 func divertedCases() []testCase {
 	const check, service, field = "waypoint-diverted", "Service shop/cart", "metadata.labels[istio.io/use-waypoint]"
 	elsewhere := frontedCart(func(handed *checks.Handed) { handed.Fronted[0].Object.Namespace = "pay" })
+	ingressing := frontedCart(func(handed *checks.Handed) { handed.Fronted[0].Ingress = true })
 	entry := &checks.Handed{Fronted: []v1alpha1.FrontedService{{
 		Object: v1alpha1.ObjectReference{APIVersion: "networking.istio.io/v1", Kind: "ServiceEntry", Namespace: "shop", Name: "out"}, Waypoint: "shop/way",
 	}}}
@@ -58,6 +59,11 @@ func divertedCases() []testCase {
 		{name: "none by its own label", check: check, objects: twoWaypoints(behind("cart", "none")), handed: frontedCart(), want: []finding{{fail, service, field, "it names no waypoint any more"}}},
 		{name: "a missing one, which waypoint-missing says", check: check, objects: twoWaypoints(behind("cart", "gone")), handed: frontedCart()},
 		{name: "one that is gone", check: check, objects: twoWaypoints(), handed: frontedCart()},
+		{name: "for gateways as well", check: check, objects: twoWaypoints(strings.Replace(behind("cart", "way"), "labels: {", "labels: {istio.io/ingress-use-waypoint: 'true', ", 1)), handed: ingressing},
+		{
+			name: "for gateways no more", check: check, objects: twoWaypoints(behind("cart", "way")), handed: ingressing,
+			want: []finding{{fail, service, "metadata.labels[istio.io/ingress-use-waypoint]", "gateways go past waypoint shop/way, which a run has put it behind for them as well"}},
+		},
 		{name: "one that a rollback has taken off", check: check, objects: twoWaypoints(behind("cart", "")), handed: frontedCart(func(handed *checks.Handed) { handed.TakenOff = []string{"cart"} })},
 		{name: "one of another namespace", check: check, objects: twoWaypoints(behind("cart", "")), handed: elsewhere},
 		{name: "a ServiceEntry", check: check, objects: twoWaypoints(out), handed: entry, want: []finding{{fail, "ServiceEntry shop/out", field, "it names waypoint shop/other"}}},

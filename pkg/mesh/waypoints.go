@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -233,6 +234,18 @@ func inheriting(traffic string) []string {
 		keys = append(append(keys, KindWorkloadEntry, PodsMeshWide), workloadKinds...)
 	}
 	return keys
+}
+
+// IngressUsesWaypoint says whether gateways go through the waypoint of a Service as well,
+// by the Service's label, or else its namespace's (istio ambient/services.go,
+// ingressUseWaypointFromLabels).
+func IngressUsesWaypoint(service, namespace map[string]string) bool {
+	text, set := service[label.IoIstioIngressUseWaypoint.Name]
+	if !set {
+		text = namespace[label.IoIstioIngressUseWaypoint.Name]
+	}
+	uses, err := strconv.ParseBool(text)
+	return err == nil && uses
 }
 
 // WaypointUsedBy returns the objects of the mesh whose labels name a waypoint, as

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"maps"
 	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
@@ -108,10 +109,16 @@ func (e enrolment) relyOnServices(relied *v1alpha1.Handover, one handover) {
 		}
 		object, _ := e.snapshot.Object(service.Need.Service)
 		_, named := service.Labels[label.IoIstioUseWaypoint.Name]
+		after := maps.Clone(service.Need.Labels)
+		if after == nil {
+			after = map[string]string{}
+		}
+		maps.Copy(after, service.Labels)
 		relied.Services = append(relied.Services, v1alpha1.FrontedService{
 			Object: service.Need.Service, Waypoint: waypoint.Namespace + "/" + waypoint.Name,
 			// Of headless Services and the like istiod says nothing.
-			Bound: named || len(one.translation.NamespaceLabels) > 0 || checks.ConditionOf(object, checks.ConditionWaypointBound) != nil,
+			Bound:   named || len(one.translation.NamespaceLabels) > 0 || checks.ConditionOf(object, checks.ConditionWaypointBound) != nil,
+			Ingress: mesh.IngressUsesWaypoint(after, one.of.Labels),
 		})
 	}
 }

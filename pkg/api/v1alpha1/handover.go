@@ -26,6 +26,8 @@ type FrontedService struct {
 	Waypoint string `json:"waypoint"`
 	// Bound is true where istiod says of the service what it is bound to.
 	Bound bool `json:"bound"`
+	// Ingress is true where gateways are to go through the waypoint as well.
+	Ingress bool `json:"ingress,omitempty"`
 }
 
 // KnownPolicy is a policy that a plan was made with.
