@@ -153,7 +153,8 @@ func layer7Enforced() Check {
 			"pilot/pkg/serviceregistry/ambient/authorization.go, convertAuthorizationPolicy). Waypoints pass over policies with selectors. What was there when the namespace was enrolled has been judged then; " +
 			"what was made or changed since holds nowhere until its copy is at the waypoint, or somebody has attached the same rules (ports may differ) on every way to its pods " +
 			"that leads through one. A policy of its action with other rules is named: it does not hold of a DENY and of a CUSTOM, and is a warning of an ALLOW and of tokens, " +
-			"with which a waypoint refuses no less than it is told to.",
+			"with which a waypoint refuses no less than it is told to. Guards that refuse direct calls are for the workloads that there were, in a namespace with proxies of its own: " +
+			"one that has come since, and that none selects, is named.",
 		Needs:  rootNamespaces(append(waypointSources(mesh.KindGatewayClass), mesh.KindAuthorizationPolicy, mesh.KindRequestAuthentication)...),
 		Passed: "every policy about requests that selects ambient pods was handed over",
 		Run: func(subject Subject) []Finding {
@@ -161,6 +162,7 @@ func layer7Enforced() Check {
 			for _, one := range layer7Selecting(subject) {
 				switch {
 				case subject.judged(one.object):
+					findings = append(findings, unguarded(subject, one)...)
 				case copied(subject, one) && subject.Handed == nil:
 					// A simplification compares calls with it and without. Where verify has
 					// not read the records, handed-over is unknown.

@@ -51,6 +51,12 @@ func enforcedCases() []testCase {
 	const payService = "apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: shop}\nspec: {selector: {app: pay}, ports: [{port: 80}]}"
 	pay := fixture.Deployment("shop", "pay", fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
 	denied := of("AuthorizationPolicy", "p", "", selector+", action: DENY, rules: ["+deleting+"]", "")
+	forAll := of("AuthorizationPolicy", "p", "", "action: DENY, rules: ["+deleting+"]", "")
+	guard := func(selector string) string {
+		return of("AuthorizationPolicy", "p-guard", copied, selector+"action: DENY, rules: [{from: [{source: {notPrincipals: [cluster.local/ns/shop/sa/way]}}]}]", "")
+	}
+	later := fixture.Deployment("shop", "late", fixture.TemplateLabel("sidecar.istio.io/inject", "false"))
+	late := []any{later, fixture.PodsOf(later, fixture.Ambient)}
 	attached := func(target, spec string) string {
 		return of("AuthorizationPolicy", "q", "", "targetRefs: ["+target+"], "+spec, "")
 	}
@@ -97,6 +103,14 @@ func enforcedCases() []testCase {
 		{name: "none", check: "layer7-enforced", objects: fronted()},
 		{name: "about connections", check: "layer7-enforced", objects: fronted(policy("shop", `{rules: [{to: [{operation: {ports: ["80"]}}]}]}`))},
 		{name: "one that was there when the namespace was enrolled", check: "layer7-enforced", objects: fronted(byMethod, jwt), handed: judged},
+		{name: "one whose guard selects what has come since", check: "layer7-enforced", objects: fronted(forAll, guard(""), late), handed: judged, past: was(before())},
+		{
+			name: "one whose guards do not select what has come since", check: "layer7-enforced", objects: fronted(forAll, guard("selector: {matchLabels: {app: cart}}, "), late), handed: judged, past: was(before()),
+			want: []finding{{fail, "Deployment shop/late", "spec.template.metadata.labels", "it has come since the enrolment, and no guard of AuthorizationPolicy shop/p selects its pods"}},
+		},
+		{name: "one whose guards do not select what was there", check: "layer7-enforced", objects: fronted(forAll, guard("selector: {matchLabels: {app: cart}}, "), late), handed: judged, past: was(before(late))},
+		{name: "one for others whose guards do not select what has come since", check: "layer7-enforced", objects: fronted(denied, guard("selector: {matchLabels: {app: cart}}, "), late), handed: judged, past: was(before())},
+		{name: "one without guards, and something has come since", check: "layer7-enforced", objects: fronted(forAll, late), handed: judged, past: was(before())},
 		{name: "one with a selector", check: "layer7-enforced", objects: fronted(byMethod), want: uncovered},
 		{name: "one without", check: "layer7-enforced", objects: fronted(policy("shop", "{"+methods+"}")), want: uncovered},
 		{name: "the mesh's", check: "layer7-enforced", objects: fronted(policy("istio-system", "{"+methods+"}")), want: []finding{{fail, "AuthorizationPolicy istio-system/p", "spec.rules[0].to[0].operation.methods", "nothing at a waypoint does"}}},

@@ -531,6 +531,14 @@ spec: {gatewayClassName: istio-waypoint, listeners: [{name: mesh, port: 15008, p
 			want: []string{"fail waypoint-diverted Service ratings"}, says: "it names no waypoint any more",
 		},
 		{
+			name: "a waypoint for gateways no more",
+			plant: func(t *testing.T) func() {
+				kubectl(t, "label", "service/ratings", "istio.io/ingress-use-waypoint-")
+				return func() { kubectl(t, "label", "service/ratings", "istio.io/ingress-use-waypoint=true") }
+			},
+			want: []string{"fail waypoint-diverted Service ratings"}, says: "gateways go past waypoint bookinfo/waypoint",
+		},
+		{
 			name: "a Service to protected pods without copies",
 			plant: func(t *testing.T) func() {
 				path := file(t, `
