@@ -58,6 +58,7 @@ func (b *Builder) Of(snapshot *mesh.Snapshot, namespaces []string, overlay Overl
 		snapshot: snapshot, overlay: overlay, roots: snapshot.RootNamespaces(), domains: trustDomains{mesh.DefaultTrustDomain},
 		waypoints: map[types.NamespacedName]*Waypoint{}, workloadOf: map[types.NamespacedName]v1alpha1.ObjectReference{},
 	}
+	building.captures = snapshot.CaptureDefaults()
 	// Where istio-cni's rule cannot be read, what can be holds: the checks say so.
 	building.rule, _ = snapshot.EnrolmentRule()
 	if configurations := snapshot.Configurations(); len(configurations) > 0 {
@@ -86,6 +87,7 @@ type building struct {
 	policies        []*policy
 	authentications []*authentication
 	rule            mesh.EnrolmentRule
+	captures        mesh.CaptureDefaults
 	waypoints       map[types.NamespacedName]*Waypoint
 	// workloadOf are the workloads of pods, by the pods' names.
 	workloadOf map[types.NamespacedName]v1alpha1.ObjectReference

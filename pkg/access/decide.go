@@ -207,10 +207,18 @@ func (r *Request) client(source netip.Addr, form form) netip.Addr {
 	return source
 }
 
+// pastSidecar says whether a call reaches the application itself, at a port that the
+// sidecar does not capture: nothing of the mesh refuses it there. Whether mTLS that is
+// sent to such a port is understood is up to the application, and to DestinationRules.
+// HBONE ends at the sidecar's own port, whichever port is meant.
+func (w *way) pastSidecar(server *Server) bool {
+	return server.Mode == ModeSidecar && !w.tunnelled && !server.capture.Captures(w.port)
+}
+
 // atServer decides what reaches the server's own point.
 func atServer(call *Call, way *way) Decision {
 	server := call.Server
-	if server.Mode == ModeOutside && !way.secured {
+	if server.Mode == ModeOutside && !way.secured || way.pastSidecar(server) {
 		return allowed
 	}
 	point := AtSidecar

@@ -7,6 +7,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/access"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	corev1 "k8s.io/api/core/v1"
 )
 
 const (
@@ -20,6 +21,11 @@ spec: {mtls: {mode: STRICT}}`
 	// toCart attaches a policy to the Service.
 	toCart = `targetRefs: [{kind: Service, group: "", name: cart}]`
 )
+
+// leaving has a pod's sidecar leave ports alone.
+func leaving(ports string) func(*corev1.Pod) {
+	return func(pod *corev1.Pod) { pod.Annotations["traffic.sidecar.istio.io/excludeInboundPorts"] = ports }
+}
 
 func TestWhereAndHowCallsAreDecided(t *testing.T) {
 	withWaypoint := with(ambient, useWaypoint, "waypoint")
@@ -53,6 +59,12 @@ func TestWhereAndHowCallsAreDecided(t *testing.T) {
 		{"a stranger under STRICT, at a sidecar", sidecars, []any{server(fixture.Sidecar), strict}, stranger, "cart", 80, get, "denied at sidecar strict " + plaintext},
 		{"a stranger under STRICT, at ztunnel", ambient, []any{server(fixture.Ambient), strict}, stranger, "cart", 80, get, "denied at ztunnel strict " + plaintext},
 		{"a pod outside the mesh refuses nobody", nil, []any{server(), strict, policy(`{}`)}, stranger, "cart", 80, get, isAllowed},
+		{"a port that the sidecar leaves alone", sidecars, []any{server(fixture.Sidecar, leaving("8080")), strict, policy(`{}`)}, stranger, "cart", 80, get, isAllowed},
+		{"by pod address, too", sidecars, []any{server(fixture.Sidecar, leaving("8080")), strict, policy(`{}`)}, stranger, "", 8080, get, isAllowed},
+		{"which is not up to policies for mTLS, either", sidecars, []any{server(fixture.Sidecar, leaving("8080"), without("networking.istio.io/tunnel")), policy(`{}`)}, web, "cart", 80, get, isAllowed},
+		{"HBONE ends at the sidecar", sidecars, []any{server(fixture.Sidecar, leaving("8080")), policy(`{}`)}, webAmbient, "cart", 80, get, "denied at sidecar policy " + noAllow},
+		{"another port it does not leave alone", sidecars, []any{server(fixture.Sidecar, leaving("8081")), strict}, stranger, "cart", 80, get, "denied at sidecar strict " + plaintext},
+		{"ztunnel leaves none alone", ambient, []any{server(fixture.Ambient, leaving("8080")), strict}, stranger, "cart", 80, get, "denied at ztunnel strict " + plaintext},
 		{"DISABLE makes sidecars prove nothing", sidecars, []any{server(fixture.Sidecar), `
 apiVersion: security.istio.io/v1
 kind: PeerAuthentication

@@ -14,7 +14,7 @@ import (
 // only if every call to them is decided alike.
 func (s *Server) Fingerprint() string {
 	var text strings.Builder
-	fmt.Fprintf(&text, "%s|%v|%v|%v|%v|%v|%v|", s.Mode, s.Tunnels, s.promisesTLS(), s.NamedPorts, s.protocols, s.Addresses, s.mutual.fingerprint())
+	fmt.Fprintf(&text, "%s|%v|%v|%v|%v|%v|%v|%v|", s.Mode, s.Tunnels, s.promisesTLS(), s.NamedPorts, s.protocols, s.Addresses, s.capture, s.mutual.fingerprint())
 	s.proxy.fingerprint(&text)
 	fingerprint(&text, s.ztunnel.deny, s.ztunnel.allow)
 	if s.UseWaypoint != nil {
@@ -82,11 +82,12 @@ func takeObjects(all []*clientsecurityv1.AuthorizationPolicy, lists ...[]*policy
 }
 
 // PolicyPorts are the ports of the pods that policies name which decide calls to
-// their own addresses, or to them by whichever way: those at the waypoints of
-// Services name the Services' ports.
+// their own addresses, or to them by whichever way, and those that their sidecar is told
+// of: policies at the waypoints of Services name the Services' ports.
 func (s *Server) PolicyPorts() []uint32 {
 	ports := slices.Collect(maps.Keys(s.mutual.refuses.Ports))
 	ports = slices.AppendSeq(ports, maps.Keys(s.mutual.disabledPorts))
+	ports = append(ports, s.capture.Ports...)
 	for _, policy := range s.podPolicies() {
 		for _, rule := range policy.Spec.GetRules() {
 			for _, text := range portTexts(rule) {

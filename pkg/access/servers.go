@@ -2,6 +2,7 @@ package access
 
 import (
 	"cmp"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -85,7 +86,7 @@ func (g *grouping) addPod(workload v1alpha1.ObjectReference, pod mesh.Pod) {
 	}
 	server := &Server{
 		Workload: workload, Labels: g.telling(pod.Labels), Mode: g.modeOf(pod), Tunnels: pod.Tunnels(),
-		Identity: g.identity(pod.ServiceAccount), Addresses: parseAddresses(pod.Addresses),
+		Identity: g.identity(pod.ServiceAccount), Addresses: parseAddresses(pod.Addresses), capture: pod.InboundCapture(),
 	}
 	g.putOnSidecar(server)
 	if added := g.add(server); added != nil {
@@ -144,6 +145,7 @@ func (g *grouping) addTemplate(workload mesh.Workload) {
 	}
 	server.Labels = g.telling(server.Labels)
 	server.Tunnels = server.Labels[mesh.TunnelLabel] == mesh.TunnelHTTP
+	server.capture = g.captures.Of(injector.Revision, template.Annotations)
 	g.putOnSidecar(server)
 	if added := g.add(server); added != nil {
 		for _, container := range template.Spec.Containers {
@@ -258,7 +260,7 @@ func (s *Server) declare(ports []corev1.ContainerPort) {
 }
 
 func (g *grouping) key(server *Server) string {
-	parts := []string{server.Workload.Kind, server.Workload.Name, string(server.Mode), server.Identity.ServiceAccount}
+	parts := []string{server.Workload.Kind, server.Workload.Name, string(server.Mode), server.Identity.ServiceAccount, fmt.Sprint(server.capture)}
 	if g.byAddress {
 		for _, address := range server.Addresses {
 			parts = append(parts, address.String())

@@ -59,6 +59,8 @@ type Server struct {
 
 	services []*Service
 	mutual   mutualTLS
+	// capture is what a sidecar captures, which decides nothing elsewhere.
+	capture mesh.InboundCapture
 	// proxy is what a sidecar or gateway enforces, ztunnel what ztunnel does,
 	// direct what UseWaypoint does.
 	proxy, direct proxy

@@ -140,7 +140,7 @@ func refusedPorts(subject Subject, workload mesh.Workload, key, value string) []
 }
 
 func uncaptured(workload mesh.Workload, key, value string) []uint32 {
-	listed := portList(value)
+	listed := mesh.PortList(value)
 	switch key {
 	case annotation.SidecarTrafficExcludeInboundPorts.Name:
 		return listed
@@ -156,17 +156,6 @@ func uncaptured(workload mesh.Workload, key, value string) []uint32 {
 		}
 		return containerPorts(workload.Template.Spec)
 	}
-}
-
-// portList reads ports that are separated by commas. What is none is passed over.
-func portList(text string) []uint32 {
-	var ports []uint32
-	for part := range strings.SplitSeq(text, ",") {
-		if port, err := strconv.ParseUint(strings.TrimSpace(part), 10, 16); err == nil && !slices.Contains(ports, uint32(port)) {
-			ports = append(ports, uint32(port))
-		}
-	}
-	return ports
 }
 
 // containerPorts are the TCP ports that a pod's containers say they listen on.

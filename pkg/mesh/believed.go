@@ -36,6 +36,7 @@ func holdsInjection(configMap corev1.ConfigMap) bool {
 type settings struct {
 	injections     []injection
 	configurations []Configuration
+	captures       CaptureDefaults
 	// doubt is what one of them says that cannot be read.
 	doubt string
 }
@@ -50,6 +51,7 @@ func settingsAfter(configMaps []corev1.ConfigMap, former *Snapshot) settings {
 		return former.settings
 	}
 	read := settings{injections: injectionsOf(configMaps), configurations: configurationsOf(configMaps)}
+	read.captures = capturesOf(configMaps, read.configurations)
 	for _, configMap := range configMaps {
 		if key, err := read.misread(configMap); err != nil {
 			read.doubt = fmt.Sprintf("ConfigMap %s/%s, data.%s: %v", configMap.Namespace, configMap.Name, key, oneLine(err))

@@ -377,6 +377,9 @@ type Configuration struct {
 		// Tracing holds what spans are sent to, by its kind, beside numbers that
 		// shape them.
 		Tracing map[string]any `json:"tracing"`
+		// InterceptionMode is how sidecars get at their pods' traffic; NONE where
+		// they do not.
+		InterceptionMode string `json:"interceptionMode"`
 	} `json:"defaultConfig"`
 }
 

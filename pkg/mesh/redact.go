@@ -123,6 +123,13 @@ var tellingVariables = regexp.MustCompile(`^(PILOT_|ENABLE_|AMBIENT_|ISTIO_META_
 // tellingWords are the words of a command line that say something about Istio.
 var tellingWords = regexp.MustCompile(`quitquitquit|healthz/ready|pilot-agent|\b150(?:00|01|06|08|20|21|90)\b`)
 
+// capturing are the init containers that the injector tells which ports are captured, and
+// captureWords what it tells them of that.
+var (
+	capturing    = map[string]bool{initContainer: true, validationContainer: true}
+	captureWords = regexp.MustCompile(`^(?:-[bdm]|[0-9]{1,5}(?:, ?[0-9]{1,5})*|\*|REDIRECT|TPROXY|NONE)?$`)
+)
+
 func redactContainer(container map[string]any) bool {
 	lost := false
 	of, _ := container["name"].(string)
@@ -147,6 +154,9 @@ func redactContainer(container map[string]any) bool {
 		words, _ := line.([]any)
 		for i := range words {
 			word, _ := words[i].(string)
+			if capturing[of] && captureWords.MatchString(word) {
+				continue
+			}
 			if kept := tellingPart(word); kept != word {
 				words[i] = kept
 				lost = true
@@ -256,7 +266,11 @@ func installationValues(text string) string {
 			PilotCertProvider   any `json:"pilotCertProvider,omitempty"`
 			NativeNftables      any `json:"nativeNftables,omitempty"`
 			TrustedNodeAccounts any `json:"trustedNodeAccounts,omitempty"`
-			Waypoint            struct {
+			Proxy               *struct {
+				IncludeInboundPorts any `json:"includeInboundPorts,omitempty"`
+				ExcludeInboundPorts any `json:"excludeInboundPorts,omitempty"`
+			} `json:"proxy,omitempty"`
+			Waypoint struct {
 				Resources any `json:"resources,omitempty"`
 			} `json:"waypoint"`
 		} `json:"global"`

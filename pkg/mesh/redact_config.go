@@ -64,8 +64,8 @@ func providers(value any) any {
 	return kept
 }
 
-// defaultConfig keeps what sidecars are told of tracing, and their variables
-// that tell of Istio.
+// defaultConfig keeps what sidecars are told of tracing and of what they capture, and
+// their variables that tell of Istio.
 func defaultConfig(value any) any {
 	config, isMap := value.(map[string]any)
 	if !isMap {
@@ -73,7 +73,7 @@ func defaultConfig(value any) any {
 		return kept
 	}
 	kept := map[string]any{}
-	for _, key := range []string{"proxyMetadata", "tracing"} {
+	for _, key := range []string{"proxyMetadata", "tracing", "interceptionMode"} {
 		if value, set := config[key]; set {
 			kept[key] = runtime.DeepCopyJSONValue(value)
 		}

@@ -85,6 +85,11 @@ func TestRedact(t *testing.T) {
 			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: main, command: [<redacted>, <redacted>, 15020 quitquitquit], args: [<redacted>, <redacted>, <redacted>]}]}}", true,
 		},
 		{
+			"what is captured",
+			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {initContainers: [{name: istio-init, args: [istio-iptables, -b, '*', -d, '15090,15021,90', -m, REDIRECT, --hunter2, '']}]}}",
+			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {initContainers: [{name: istio-init, args: [<redacted>, -b, '*', -d, '15090,15021,90', -m, REDIRECT, <redacted>, '']}]}}", true,
+		},
+		{
 			"command lines of proxies",
 			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: istio-proxy, args: [proxy, router], env: [{name: ISTIO_META_ENABLE_HBONE, value: 'true'}, {name: PROXY_CONFIG, value: '{}'}]}]}}",
 			"{apiVersion: v1, kind: Pod, metadata: {name: a}, spec: {containers: [{name: istio-proxy, args: [proxy, router], env: [{name: ISTIO_META_ENABLE_HBONE, value: 'true'}, {name: PROXY_CONFIG, value: <redacted>}]}]}}", true,

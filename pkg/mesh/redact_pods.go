@@ -1,7 +1,9 @@
 package mesh
 
 import (
+	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"istio.io/api/annotation"
@@ -91,6 +93,7 @@ func redactProxyConfig(config map[string]any) bool {
 	for key, value := range config {
 		variables, isMap := value.(map[string]any)
 		switch {
+		case key == "interceptionMode" && slices.Contains(interceptionModes, fmt.Sprint(value)):
 		case isMap && (key == "proxyMetadata" || key == "environment" || key == "environmentVariables"):
 			for name, value := range variables {
 				if value != Redacted && value != "" && !tellingVariables.MatchString(name) {

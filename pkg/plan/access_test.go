@@ -44,7 +44,9 @@ type player struct {
 	// Labels are those of the template, Mode is what its pods have: sidecar, which
 	// is the default, ambient or nothing.
 	Labels map[string]string `json:"labels"`
-	Mode   string            `json:"mode"`
+	// Annotations are those of the template, and of its pods.
+	Annotations map[string]string `json:"annotations"`
+	Mode        string            `json:"mode"`
 	// Address is that of its pod.
 	Address string `json:"address"`
 	// Pods are the modes of a Deployment's pods in the middle of a restart; without them
@@ -72,6 +74,9 @@ func (p player) objects() []any {
 			template.Spec.Containers[0].Ports = append(template.Spec.Containers[0].Ports, corev1.ContainerPort{Name: name, ContainerPort: p.Ports[name]})
 		}
 		maps.Copy(template.Labels, p.Labels)
+		if len(p.Annotations) > 0 {
+			template.Annotations = maps.Clone(p.Annotations)
+		}
 	}
 	switch p.Kind {
 	case "CronJob":
