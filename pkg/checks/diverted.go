@@ -86,19 +86,18 @@ func (s Subject) fronts() []v1alpha1.FrontedService {
 // diverted says whether waypointDiverted names a Service.
 func (s Subject) diverted(service v1alpha1.ObjectReference) bool {
 	return slices.ContainsFunc(s.fronts(), func(fronted v1alpha1.FrontedService) bool {
-		in, name, _ := s.namesNow(fronted.Object)
+		in, name := s.namesNow(fronted.Object)
 		return same(fronted.Object, service) && in+"/"+name != fronted.Waypoint
 	})
 }
 
 // namesNow is the waypoint that the labels of a Service or ServiceEntry name, or those
 // of the namespace.
-func (s Subject) namesNow(service v1alpha1.ObjectReference) (in, name string, named bool) {
-	labels, found := s.labelsNow(service)
-	if !found {
-		return "", "", false
+func (s Subject) namesNow(service v1alpha1.ObjectReference) (in, name string) {
+	if labels, found := s.labelsNow(service); found {
+		in, name, _ = mesh.NamedWaypoint(labels, s.Namespace)
 	}
-	return mesh.NamedWaypoint(labels, s.Namespace)
+	return in, name
 }
 
 // labelsNow are the labels of a Service or ServiceEntry.
@@ -124,7 +123,7 @@ func (s Subject) labelsNow(service v1alpha1.ObjectReference) (labels map[string]
 // names, or the waypoint that such a one was put behind.
 func (s Subject) leftBehind(target mesh.Target) bool {
 	return slices.ContainsFunc(s.fronts(), func(fronted v1alpha1.FrontedService) bool {
-		in, name, _ := s.namesNow(fronted.Object)
+		in, name := s.namesNow(fronted.Object)
 		is := target.Kind == fronted.Object.Kind && target.Name == fronted.Object.Name || target.Is(ofGateways) && s.Namespace.Name+"/"+target.Name == fronted.Waypoint
 		return is && in+"/"+name != fronted.Waypoint
 	})

@@ -2,10 +2,13 @@ package checks
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	securityv1beta1 "istio.io/api/security/v1beta1"
+	"istio.io/api/label"
+	clientsecurityv1 "istio.io/client-go/pkg/apis/security/v1"
 )
 
 // unguarded are the workloads that have come since the enrolment, that a policy about
@@ -13,7 +16,7 @@ import (
 // namespace with proxies of its own a guard is for the pods of one workload. Those that
 // were there have been judged with the policy.
 func unguarded(subject Subject, one selecting) []Finding {
-	guards := guardsOf(subject, one.object)
+	guards := subject.Snapshot.GuardsOf(subject.Namespace.Name, one.object)
 	if len(guards) == 0 || subject.Past == nil {
 		return nil
 	}
@@ -24,13 +27,13 @@ func unguarded(subject Subject, one selecting) []Finding {
 			continue
 		}
 		for _, pod := range subject.Snapshot.PodsOf(workload) {
-			if !meant(pod) || !mesh.SelectsLabels(one.selector, pod.Labels) || selectsAnyOf(guards, pod) {
+			if !meant(pod) || !mesh.SelectsLabels(one.selector, pod.Labels) || selectsAnyOf(guards, pod.Labels) {
 				continue
 			}
 			findings = append(findings, Finding{
 				Status: v1alpha1.StatusFail, Object: reference(workload.Reference), Field: templateField(workload, "metadata.labels"),
 				Message: fmt.Sprintf("it has come since the enrolment, and no guard of %s selects its pods: direct calls that the policy refuses by HTTP are let in", one.object),
-				Remedy:  enrollAgain(subject),
+				Remedy:  guardRemedy(subject, guards, pod),
 			})
 			break
 		}
@@ -38,23 +41,22 @@ func unguarded(subject Subject, one selecting) []Finding {
 	return findings
 }
 
-// guardsOf are the selectors of what runs have made of a policy to refuse direct calls.
-func guardsOf(subject Subject, origin v1alpha1.ObjectReference) []map[string]string {
-	var guards []map[string]string
-	for _, policy := range subject.Snapshot.AuthorizationPolicies() {
-		made := policy.Labels[v1alpha1.OriginLabel] != "" && policy.Annotations[v1alpha1.OriginLabel] == origin.String()
-		if made && policy.Namespace == subject.Namespace.Name && len(mesh.TargetsOf(&policy.Spec)) == 0 && policy.Spec.GetAction() == securityv1beta1.AuthorizationPolicy_DENY {
-			guards = append(guards, policy.Spec.GetSelector().GetMatchLabels())
-		}
+// guardRemedy has pods guarded: by a label, where a guard is for all whose template
+// refuses injection, since nothing else tells them from a proxy.
+func guardRemedy(subject Subject, guards []*clientsecurityv1.AuthorizationPolicy, pod mesh.Pod) string {
+	refusing := maps.Clone(pod.Labels)
+	if refusing == nil {
+		refusing = map[string]string{}
 	}
-	return guards
+	refusing[label.SidecarInject.Name] = "false"
+	if selectsAnyOf(guards, refusing) {
+		return fmt.Sprintf("label its template %s: \"false\", by which the guard selects pods", label.SidecarInject.Name)
+	}
+	return enrollAgain(subject)
 }
 
-func selectsAnyOf(selectors []map[string]string, pod mesh.Pod) bool {
-	for _, selector := range selectors {
-		if mesh.SelectsLabels(selector, pod.Labels) {
-			return true
-		}
-	}
-	return false
+func selectsAnyOf(guards []*clientsecurityv1.AuthorizationPolicy, labels map[string]string) bool {
+	return slices.ContainsFunc(guards, func(guard *clientsecurityv1.AuthorizationPolicy) bool {
+		return mesh.SelectsLabels(guard.Spec.GetSelector().GetMatchLabels(), labels)
+	})
 }

@@ -57,7 +57,7 @@ func (t *translator) givenUp(selector map[string]string) bool {
 // selector whose template refuses injection. When no sidecar is left, it is to hold
 // whatever a template says.
 func (t *translator) addGuard(origin v1alpha1.ObjectReference, selector map[string]string, spec *securityv1beta1.AuthorizationPolicy, why string) {
-	if t.options.RoutingOnly || !selectsAny(selector, t.moving) {
+	if t.options.RoutingOnly || !selectsAny(selector, t.guarded(origin)) {
 		return
 	}
 	kind := "guard"
@@ -84,6 +84,16 @@ func (t *translator) addGuard(origin v1alpha1.ObjectReference, selector map[stri
 	}
 }
 
+// guarded are the pods that guards of a policy are for: those that have lost their
+// sidecar, and where a run has made any, those that have come since, too. They never had
+// a sidecar that would have enforced the policy, but the namespace is guarded.
+func (t *translator) guarded(origin v1alpha1.ObjectReference) []pods {
+	if len(t.snapshot.GuardsOf(t.namespace.Name, origin)) == 0 {
+		return t.moving
+	}
+	return slices.DeleteFunc(slices.Clone(t.pods), func(one pods) bool { return !one.moves && !one.joined })
+}
+
 // reach is which pods a guard is for.
 type reach struct {
 	selector map[string]string
@@ -101,7 +111,7 @@ func (t *translator) reachOf(origin v1alpha1.ObjectReference, selector map[strin
 	if t.enforcing(selector) == "" {
 		return []reach{{selector: selector, settles: true}}
 	}
-	if each := t.reachOfEach(selector); len(each) > 0 {
+	if each := t.reachOfEach(selector, t.guarded(origin)); len(each) > 0 {
 		return each
 	}
 	if proxy := t.enforcing(moved(selector)); proxy != "" {
@@ -114,9 +124,9 @@ func (t *translator) reachOf(origin v1alpha1.ObjectReference, selector map[strin
 
 // reachOfEach is nil where any workload cannot be told from a proxy by its own
 // labels.
-func (t *translator) reachOfEach(selector map[string]string) []reach {
+func (t *translator) reachOfEach(selector map[string]string, guarded []pods) []reach {
 	var each []reach
-	for _, one := range t.moving {
+	for _, one := range guarded {
 		if !mesh.SelectsLabels(selector, one.labels) || slices.ContainsFunc(each, func(other reach) bool { return other.workload == one.workload }) {
 			continue
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
 	appsv1 "k8s.io/api/apps/v1"
@@ -142,6 +143,48 @@ spec: {metadata: {labels: {app: vm}}, template: {serviceAccount: vm}}
 			reach := slices.DeleteFunc(translation.Problems, func(problem translate.Problem) bool { return problem.Field != "spec.selector" })
 			if len(reach) != test.problems {
 				t.Errorf("problems: %v", translation.Problems)
+			}
+		})
+	}
+}
+
+// TestGuardsForWhatHasComeSince: what comes to a namespace in ambient mode had no sidecar
+// that would have enforced a policy, but where its pods are guarded one by one, a
+// workload more needs a guard more.
+func TestGuardsForWhatHasComeSince(t *testing.T) {
+	t.Parallel()
+	refusing := fixture.TemplateLabel("sidecar.istio.io/inject", "false")
+	gateway := running(fixture.Deployment("shop", "edge-istio", refusing, fixture.TemplateLabel("gateway.networking.k8s.io/gateway-name", "edge")))
+	late := running(fixture.Deployment("shop", "late"), fixture.Ambient)
+	own := running(fixture.Deployment("shop", "own", fixture.TemplateLabel("istio.io/dataplane-mode", "ambient")), fixture.Ambient)
+	guard := `
+apiVersion: security.istio.io/v1
+kind: AuthorizationPolicy
+metadata:
+  {name: guard, namespace: shop, labels: {` + v1alpha1.OriginLabel + `: no-delete}, annotations: {` + v1alpha1.OriginLabel + `: AuthorizationPolicy shop/no-delete}}
+spec: {selector: {matchLabels: {app: cart}}, action: DENY, rules: [{}]}
+`
+	const cart = "no-delete-guard-cart map[app:cart]"
+	for _, test := range []struct {
+		name  string
+		parts []any
+		want  []string
+	}{
+		{"one by one", []any{gateway, guard, late}, []string{cart, "no-delete-guard-late map[app:late]"}},
+		{"where nothing is guarded yet", []any{gateway, late}, []string{cart}},
+		{"what is in ambient mode by itself", []any{gateway, guard, own}, []string{cart}},
+		{"all by one", []any{guard, late}, []string{"no-delete-guard map[]"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			moved := running(fixture.Deployment("shop", "cart", refusing), fixture.Ambient)
+			snapshot := fixture.Snapshot(fixture.Installation(), fixture.Namespace("shop", map[string]string{"istio.io/dataplane-mode": "ambient"}), noDelete, moved, test.parts)
+			translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{MixedCallers: translate.MixedCallersDeny})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(test.want, guards(translation.After)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}

@@ -31,6 +31,9 @@ type pods struct {
 	enforces bool
 	// moves is true for pods that lose their sidecar, or have lost it.
 	moves bool
+	// joined is true for pods of a workload that is in ambient mode because its namespace
+	// is, and that nobody has taken a sidecar from.
+	joined bool
 	// stays is true for pods that ztunnel will not capture.
 	stays bool
 	// machine is true for virtual machines, which are no pods.
@@ -84,6 +87,8 @@ func ofWorkload(snapshot *mesh.Snapshot, namespace mesh.Namespace, workload mesh
 		stays:    role == mesh.RolePin || none || workload.Template.Spec.HostNetwork || workload.CarriesProxy() || workload.IsAgent(),
 		enforces: workload.IsGateway() || workload.CarriesProxy() || workload.IsAgent() || none && role == mesh.RoleMove,
 	}
+	one.joined = !one.moves && !one.stays && !one.proxy && role == mesh.RoleStay &&
+		labels[label.IoIstioDataplaneMode.Name] == "" && mode == mesh.DataplaneAmbient
 	if workload.Selector != nil {
 		one.matchLabels = workload.Selector.MatchLabels
 	}
