@@ -41,7 +41,11 @@ func (t *translator) routing() {
 		if field := mesh.EffectiveField(&rule.Spec); rule.Namespace == t.namespace.Name && field != "" {
 			t.outbound(reference, field, []string{rule.Spec.GetHost()})
 		}
-		if t.translation.Carried[reference] && !t.heeded(rule.Namespace) {
+		// Where neither its own namespace nor the service's has a rule, a waypoint follows one
+		// of the root namespace, as sidecars do (istio pilot/pkg/model/push_context.go,
+		// destinationRule).
+		root := slices.Contains(t.snapshot.RootNamespaces(), rule.Namespace)
+		if t.translation.Carried[reference] && !root && !t.heeded(rule.Namespace) {
 			t.consumerRule(reference, "spec.host")
 		}
 	}
