@@ -75,7 +75,7 @@ func (s Subject) statusFinding(route mesh.Route, i int, parent gatewayv1.ParentR
 	status, told := route.StatusAt(parent)
 	_, ofService := route.ServiceNamespace(parent)
 	switch {
-	case !told && ofService && (route.Reference.Kind == mesh.KindHTTPRoute || route.Reference.Kind == mesh.KindGRPCRoute):
+	case !told && (ofService || s.ofIstiod(route, parent)) && (route.Reference.Kind == mesh.KindHTTPRoute || route.Reference.Kind == mesh.KindGRPCRoute):
 		finding.Message = fmt.Sprintf("istiod says nothing of it at %s %s", parentKind(parent), parent.Name)
 		finding.Remedy = "look at the log of istiod"
 		return finding
@@ -113,6 +113,21 @@ func (s Subject) lacksGateway(route mesh.Route, parent gatewayv1.ParentReference
 	}
 	_, found := s.Snapshot.Gateway(in, string(parent.Name))
 	return !found
+}
+
+// istiodClass is the class of the Gateways that istiod runs for the mesh's ingress,
+// unless it was told otherwise (istio pilot/pkg/features/pilot.go,
+// GatewayAPIDefaultGatewayClass): nobody else says anything of routes at these.
+const istiodClass = "istio"
+
+// ofIstiod says whether a route's parent is a Gateway of which istiod speaks.
+func (s Subject) ofIstiod(route mesh.Route, parent gatewayv1.ParentReference) bool {
+	in, ofGateway := route.GatewayNamespace(parent)
+	if !ofGateway {
+		return false
+	}
+	gateway, found := s.Snapshot.Gateway(in, string(parent.Name))
+	return found && gateway.Spec.GatewayClassName == istiodClass
 }
 
 // said is what a condition that does not hold means, in words.

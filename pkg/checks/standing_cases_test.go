@@ -228,6 +228,11 @@ func routeStatusCases() []testCase {
 		{name: "none", check: check, objects: fronted()},
 		{name: "all is well", check: check, objects: fronted(of("HTTPRoute", "shop", "cart", said(parent, accepted, resolved)))},
 		{name: "nothing is said", check: check, objects: fronted(of("HTTPRoute", "shop", "cart")), want: []finding{{fail, object, "status.parents[0]", "istiod says nothing of it at Service cart"}}},
+		{
+			name: "nothing is said of one at a Gateway of istiod's", check: check,
+			objects: enrolled(plain, ofIngress, strings.Replace(foreignIngress("shop"), "acme", "istio", 1)),
+			want:    []finding{{fail, object, "status.parents[0]", "istiod says nothing of it at Gateway ingress"}},
+		},
 		{name: "nothing is said of a kind that istiod may not know", check: check, objects: fronted(of("TCPRoute", "shop", "cart"))},
 		{name: "of another parent alone", check: check, objects: fronted(of("HTTPRoute", "shop", "cart", said(`group: "", kind: Service, name: cart`, accepted, resolved))), want: []finding{{fail, object, "status.parents[0]", "istiod says nothing of it"}}},
 		{name: "under another name of istiod's controller", check: check, objects: fronted(of("HTTPRoute", "shop", "cart", strings.Replace(said(parent, accepted, resolved), "istio.io/", "example.com/", 1)))},
