@@ -3,8 +3,10 @@ package translate
 import (
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
 
@@ -110,6 +112,7 @@ func (t *translator) attachCopies(extension mesh.Extension, services []*fronted)
 		target := service.target()
 		copied["targetRefs"] = []any{map[string]any{"group": target.GetGroup(), "kind": target.GetKind(), "name": target.GetName()}}
 		reference := t.attached(kind, name, service)
+		t.pullSecret(extension, reference.Namespace)
 		if version, _ := extension.Object["apiVersion"].(string); version != "" {
 			reference.APIVersion = version
 		}
@@ -119,4 +122,23 @@ func (t *translator) attachCopies(extension mesh.Extension, services []*fronted)
 			Why: "does at the waypoint what " + extension.Reference.String() + " does in sidecars",
 		})
 	}
+}
+
+// pullSecret is about the Secret by which a module is fetched: istiod looks for it in the
+// namespace of the object that names it (istio pilot/pkg/model/extensions.go). Secrets are
+// not read, so that whether there is one beside the copy is not known.
+func (t *translator) pullSecret(extension mesh.Extension, namespace string) {
+	path := []string{"spec", "imagePullSecret"}
+	if extension.Reference.Kind == mesh.KindTrafficExtension {
+		path = []string{"spec", "wasm", "imagePullSecret"}
+	}
+	name, _, _ := unstructured.NestedString(extension.Object, path...)
+	if name == "" || namespace == extension.Reference.Namespace {
+		return
+	}
+	t.problemOnce(Problem{
+		Object: extension.Reference, Field: strings.Join(path, "."),
+		Message: fmt.Sprintf("its copy is in namespace %s, where istiod looks for Secret %s: without one the module is not fetched, and does nothing at the waypoint", namespace, name),
+		Remedy:  fmt.Sprintf("make Secret %s/%s, which is not looked at, and accept this", namespace, name),
+	})
 }
