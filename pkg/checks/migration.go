@@ -1,6 +1,7 @@
 package checks
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -72,6 +73,8 @@ type Lost struct {
 	Message string
 	// Security is true where something was refused or checked.
 	Security bool
+	// Remedy is what keeps it; empty where a waypoint for the service would.
+	Remedy string
 }
 
 // Unsolved is something that cannot be carried over as it should.
@@ -202,7 +205,7 @@ func waypointLosses() Check {
 			finding := Finding{Status: v1alpha1.StatusWarn, Object: reference(loss.Object), Field: loss.Field, Message: loss.Message}
 			if loss.Security {
 				finding.Status = v1alpha1.StatusFail
-				finding.Remedy = "give the service a waypoint, or accept it: --accept " + acceptable(IDWaypointLosses, loss.Object)
+				finding.Remedy = cmp.Or(loss.Remedy, "give the service a waypoint") + ", or accept it: --accept " + acceptable(IDWaypointLosses, loss.Object)
 			}
 			findings = append(findings, finding)
 		}

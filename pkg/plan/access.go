@@ -155,7 +155,7 @@ func (e enrolment) summary() *checks.Migration {
 		migration.Carried = append(migration.Carried, object)
 	}
 	for _, loss := range e.translation.Losses {
-		migration.Lost = append(migration.Lost, checks.Lost{Object: loss.Object, Field: loss.Field, Message: loss.Message, Security: loss.Security})
+		migration.Lost = append(migration.Lost, checks.Lost{Object: loss.Object, Field: loss.Field, Message: loss.Message, Security: loss.Security, Remedy: loss.Remedy})
 	}
 	for _, one := range append([]handover{e.handover}, e.others...) {
 		for _, service := range one.translation.Services {

@@ -66,6 +66,7 @@ func (t *translator) proxyExtension(extension mesh.Extension) {
 	t.translation.Losses = append(t.translation.Losses, Loss{
 		Object: extension.Reference, Field: extension.EffectiveField(), Security: true,
 		Message: "it runs at the waypoint only: calls that pass by it, " + passing + ", are no longer seen by it",
+		Remedy:  "refuse calls that pass by the waypoint by an AuthorizationPolicy",
 	})
 	spec, _ := extension.Object["spec"].(map[string]any)
 	matches, _ := spec["match"].([]any)

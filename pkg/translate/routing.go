@@ -45,8 +45,12 @@ func (t *translator) routing() {
 		// of the root namespace, as sidecars do (istio pilot/pkg/model/push_context.go,
 		// destinationRule).
 		root := slices.Contains(t.snapshot.RootNamespaces(), rule.Namespace)
-		if t.translation.Carried[reference] && !root && !t.heeded(rule.Namespace) {
+		switch {
+		case !t.translation.Carried[reference]:
+		case !root && !t.heeded(rule.Namespace):
 			t.consumerRule(reference, "spec.host")
+		default:
+			t.callersOwn(reference, rule)
 		}
 	}
 	t.subsetsOfGateways()

@@ -94,6 +94,8 @@ type Loss struct {
 	Message string
 	// Security is true where something was refused or checked.
 	Security bool
+	// Remedy is what keeps it; empty where a waypoint for the service would.
+	Remedy string
 }
 
 // Problem is something that cannot be carried over as it should, and blocks.
