@@ -10,7 +10,6 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
-	"istio.io/api/label"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 )
@@ -69,8 +68,8 @@ func entryFindings(subject Subject, entry *clientnetworkingv1.ServiceEntry) []Fi
 		say(v1alpha1.StatusFail, cmp.Or(fieldIf(wildcard, "spec.hosts"), "spec.resolution"),
 			fmt.Sprintf("hosts with resolution %s are not resolved by ztunnel: they need a waypoint", resolution), later)
 	case !wildcard && redirects(&entry.Spec) && !addresses:
-		if field, message := unreachableEntry(subject, entry); field != "" {
-			say(v1alpha1.StatusFail, field, message, "give it an address in spec.addresses that the hosts resolve to")
+		if field, why := subject.Snapshot.Unaddressed(entry); field != "" {
+			say(v1alpha1.StatusFail, field, why+": ztunnel could not lead calls to its endpoints", "give it an address in spec.addresses that the hosts resolve to")
 		} else if len(entry.Status.GetAddresses()) == 0 {
 			say(v1alpha1.StatusWarn, "status.addresses",
 				"ztunnel leads calls to its endpoints only by an address: it has none of its own, and istiod has not allocated one yet", "")
@@ -93,22 +92,6 @@ func fieldIf(is bool, field string) string {
 // DNS says.
 func redirects(entry *networkingv1alpha3.ServiceEntry) bool {
 	return entry.GetResolution() != networkingv1alpha3.ServiceEntry_NONE && (len(entry.GetEndpoints()) > 0 || entry.GetWorkloadSelector() != nil)
-}
-
-// unreachableEntry says why ambient pods would not come to the endpoints of an
-// entry without addresses: istiod may not allocate one (istio
-// pilot/pkg/networking/serviceentry/ip_autoallocation.go), or their DNS does not
-// know of it.
-func unreachableEntry(subject Subject, entry *clientnetworkingv1.ServiceEntry) (field, message string) {
-	name := label.NetworkingEnableAutoallocateIp.Name
-	if strings.EqualFold(entry.Labels[name], "false") {
-		return "metadata.labels[" + name + "]", "it has no address by which ztunnel could lead calls to its endpoints, and istiod may not allocate one"
-	}
-	config, found := subject.Snapshot.CNIConfig()
-	if capture, set := config.Data["AMBIENT_DNS_CAPTURE"]; found && set && capture != "true" {
-		return "spec.addresses", "it has no address, and ambient pods do not learn the one that istiod allocates: AMBIENT_DNS_CAPTURE is off in istio-cni"
-	}
-	return "", ""
 }
 
 func sidecarResource() Check {

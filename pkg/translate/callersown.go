@@ -110,6 +110,13 @@ func tlsSettings(rule *networkingv1alpha3.DestinationRule) []tlsSetting {
 	return all
 }
 
+// encrypts says whether an object is a rule by which sidecars encrypt calls themselves.
+func (t *translator) encrypts(reference v1alpha1.ObjectReference) bool {
+	return reference.Kind == mesh.KindDestinationRule && slices.ContainsFunc(t.snapshot.DestinationRules(), func(rule *clientnetworkingv1.DestinationRule) bool {
+		return rule.Namespace == reference.Namespace && rule.Name == reference.Name && len(tlsSettings(&rule.Spec)) > 0
+	})
+}
+
 // systemCertificates are the authorities that every proxy knows.
 const systemCertificates = "system"
 

@@ -97,7 +97,7 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 		}
 		return
 	}
-	if gateway, uses := t.snapshot.WaypointOf(need.Labels, t.namespace); uses {
+	if gateway, uses := t.snapshot.WaypointOf(need.Labels, t.namespace); uses && (service != nil || t.usable(need, nil)) {
 		if service != nil && slices.Contains(t.options.Skip, service.Name) {
 			t.err = errors.Join(t.err, &OptionError{Text: fmt.Sprintf("Service %s uses waypoint %s/%s already and cannot be skipped: remove its label first",
 				service.Name, gateway.Namespace, gateway.Name)})
@@ -131,7 +131,7 @@ func (t *translator) place(need mesh.ServiceNeed, service *corev1.Service) {
 	case !t.usable(need, service):
 		if needed || added {
 			t.skipped = append(t.skipped, front)
-			t.loseNeed(need, "no waypoint can stand in front of it: "+whyUnusable(service))
+			t.loseNeed(need, "no waypoint can stand in front of it: "+t.whyUnusable(need, service))
 		}
 		t.optOut(need, service, byNamespace)
 	case needed || added || byNamespace && service != nil:
@@ -167,7 +167,7 @@ func (t *translator) anyNeed() bool {
 // Gateways are proxies themselves.
 func (t *translator) usable(need mesh.ServiceNeed, service *corev1.Service) bool {
 	if service == nil {
-		return true
+		return t.unaddressed(need.Service) == ""
 	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName || need.Labels[label.GatewayManaged.Name] != "" {
 		return false
@@ -176,7 +176,21 @@ func (t *translator) usable(need mesh.ServiceNeed, service *corev1.Service) bool
 	return len(behind) == 0 || slices.ContainsFunc(behind, func(one pods) bool { return !one.proxy })
 }
 
-func whyUnusable(service *corev1.Service) string {
+// unaddressed is why ztunnel would send no call for a ServiceEntry through a waypoint.
+func (t *translator) unaddressed(reference v1alpha1.ObjectReference) string {
+	for _, entry := range t.snapshot.ServiceEntries() {
+		if entry.Namespace == reference.Namespace && entry.Name == reference.Name {
+			_, why := t.snapshot.Unaddressed(entry)
+			return why
+		}
+	}
+	return ""
+}
+
+func (t *translator) whyUnusable(need mesh.ServiceNeed, service *corev1.Service) string {
+	if service == nil {
+		return t.unaddressed(need.Service)
+	}
 	if service.Spec.Type == corev1.ServiceTypeExternalName {
 		return "it is the name of something outside"
 	}
@@ -363,11 +377,16 @@ func (t *translator) loseNeed(need mesh.ServiceNeed, why string) {
 		if reason.Hint {
 			continue
 		}
-		t.translation.Losses = append(t.translation.Losses, Loss{
+		loss := Loss{
 			Object: reason.Object, Field: reason.Field, Service: need.Service,
 			Message:  fmt.Sprintf("%s for %s %s ends, since %s", reason.Kind, need.Service.Kind, need.Service.Name, why),
 			Security: reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT || reason.Kind == mesh.NeedExtension,
-		})
+		}
+		if t.encrypts(reason.Object) {
+			loss.Security = true
+			loss.Message += ": what it encrypts leaves as it is"
+		}
+		t.translation.Losses = append(t.translation.Losses, loss)
 	}
 }
 
