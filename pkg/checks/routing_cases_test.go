@@ -75,6 +75,58 @@ func routingCases() []testCase {
 		{name: "one for services in several namespaces", check: "outbound-routing",
 			objects: shop(payService(""), hrService(), virtualService("pay", "{hosts: [pay, staff.hr.svc.cluster.local], "+http+"}")),
 			want:    []finding{{warn, "VirtualService pay/v", "spec.hosts", "of which waypoints outside namespace pay would not follow it either"}}},
+		{name: "a DestinationRule for a service of a third namespace, which nobody here follows", check: "outbound-routing",
+			objects: shop(payService(""), destinationRule("hr", "{host: pay.pay.svc.cluster.local, trafficPolicy: {loadBalancer: {simple: RANDOM}}}"))},
+		{name: "the root namespace's DestinationRule for all services", check: "outbound-routing",
+			objects: shop(payService(""), destinationRule("istio-system", "{host: '*.local', trafficPolicy: {loadBalancer: {simple: RANDOM}}}")),
+			want:    []finding{{warn, "DestinationRule istio-system/d", "spec.trafficPolicy.loadBalancer", "no longer follow it for Service pay/pay"}}},
+		{name: "the root namespace's DestinationRule, which a waypoint follows", check: "outbound-routing",
+			objects: shop(payService("waypoint"), payWaypoint(), fixture.Namespace("pay", nil), destinationRule("istio-system", "{host: '*.local', trafficPolicy: {loadBalancer: {simple: RANDOM}}}"))},
+		{name: "the root namespace's DestinationRule, and a service with one of its own", check: "outbound-routing",
+			objects: shop(payService(""), destinationRule("istio-system", "{host: '*.local', trafficPolicy: {loadBalancer: {simple: RANDOM}}}"),
+				destinationRule("pay", "{host: pay, trafficPolicy: {connectionPool: {http: {http1MaxPendingRequests: 1}}}}")),
+			want: []finding{{warn, "DestinationRule pay/d", "spec.trafficPolicy.connectionPool", "for Service pay/pay"}}},
+		{name: "a DestinationRule of others that one of its own comes before", check: "outbound-routing",
+			objects: shop(payService(""), destinationRule("pay", "{host: pay, trafficPolicy: {loadBalancer: {simple: RANDOM}}}"), destinationRule("shop", "{host: pay.pay.svc.cluster.local}"))},
+		{name: "a DestinationRule of others that a narrower one comes before", check: "outbound-routing",
+			objects: shop(payService(""), destinationRule("pay", "{host: '*.pay.svc.cluster.local', trafficPolicy: {loadBalancer: {simple: RANDOM}}}"),
+				istio("networking.istio.io/v1", "DestinationRule", "pay", "narrow", "{host: pay}"))},
+		{name: "a DestinationRule of others for some of their workloads", check: "outbound-routing",
+			objects: shop(payService(""), destinationRule("pay", "{host: pay, workloadSelector: {matchLabels: {app: pay}}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}"))},
+		{name: "a DestinationRule for a host that nothing has", check: "outbound-routing",
+			objects: shop(destinationRule("egress", "{host: api.partner.com, trafficPolicy: {tls: {mode: SIMPLE}}}"))},
+
+		{name: "a DestinationRule for a ServiceEntry elsewhere", check: "outbound-routing", objects: shop(egressEntry("", ""), originating("egress")), want: originated},
+		{name: "one for a ServiceEntry behind a waypoint", check: "outbound-routing",
+			objects: shop(egressEntry("waypoint", ""), gateway("egress", "waypoint", "istio-waypoint", ""), fixture.Namespace("egress", nil), originating("egress"))},
+		{name: "one for a ServiceEntry that is hidden from sidecars here", check: "outbound-routing", objects: shop(egressEntry("", `, exportTo: ["."]`), originating("egress"))},
+		{name: "one of a third namespace for a ServiceEntry", check: "outbound-routing", objects: shop(egressEntry("", ""), originating("hr"))},
+		{name: "one for a ServiceEntry, and one here that comes before it", check: "outbound-routing", objects: shop(egressEntry("", ""), originating("egress"), originating("shop"))},
+		{name: "a wildcard that takes a ServiceEntry in", check: "outbound-routing",
+			objects: shop(egressEntry("", ""), destinationRule("egress", "{host: '*.partner.com', trafficPolicy: {tls: {mode: SIMPLE}}}")), want: originated},
+		{name: "one for a single host of a ServiceEntry for a wildcard", check: "outbound-routing",
+			objects: shop(istio("networking.istio.io/v1", "ServiceEntry", "egress", "api", `{hosts: ["*.partner.com"]}`), originating("egress"))},
+		{name: "a VirtualService for a ServiceEntry elsewhere", check: "outbound-routing", objects: shop(egressEntry("", ""), virtualService("egress", "{hosts: [api.partner.com], "+http+"}")),
+			want: []finding{{warn, "VirtualService egress/v", "spec.hosts", "no longer follow it for ServiceEntry egress/api"}}},
+		{name: "a VirtualService of a third namespace for a ServiceEntry", check: "outbound-routing", objects: shop(egressEntry("", ""), virtualService("hr", "{hosts: [api.partner.com], "+http+"}")),
+			want: []finding{{warn, "VirtualService hr/v", "spec.hosts", "whose waypoints would not follow rules of another namespace"}}},
+		{name: "a VirtualService of others for a ServiceEntry here", check: "outbound-routing",
+			objects: shop(istio("networking.istio.io/v1", "ServiceEntry", "shop", "api", "{hosts: [api.partner.com]}"), virtualService("egress", "{hosts: [api.partner.com], "+http+"}")),
+			want:    []finding{{warn, "VirtualService egress/v", "spec.hosts", "for ServiceEntry shop/api, whose waypoints would not follow"}}},
+
+		{name: "a host of a gateway, which sidecars follow for plain HTTP", check: "outbound-routing",
+			objects: shop(virtualService("pay", "{hosts: [pay.example.com], gateways: [mesh, ingress], "+http+"}")),
+			want:    []finding{{warn, "VirtualService pay/v", "spec.hosts", "plain HTTP from callers in this namespace to host pay.example.com, which no Service or ServiceEntry has, no longer follows it"}}},
+		{name: "a host of a gateway, and routes for it alone", check: "outbound-routing",
+			objects: shop(virtualService("pay", "{hosts: [pay.example.com], gateways: [mesh, ingress], http: [{match: [{gateways: [ingress]}], route: [{destination: {host: cart}}]}]}"))},
+		{name: "a host of a gateway, with routes for TLS", check: "outbound-routing",
+			objects: shop(virtualService("pay", "{hosts: [pay.example.com], gateways: [mesh, ingress], tls: [{match: [{sniHosts: [pay.example.com]}], route: [{destination: {host: pay}}]}]}"))},
+		{name: "routes for TLS of a service that is known", check: "outbound-routing",
+			objects: shop(payService(""), virtualService("pay", "{hosts: [pay], tls: [{match: [{sniHosts: [pay]}], route: [{destination: {host: pay}}]}]}")), want: outbound},
+		{name: "routes for connections to a service that is known", check: "outbound-routing",
+			objects: shop(payService(""), virtualService("pay", "{hosts: [pay], tcp: [{match: [{port: 80}], route: [{destination: {host: pay}}]}]}")), want: outbound},
+		{name: "routes for callers of another namespace", check: "outbound-routing",
+			objects: shop(payService(""), virtualService("pay", "{hosts: [pay], http: [{match: [{sourceNamespace: hr}], route: [{destination: {host: pay}}]}]}"))},
 		{name: "a DestinationRule of others without effect", check: "outbound-routing", objects: shop(destinationRule("pay", "{host: pay}"))},
 	}...)
 	for field, text := range map[string]string{
@@ -100,6 +152,23 @@ func payService(waypoint string) any {
 	return fixture.YAML("apiVersion: v1\nkind: Service\nmetadata: {name: pay, namespace: pay" + labels + "}\nspec: {clusterIP: 10.0.0.9, selector: {app: pay}, ports: [{name: http, port: 80}]}")
 }
 
+// egressEntry is a ServiceEntry of another namespace, behind a waypoint if one is named.
+func egressEntry(waypoint, more string) any {
+	labels := ""
+	if waypoint != "" {
+		labels = ", labels: {istio.io/use-waypoint: " + waypoint + "}"
+	}
+	return fixture.YAML("apiVersion: networking.istio.io/v1\nkind: ServiceEntry\nmetadata: {name: api, namespace: egress" + labels + "}\nspec: {hosts: [api.partner.com], resolution: DNS" + more + "}")
+}
+
+// originating is a rule that has sidecars begin TLS to the host of egressEntry.
+func originating(namespace string) any {
+	return destinationRule(namespace, "{host: api.partner.com, trafficPolicy: {tls: {mode: SIMPLE}}}")
+}
+
+// originated is what there is to say of it.
+var originated = []finding{{warn, "DestinationRule egress/d", "spec.trafficPolicy.tls.mode", "callers in this namespace no longer follow it for ServiceEntry egress/api"}}
+
 func hrService() any {
 	return fixture.YAML("apiVersion: v1\nkind: Service\nmetadata: {name: staff, namespace: hr}\nspec: {clusterIP: 10.0.0.8, selector: {app: staff}, ports: [{name: http, port: 80}]}")
 }
@@ -108,20 +177,32 @@ func hrService() any {
 func TestOutboundRoutingRemedy(t *testing.T) {
 	t.Parallel()
 	const there = "a waypoint in its own namespace keeps it: enroll with --include-namespaces=pay"
-	for hosts, want := range map[string]string{
-		"pay":                             there,
-		"staff.hr.svc.cluster.local":      "move the rule to namespace hr",
-		"pay, staff.hr.svc.cluster.local": there + "; move what it says of services elsewhere to rules in their namespaces: hr",
+	routes := func(hosts string) string {
+		return virtualService("pay", "{hosts: ["+hosts+"], http: [{route: [{destination: {host: pay}}]}]}")
+	}
+	for _, test := range []struct {
+		name string
+		rule any
+		want string
+	}{
+		{"a service there", routes("pay"), there},
+		{"a service elsewhere", routes("staff.hr.svc.cluster.local"), "move the rule to namespace hr"},
+		{"services there and elsewhere", routes("pay, staff.hr.svc.cluster.local"), there + "; move what it says of services elsewhere to rules in their namespaces: hr"},
+		{"all services", destinationRule("istio-system", "{host: '*.local', trafficPolicy: {loadBalancer: {simple: RANDOM}}}"),
+			"waypoints in the namespaces of these keep it: enroll with --include-namespaces, for hr, pay"},
+		{"a ServiceEntry there", originating("egress"), "a waypoint in its own namespace keeps it: enroll with --include-namespaces=egress"},
+		{"a host that nothing has", routes("pay.example.com"), "have callers here call a Service behind a waypoint that leads where it does, or make a ServiceEntry with a waypoint for the host"},
+		{"a service that is not there", routes("gone"), ""},
 	} {
-		snapshot := fixture.Snapshot(shop(payService(""), hrService(), virtualService("pay", "{hosts: ["+hosts+"], http: [{route: [{destination: {host: pay}}]}]}")))
+		snapshot := fixture.Snapshot(shop(payService(""), hrService(), egressEntry("", ""), test.rule))
 		var got []string
 		for _, result := range checks.Run(checks.EnrollGates(), checks.Subject{Snapshot: snapshot, Namespace: fixture.Find(snapshot, "shop")}) {
 			if result.ID == "outbound-routing" {
 				got = append(got, result.Remedy)
 			}
 		}
-		if diff := cmp.Diff([]string{want}, got); diff != "" {
-			t.Errorf("for %s (-want +got):\n%s", hosts, diff)
+		if diff := cmp.Diff([]string{test.want}, got); diff != "" {
+			t.Errorf("for %s (-want +got):\n%s", test.name, diff)
 		}
 	}
 }
