@@ -497,13 +497,14 @@ func (t *translator) waypointParameters(waypoint, namespace string) Object {
 }
 
 // revision is the one that the namespace's sidecars are of, where it is named, or
-// that of a waypoint that is there.
+// that of a waypoint that is there. A waypoint in a namespace with a revision of its own
+// is of that one.
 func (t *translator) revision(waypoint string) string {
-	if t.options.WaypointNamespace != t.namespace.Name {
-		return ""
-	}
 	if gateway, found := t.snapshot.Gateway(t.options.WaypointNamespace, waypoint); found {
 		return gateway.Labels[label.IoIstioRev.Name]
+	}
+	if in, found := t.snapshot.Namespace(t.options.WaypointNamespace); found && in.Name != t.namespace.Name && in.Labels[label.IoIstioRev.Name] != "" {
+		return ""
 	}
 	return t.namespace.Labels[label.IoIstioRev.Name]
 }
