@@ -363,6 +363,10 @@ type Configuration struct {
 	DefaultProviders struct {
 		Tracing []string `json:"tracing"`
 	} `json:"defaultProviders"`
+	// DefaultVirtualServiceExportTo and DefaultDestinationRuleExportTo say who sees rules
+	// that do not say so themselves; all namespaces where they are empty.
+	DefaultVirtualServiceExportTo  []string `json:"defaultVirtualServiceExportTo"`
+	DefaultDestinationRuleExportTo []string `json:"defaultDestinationRuleExportTo"`
 	// TrustDomain is that of the mesh's own identities; cluster.local where the
 	// configuration does not say (istio pkg/config/mesh, DefaultMeshConfig).
 	TrustDomain string `json:"trustDomain"`

@@ -12,6 +12,7 @@ import (
 var meshSettings = map[string]bool{
 	"rootNamespace": true, "outboundTrafficPolicy": true, "enablePrometheusMerge": true, "enableTracing": true,
 	"defaultProviders": true, "discoverySelectors": true, "trustDomain": true, "trustDomainAliases": true,
+	"defaultVirtualServiceExportTo": true, "defaultDestinationRuleExportTo": true,
 }
 
 // meshConfiguration keeps of a mesh's configuration what decisions read. What is

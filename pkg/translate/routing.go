@@ -32,6 +32,7 @@ func (t *translator) routing() {
 			t.consumerRule(reference, "spec.hosts")
 			continue
 		}
+		t.hidden(reference, t.exports(mesh.KindVirtualService, virtualService.Spec.GetExportTo()))
 		for i, http := range virtualService.Spec.GetHttp() {
 			t.lostMatches(reference, i, http)
 		}
@@ -51,6 +52,7 @@ func (t *translator) routing() {
 			t.consumerRule(reference, "spec.host")
 		default:
 			t.callersOwn(reference, rule)
+			t.hidden(reference, t.exports(mesh.KindDestinationRule, rule.Spec.GetExportTo()))
 		}
 	}
 	t.subsetsOfGateways()
