@@ -11,6 +11,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/golden"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/translate"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"sigs.k8s.io/yaml"
 )
 
@@ -144,5 +145,37 @@ func TestAHeadlessServiceWithoutPodsCannotBeGivenAWaypoint(t *testing.T) {
 	var option *translate.OptionError
 	if _, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), translate.Options{Add: []string{"nobody"}}); !errors.As(err, &option) {
 		t.Errorf("it is taken: %v", err)
+	}
+}
+
+// TestRevisionOfWaypoints: a waypoint is run by the istiod that runs the sidecars, unless
+// its namespace or itself says otherwise.
+func TestRevisionOfWaypoints(t *testing.T) {
+	t.Parallel()
+	const cart = "apiVersion: v1\nkind: Service\nmetadata: {name: cart, namespace: shop}\nspec: {clusterIP: 10.0.0.1, selector: {app: cart}, ports: [{name: http, port: 80}]}"
+	of := func(revision string) map[string]string { return map[string]string{"istio.io/rev": revision} }
+	for _, test := range []struct {
+		name      string
+		namespace string
+		infra     map[string]string
+		want      any
+	}{
+		{"beside the sidecars", "shop", nil, "canary"},
+		{"elsewhere, where no revision is named", "infra", nil, "canary"},
+		{"elsewhere, where one is", "infra", of("stable"), nil},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			snapshot := fixture.Snapshot(fixture.Installation(), fixture.Namespace("shop", of("canary")), fixture.Namespace("infra", test.infra), cart)
+			options := translate.Options{Add: []string{"cart"}, WaypointNamespace: test.namespace}
+			translation, err := translate.Namespace(snapshot, fixture.Find(snapshot, "shop"), options)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got, _, _ := unstructured.NestedFieldNoCopy(translation.Waypoint.Objects[0].Content, "metadata", "labels", "istio.io/rev")
+			if got != test.want {
+				t.Errorf("got %v, want %v", got, test.want)
+			}
+		})
 	}
 }
