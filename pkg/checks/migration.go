@@ -179,7 +179,8 @@ func carriedOver() Check {
 		ID: IDCarriedOver, Category: CategoryPolicies, Severity: v1alpha1.SeverityError,
 		About: "Looks at whether everything that has to be written for a waypoint can be.",
 		Why: "A copy of a policy at a waypoint has to mean there what the policy means in sidecars, a policy for the whole mesh must not refuse the " +
-			"waypoint, and nothing of somebody else's is overwritten, nor what somebody has changed since a run made it. What does not fit is named here.",
+			"waypoint, nor what stands in front of an external authorizer, which the waypoint comes to ask in place of the pods, and nothing of somebody else's is overwritten, " +
+			"nor what somebody has changed since a run made it. What does not fit is named here.",
 		Needs: []string{"AuthorizationPolicy", "RequestAuthentication", "Service"}, Passed: "everything that a waypoint needs can be written",
 	}, func(subject Subject) []Finding {
 		var findings []Finding

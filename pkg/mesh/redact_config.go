@@ -2,6 +2,7 @@ package mesh
 
 import (
 	"reflect"
+	"slices"
 
 	"k8s.io/apimachinery/pkg/runtime"
 	"sigs.k8s.io/yaml"
@@ -43,7 +44,8 @@ func meshConfiguration(text string) string {
 	return string(written)
 }
 
-// providers keeps their names, and of what kind they are.
+// providers keeps their names, of what kind they are, and of external authorizers the
+// Service that is asked and what happens where it cannot be.
 func providers(value any) any {
 	list, isList := value.([]any)
 	if !isList {
@@ -56,8 +58,11 @@ func providers(value any) any {
 		of := map[string]any{}
 		for key, value := range provider {
 			of[key] = map[string]any{}
-			if key == "name" {
+			switch {
+			case key == "name":
 				of[key] = value
+			case slices.Contains(authorizerKinds, key):
+				of[key] = asking(value)
 			}
 		}
 		kept = append(kept, of)

@@ -103,12 +103,13 @@ data:
     extensionProviders:
     - {name: kept-6, opentelemetry: {service: o, http: {headers: [{name: a, value: hunter2}]}}}
     - {name: kept-7, envoyExtAuthzHttp: {headersToUpstreamOnAllow: [hunter2]}}
+    - {name: kept-9, envoyExtAuthzGrpc: {service: kept-10.authz.svc.cluster.local, failOpen: true, statusOnError: hunter2}}
     caCertificates: [{pem: hunter2}]
     defaultConfig:
       discoveryAddress: hunter2
       proxyMetadata: {ISTIO_META_X: kept-8, TOKEN: hunter2}
       tracing: {zipkin: {address: hunter2}, lightstep: {accessToken: hunter2}}`, []string{
-			"kept-1", "kept-2", "kept-3", "kept-4", "kept-5", "kept-6", "kept-7", "kept-8", "REGISTRY_ONLY", "enableTracing: true", "enablePrometheusMerge: false",
+			"kept-1", "kept-2", "kept-3", "kept-4", "kept-5", "kept-6", "kept-7", "kept-8", "kept-9", "kept-10.authz", "failOpen: true", "REGISTRY_ONLY", "enableTracing: true", "enablePrometheusMerge: false",
 			"opentelemetry: {}", "envoyExtAuthzHttp: {}", "TOKEN", "zipkin", "lightstep",
 		}, true},
 		"a mesh's configuration that cannot be read": {"{apiVersion: v1, kind: ConfigMap, metadata: {name: istio}, data: {mesh: 'a: [hunter2'}}", nil, true},

@@ -71,6 +71,7 @@ func (t *translator) authorization() {
 		t.guard(policy)
 	}
 	t.machines(applying)
+	t.authorizers(applying)
 }
 
 // inReach says whether policies of a namespace apply to pods of the one at hand.
