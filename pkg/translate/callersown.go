@@ -1,7 +1,6 @@
 package translate
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -17,8 +16,12 @@ import (
 // the callers themselves: their labels, and certificates that they have.
 func (t *translator) callersOwn(reference v1alpha1.ObjectReference, rule *clientnetworkingv1.DestinationRule) {
 	settings := tlsSettings(&rule.Spec)
-	if rule.Spec.GetWorkloadSelector() != nil {
-		t.forSomeCallers(reference, rule, len(settings) > 0)
+	if selector := rule.Spec.GetWorkloadSelector(); selector != nil {
+		// It is for callers of its own namespace, and goes on to hold for those that keep
+		// their proxies.
+		if rule.Namespace == t.namespace.Name && selectsAny(selector.GetMatchLabels(), t.moving) {
+			t.forSomeCallers(reference, rule, len(settings) > 0)
+		}
 		return
 	}
 	for _, one := range settings {
@@ -117,8 +120,30 @@ func (t *translator) encrypts(reference v1alpha1.ObjectReference) bool {
 	})
 }
 
-// systemCertificates are the authorities that every proxy knows.
-const systemCertificates = "system"
+// inEveryProxy are authorities that sidecars and waypoints have alike: those of their
+// image, the mesh's and the cluster's (istio
+// manifests/charts/istio-control/istio-discovery/files, injection-template.yaml and
+// waypoint.yaml).
+var inEveryProxy = []string{
+	"system", "/etc/ssl/certs/ca-certificates.crt", "/var/run/secrets/istio/root-cert.pem", "/var/run/secrets/kubernetes.io/serviceaccount/ca.crt",
+}
+
+// fileOf is a file that settings name and that not every proxy has; empty where there is
+// none.
+func fileOf(settings *networkingv1alpha3.ClientTLSSettings) string {
+	var files []string
+	if settings.GetMode() == networkingv1alpha3.ClientTLSSettings_MUTUAL {
+		files = append(files, settings.GetClientCertificate(), settings.GetPrivateKey())
+	}
+	if !settings.GetInsecureSkipVerify().GetValue() {
+		files = append(files, settings.GetCaCertificates(), settings.GetCaCrl())
+	}
+	i := slices.IndexFunc(files, func(file string) bool { return file != "" && !slices.Contains(inEveryProxy, file) })
+	if i < 0 {
+		return ""
+	}
+	return files[i]
+}
 
 // certificates are about what encrypts: a waypoint has no file of its callers' pods, and
 // fetches a Secret in its own namespace where its account may read Secrets there (istio
@@ -134,7 +159,7 @@ func (t *translator) certificates(reference v1alpha1.ObjectReference, rule *clie
 	placed := t.translation.Services[i]
 	off := fmt.Sprintf("originate TLS at an egress gateway, or label %s %s: %s", placed.Need.Service, label.IoIstioUseWaypoint.Name, mesh.DataplaneNone)
 	credential := one.tls.GetCredentialName()
-	file := cmp.Or(one.tls.GetClientCertificate(), one.tls.GetPrivateKey(), strings.TrimPrefix(one.tls.GetCaCertificates(), systemCertificates), one.tls.GetCaCrl())
+	file := fileOf(one.tls)
 	switch {
 	case strings.HasPrefix(credential, "configmap://"):
 	case credential != "":
@@ -148,7 +173,7 @@ func (t *translator) certificates(reference v1alpha1.ObjectReference, rule *clie
 		t.problemOnce(Problem{
 			Object: reference, Field: one.field,
 			Message: fmt.Sprintf("%s is a file in the callers' sidecars that waypoint %s/%s does not have: calls to %s would fail", file, placed.WaypointNamespace, placed.WaypointName, placed.Need.Service),
-			Remedy:  off,
+			Remedy:  "mount it at the waypoint, too (spec.infrastructure.parametersRef of its Gateway), and accept this; or " + off,
 		})
 	}
 }
