@@ -26,9 +26,9 @@ func outboundRouting() Check {
 			"namespace (istio pilot/pkg/model/push_context.go, destinationRule). A VirtualService for a host that nothing has is followed for plain HTTP, on port 80 or " +
 			"those of what else it is for (istio pilot/pkg/networking/core/route/route.go, buildSidecarVirtualHostsForVirtualService). Who calls what cannot be " +
 			"seen, so that it is announced.",
-		Needs: []string{
+		Needs: append([]string{
 			"VirtualService", "DestinationRule", "Service", mesh.KindServiceEntry, "Namespace", mesh.KindGateway, mesh.KindGatewayClass, mesh.IstioConfigMaps,
-		},
+		}, routeKinds()...),
 		Passed: "no routing rule for services elsewhere ends for callers here",
 		Run: func(subject Subject) []Finding {
 			calls := outgoing{
@@ -43,6 +43,11 @@ func outboundRouting() Check {
 			for _, rule := range calls.rules {
 				if rule.Namespace != subject.Namespace.Name {
 					findings = append(findings, calls.policies(rule)...)
+				}
+			}
+			for _, route := range subject.Snapshot.Routes() {
+				if route.Reference.Namespace != subject.Namespace.Name {
+					findings = append(findings, calls.attached(route)...)
 				}
 			}
 			return findings
@@ -153,6 +158,19 @@ func (o outgoing) routes(virtualService *clientnetworkingv1.VirtualService) []Fi
 		findings = append(findings, finding)
 	}
 	return findings
+}
+
+// attached are the findings about a Gateway API route of another namespace that is
+// attached to Services there: sidecars of every namespace follow it, and so does whatever
+// waypoint stands in front of the Service.
+func (o outgoing) attached(route mesh.Route) []Finding {
+	var about []callee
+	for _, of := range o.callees {
+		if of.object.Kind == mesh.KindService && of.object.Namespace == route.Reference.Namespace && routesServiceNamed(route, of.object.Namespace, of.object.Name) {
+			about = append(about, of)
+		}
+	}
+	return o.lost(Finding{Object: reference(route.Reference), Field: "spec.parentRefs"}, about, nil, func(callee, string) bool { return true })
 }
 
 // routesFrom says whether any route of a VirtualService for HTTP, and any other, is one
@@ -382,8 +400,12 @@ func FollowedAtWaypoint(snapshot *mesh.Snapshot, service corev1.Service, caller 
 
 // routesService says whether a route is for a Service.
 func routesService(route mesh.Route, service corev1.Service) bool {
+	return routesServiceNamed(route, service.Namespace, service.Name)
+}
+
+func routesServiceNamed(route mesh.Route, namespace, name string) bool {
 	return slices.ContainsFunc(route.Parents, func(parent gatewayv1.ParentReference) bool {
 		in, ofService := route.ServiceNamespace(parent)
-		return ofService && in == service.Namespace && string(parent.Name) == service.Name
+		return ofService && in == namespace && string(parent.Name) == name
 	})
 }

@@ -96,6 +96,13 @@ func routingCases() []testCase {
 		{name: "a DestinationRule for a host that nothing has", check: "outbound-routing",
 			objects: shop(destinationRule("egress", "{host: api.partner.com, trafficPolicy: {tls: {mode: SIMPLE}}}"))},
 
+		{name: "a route of a Service there", check: "outbound-routing", objects: shop(payService(""), route("HTTPRoute", "pay", `{group: "", kind: Service, name: pay}`)),
+			want: []finding{{warn, "HTTPRoute pay/r", "spec.parentRefs", "callers in this namespace no longer follow it for Service pay/pay"}}},
+		{name: "a route of a Service there with a waypoint", check: "outbound-routing",
+			objects: shop(payService("waypoint"), payWaypoint(), fixture.Namespace("pay", nil), route("HTTPRoute", "pay", `{group: "", kind: Service, name: pay}`))},
+		{name: "another consumer's route", check: "outbound-routing", objects: shop(payService(""), route("HTTPRoute", "hr", `{group: "", kind: Service, name: pay, namespace: pay}`))},
+		{name: "a gateway's route elsewhere", check: "outbound-routing", objects: shop(payService(""), route("HTTPRoute", "pay", "{name: pay}"))},
+
 		{name: "a DestinationRule for a ServiceEntry elsewhere", check: "outbound-routing", objects: shop(egressEntry("", ""), originating("egress")), want: originated},
 		{name: "one for a ServiceEntry behind a waypoint", check: "outbound-routing",
 			objects: shop(egressEntry("waypoint", ""), gateway("egress", "waypoint", "istio-waypoint", ""), fixture.Namespace("egress", nil), originating("egress"))},
