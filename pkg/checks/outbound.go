@@ -61,10 +61,15 @@ func entryFindings(subject Subject, entry *clientnetworkingv1.ServiceEntry) []Fi
 	resolution, addresses := entry.Spec.GetResolution(), len(entry.Spec.GetAddresses()) > 0
 	wildcard := slices.ContainsFunc(entry.Spec.GetHosts(), func(host string) bool { return strings.HasPrefix(host, "*") })
 	switch {
-	case wildcard && !bound && resolution == networkingv1alpha3.ServiceEntry_NONE:
+	case wildcard && resolution == networkingv1alpha3.ServiceEntry_NONE && !(bound && addresses):
 		say(v1alpha1.StatusWarn, "spec.hosts",
-			"wildcard hosts are not told apart by ztunnel: calls go to the same place, and what else Istio does for these hosts needs a waypoint", "")
-	case (wildcard && !addresses || resolution == networkingv1alpha3.ServiceEntry_DYNAMIC_DNS) && !bound:
+			"wildcard hosts are not told apart by ztunnel: calls go to the same place, and what else Istio does for these hosts ends",
+			"resolution DYNAMIC_DNS and a waypoint keep it")
+	case wildcard && !addresses && resolution != networkingv1alpha3.ServiceEntry_DYNAMIC_DNS:
+		say(v1alpha1.StatusFail, "spec.hosts",
+			fmt.Sprintf("istiod allocates no address for wildcard hosts with resolution %s: ztunnel cannot tell calls to them", resolution),
+			"name the hosts that are called, or give it an address in spec.addresses")
+	case resolution == networkingv1alpha3.ServiceEntry_DYNAMIC_DNS && !bound:
 		say(v1alpha1.StatusFail, cmp.Or(fieldIf(wildcard, "spec.hosts"), "spec.resolution"),
 			fmt.Sprintf("hosts with resolution %s are not resolved by ztunnel: they need a waypoint", resolution), later)
 	case !wildcard && redirects(&entry.Spec) && !addresses:

@@ -386,7 +386,7 @@ func FollowedAtWaypoint(snapshot *mesh.Snapshot, service corev1.Service, caller 
 		}
 	}
 	for _, rule := range snapshot.DestinationRules() {
-		if rule.Namespace == service.Namespace && mesh.EffectiveField(&rule.Spec) != "" && exported(rule.Spec.GetExportTo(), caller) && means(rule.Spec.GetHost()) {
+		if rule.Namespace == service.Namespace && mesh.EffectiveField(&rule.Spec) != "" && exportedRule(rule, caller) && means(rule.Spec.GetHost()) {
 			rules = append(rules, *istioReference(networkingVersion, "DestinationRule", rule))
 		}
 	}

@@ -50,8 +50,16 @@ func routingRules() Check {
 			for _, rule := range subject.Snapshot.DestinationRules() {
 				own := rule.Namespace == subject.Namespace.Name
 				field := mesh.EffectiveField(&rule.Spec)
-				if field != "" && (own || concerns([]string{rule.Spec.GetHost()}, rule.Namespace, services, subject)) {
-					refuse(istioReference(networkingVersion, "DestinationRule", rule), field, "its traffic policy is lost without a waypoint")
+				object := istioReference(networkingVersion, "DestinationRule", rule)
+				switch {
+				case field == "":
+				case rule.Spec.GetWorkloadSelector() != nil:
+					// Of other namespaces it is for callers there alone.
+					if own {
+						refuse(object, field, "its traffic policy is lost: a waypoint follows no rule with a workloadSelector")
+					}
+				case own || concerns([]string{rule.Spec.GetHost()}, rule.Namespace, services, subject):
+					refuse(object, field, "its traffic policy is lost without a waypoint")
 				}
 			}
 			for _, route := range subject.Snapshot.Routes() {

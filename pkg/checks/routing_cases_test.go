@@ -42,6 +42,8 @@ func routingCases() []testCase {
 		{name: "another namespace's, for a service that is not there", check: "routing-rules", objects: shop(virtualService("pay", "{hosts: [gone.shop.svc.cluster.local], "+http+"}"))},
 
 		{name: "subsets alone", check: "routing-rules", objects: shop(destinationRule("shop", "{host: cart, subsets: [{name: v1, labels: {version: v1}}]}"))},
+		{name: "a policy for some callers", check: "routing-rules", objects: shop(destinationRule("shop", "{host: cart, workloadSelector: {matchLabels: {app: cart}}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")), want: []finding{{fail, "DestinationRule shop/d", "spec.trafficPolicy.loadBalancer", "its traffic policy is lost: a waypoint follows no rule with a workloadSelector"}}},
+		{name: "another namespace's for some callers there", check: "routing-rules", objects: shop(destinationRule("pay", "{host: cart.shop.svc.cluster.local, workloadSelector: {matchLabels: {app: cart}}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}"))},
 		{name: "mTLS alone", check: "routing-rules", objects: shop(destinationRule("shop", "{host: cart, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}"))},
 		{name: "another namespace's DestinationRule", check: "routing-rules", objects: shop(destinationRule("pay", "{host: cart.shop.svc.cluster.local, trafficPolicy: {tls: {mode: DISABLE}}}")), want: []finding{{fail, "DestinationRule pay/d", "spec.trafficPolicy.tls.mode", policyLost}}},
 		{name: "another namespace's DestinationRule for its own", check: "routing-rules", objects: shop(destinationRule("pay", "{host: cart, trafficPolicy: {tls: {mode: DISABLE}}}"))},

@@ -362,8 +362,9 @@ func (c *candidate) addRouting(s *Snapshot) {
 	for _, rule := range s.destinationRules {
 		field := EffectiveField(&rule.Spec)
 		// ztunnel uses mTLS whatever a DestinationRule says, and so does a
-		// waypoint.
-		if field == "" || disablesTLS(&rule.Spec) || !c.meant(rule.Spec.GetHost(), rule) {
+		// waypoint, which follows no rule that selects workloads (istio
+		// pilot/pkg/networking/core/cluster_waypoint.go, buildWaypointInboundVIP).
+		if field == "" || rule.Spec.GetWorkloadSelector() != nil || disablesTLS(&rule.Spec) || !c.meant(rule.Spec.GetHost(), rule) {
 			continue
 		}
 		kind := NeedRouting

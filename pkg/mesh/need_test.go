@@ -60,6 +60,7 @@ func TestWaypointNeeds(t *testing.T) {
 		{"another namespace's VirtualService", []any{named(networking, "VirtualService", "other", "{hosts: [cart.shop.svc.cluster.local]}")}, []string{"Service shop/cart: routing VirtualService other/x spec.hosts[0]"}},
 		{"another namespace's VirtualService for its own", []any{named(networking, "VirtualService", "other", "{hosts: [cart]}")}, nil},
 		{"a DestinationRule", []any{named(networking, "DestinationRule", "shop", "{host: cart, trafficPolicy: {outlierDetection: {}}}")}, []string{"Service shop/cart: routing DestinationRule shop/x spec.trafficPolicy.outlierDetection"}},
+		{"a DestinationRule for some callers", []any{named(networking, "DestinationRule", "shop", "{host: cart, workloadSelector: {matchLabels: {app: pay}}, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")}, nil},
 		{"a DestinationRule that balances", []any{named(networking, "DestinationRule", "shop", "{host: cart, trafficPolicy: {loadBalancer: {simple: RANDOM}}}")}, []string{"Service shop/cart: request-level load balancing DestinationRule shop/x spec.trafficPolicy.loadBalancer"}},
 		{"a DestinationRule without effect", []any{named(networking, "DestinationRule", "shop", "{host: cart, trafficPolicy: {tls: {mode: ISTIO_MUTUAL}}}")}, nil},
 		{"a DestinationRule that a waypoint does not heed", []any{named(networking, "DestinationRule", "shop", "{host: cart, trafficPolicy: {tls: {mode: DISABLE}}}")}, nil},

@@ -12,38 +12,32 @@ import (
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 )
 
-// callersOwn is about what a DestinationRule for a service behind a waypoint takes from
-// the callers themselves: their labels, and certificates that they have.
-func (t *translator) callersOwn(reference v1alpha1.ObjectReference, rule *clientnetworkingv1.DestinationRule) {
-	settings := tlsSettings(&rule.Spec)
-	if selector := rule.Spec.GetWorkloadSelector(); selector != nil {
-		// It is for callers of its own namespace, and goes on to hold for those that keep
-		// their proxies.
-		if rule.Namespace == t.namespace.Name && selectsAny(selector.GetMatchLabels(), t.moving) {
-			t.forSomeCallers(reference, rule, len(settings) > 0)
-		}
-		return
-	}
-	for _, one := range settings {
-		t.certificates(reference, rule, one)
-	}
-}
-
-// forSomeCallers: a waypoint heeds no rule with a workloadSelector, since that is for
-// what goes out of the proxies it selects (istio pilot/pkg/model/sidecar.go,
+// forSomeCallers: a waypoint heeds no DestinationRule with a workloadSelector, since that
+// is for what goes out of the proxies it selects (istio pilot/pkg/model/sidecar.go,
 // DestinationRule, and pilot/pkg/networking/core/cluster_waypoint.go,
-// buildWaypointInboundVIP, which asks for the other direction).
-func (t *translator) forSomeCallers(reference v1alpha1.ObjectReference, rule *clientnetworkingv1.DestinationRule, encrypts bool) {
+// buildWaypointInboundVIP, which asks for the other direction). It is for callers of its
+// own namespace, and goes on to hold for those that keep their proxies.
+func (t *translator) forSomeCallers(reference v1alpha1.ObjectReference, rule *clientnetworkingv1.DestinationRule) {
 	const field = "spec.workloadSelector"
-	loss := Loss{
-		Object: reference, Field: field, Security: encrypts,
-		Message: "a waypoint follows no rule that is for the callers it selects: those in ambient mode no longer follow it",
-		Remedy:  "have a rule without workloadSelector do it",
+	switch {
+	case rule.Namespace != t.namespace.Name || t.options.Only != "" || t.options.RoutingOnly:
+		return
+	case !selectsAny(rule.Spec.GetWorkloadSelector().GetMatchLabels(), t.moving):
+		t.translation.Carried[reference] = true
+		return
+	case mesh.EffectiveField(&rule.Spec) == "":
+		t.translation.Carried[reference] = true
+	default:
+		loss := Loss{
+			Object: reference, Field: field, Security: len(tlsSettings(&rule.Spec)) > 0,
+			Message: "a waypoint follows no rule that is for the callers it selects: those in ambient mode no longer follow it",
+			Remedy:  "have a rule without workloadSelector do it",
+		}
+		if loss.Security {
+			loss.Message += ", and what it encrypts leaves as it is"
+		}
+		t.translation.Losses = append(t.translation.Losses, loss)
 	}
-	if encrypts {
-		loss.Message += ", and what it encrypts leaves as it is"
-	}
-	t.translation.Losses = append(t.translation.Losses, loss)
 	for _, virtualService := range t.snapshot.VirtualServices() {
 		if !t.heeded(virtualService.Namespace) {
 			continue

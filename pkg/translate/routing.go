@@ -39,6 +39,10 @@ func (t *translator) routing() {
 	}
 	for _, rule := range t.snapshot.DestinationRules() {
 		reference := v1alpha1.ObjectReference{APIVersion: networkingVersion, Kind: mesh.KindDestinationRule, Namespace: rule.Namespace, Name: rule.Name}
+		if rule.Spec.GetWorkloadSelector() != nil {
+			t.forSomeCallers(reference, rule)
+			continue
+		}
 		if field := mesh.EffectiveField(&rule.Spec); rule.Namespace == t.namespace.Name && field != "" {
 			t.outbound(reference, field, []string{rule.Spec.GetHost()})
 		}
@@ -51,7 +55,9 @@ func (t *translator) routing() {
 		case !root && !t.heeded(rule.Namespace):
 			t.consumerRule(reference, "spec.host")
 		default:
-			t.callersOwn(reference, rule)
+			for _, one := range tlsSettings(&rule.Spec) {
+				t.certificates(reference, rule, one)
+			}
 			t.hidden(reference, t.exports(mesh.KindDestinationRule, rule.Spec.GetExportTo()))
 		}
 	}
