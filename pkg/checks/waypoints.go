@@ -271,15 +271,30 @@ func waypointNeeds() Check {
 				if _, has := subject.Snapshot.WaypointOf(need.Labels, subject.Namespace); has || subject.fronted(need.Service) || subject.direct(need.Service) {
 					continue
 				}
-				findings = append(findings, Finding{
+				finding := Finding{
 					Status: v1alpha1.StatusWarn, Object: reference(need.Service), Field: "metadata.labels[" + label.IoIstioUseWaypoint.Name + "]",
 					Message: needMessage(need),
 					Remedy:  giveWaypoint(need.Service),
-				})
+				}
+				if field, why := unaddressed(subject, need.Service); field != "" {
+					finding.Field, finding.Remedy = field, "give it an address in spec.addresses that the hosts resolve to"
+					finding.Message += "; no call would go through one: " + why
+				}
+				findings = append(findings, finding)
 			}
 			return findings
 		},
 	}
+}
+
+// unaddressed says why nothing would go through a waypoint of a ServiceEntry.
+func unaddressed(subject Subject, service v1alpha1.ObjectReference) (field, why string) {
+	for _, entry := range subject.Snapshot.ServiceEntries() {
+		if service == mesh.ServiceEntryReference(entry.Namespace, entry.Name) {
+			return subject.Snapshot.Unaddressed(entry)
+		}
+	}
+	return "", ""
 }
 
 // giveWaypoint is how to have a plan give a service a waypoint.

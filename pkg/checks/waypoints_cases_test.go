@@ -115,6 +115,7 @@ func waypointCases() []testCase {
 		{name: "layer 4 alone", check: "waypoint-needs", objects: shop(policy("shop", `{rules: [{to: [{operation: {ports: ["80"]}}]}]}`))},
 		{name: "a policy and a route", check: "waypoint-needs", objects: shop(policy("shop", `{rules: [{to: [{operation: {methods: [GET]}}]}]}`), virtualService("shop", "{hosts: [cart], "+http+"}")), want: []finding{{warn, "Service shop/cart", field, "needs a waypoint, for 2 reasons: layer 7 policy by AuthorizationPolicy shop/p at spec.rules[0].to[0].operation.methods, routing by VirtualService shop/v at spec.hosts[0]"}}},
 		{name: "one that it has", check: "waypoint-needs", objects: in(using, way, virtualService("shop", "{hosts: [cart], "+http+"}"))},
+		{name: "an entry without an address", check: "waypoint-needs", objects: shop(istio("networking.istio.io/v1", "ServiceEntry", "shop", "e", "{hosts: [a.example.com, b.example.com]}"), virtualService("shop", "{hosts: [a.example.com], "+http+"}")), want: []finding{{warn, "ServiceEntry shop/e", "spec.resolution", "no call would go through one: it has no address"}}},
 		{name: "gRPC", check: "waypoint-needs", objects: shop(grpc("{selector: {app: cart}, ports: [{name: grpc-api, port: 80}]}")), want: []finding{{warn, "Service shop/rpc", field, "may do better with a waypoint: request-level load balancing at spec.ports[0].name"}}},
 	}
 }

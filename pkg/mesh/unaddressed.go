@@ -2,8 +2,10 @@ package mesh
 
 import (
 	"slices"
+	"strconv"
 	"strings"
 
+	"istio.io/api/annotation"
 	"istio.io/api/label"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
@@ -21,8 +23,6 @@ func (s *Snapshot) Unaddressed(entry *clientnetworkingv1.ServiceEntry) (field, w
 		return "", ""
 	}
 	name, resolution := label.NetworkingEnableAutoallocateIp.Name, entry.Spec.GetResolution()
-	config, found := s.CNIConfig()
-	capture, set := config.Data["AMBIENT_DNS_CAPTURE"]
 	switch {
 	case resolution == networkingv1alpha3.ServiceEntry_NONE:
 		return "spec.resolution", "it has no address, and istiod allocates none with resolution NONE"
@@ -30,9 +30,21 @@ func (s *Snapshot) Unaddressed(entry *clientnetworkingv1.ServiceEntry) (field, w
 		return "spec.hosts", "it has no address, and istiod allocates none to wildcard hosts with resolution " + resolution.String()
 	case strings.EqualFold(entry.Labels[name], "false"):
 		return "metadata.labels[" + name + "]", "it has no address, and istiod may not allocate one"
-	case found && set && capture != "true":
+	case !s.capturesDNS(entry.Namespace):
 		return "spec.addresses", "it has no address, and ambient pods do not learn the one that istiod allocates: AMBIENT_DNS_CAPTURE is off in istio-cni"
 	default:
 		return "", ""
 	}
+}
+
+// capturesDNS says whether istio-cni leads the DNS of ambient pods to ztunnel: of all by
+// its ConfigMap, or of any of a namespace by their annotation (istio
+// cni/pkg/nodeagent/net.go).
+func (s *Snapshot) capturesDNS(namespace string) bool {
+	config, found := s.CNIConfig()
+	capture, set := config.Data["AMBIENT_DNS_CAPTURE"]
+	return !found || !set || capture == "true" || slices.ContainsFunc(s.Workloads(namespace), func(workload Workload) bool {
+		own, err := strconv.ParseBool(workload.Template.Annotations[annotation.AmbientDnsCapture.Name])
+		return err == nil && own
+	})
 }
