@@ -61,7 +61,7 @@ func entryFindings(subject Subject, entry *clientnetworkingv1.ServiceEntry) []Fi
 	resolution, addresses := entry.Spec.GetResolution(), len(entry.Spec.GetAddresses()) > 0
 	wildcard := slices.ContainsFunc(entry.Spec.GetHosts(), func(host string) bool { return strings.HasPrefix(host, "*") })
 	switch {
-	case wildcard && resolution == networkingv1alpha3.ServiceEntry_NONE && !(bound && addresses):
+	case wildcard && resolution == networkingv1alpha3.ServiceEntry_NONE && (!bound || !addresses):
 		say(v1alpha1.StatusWarn, "spec.hosts",
 			"wildcard hosts are not told apart by ztunnel: calls go to the same place, and what else Istio does for these hosts ends",
 			"resolution DYNAMIC_DNS and a waypoint keep it")
