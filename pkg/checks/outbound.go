@@ -10,6 +10,7 @@ import (
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	"istio.io/api/label"
 	networkingv1alpha3 "istio.io/api/networking/v1alpha3"
 	clientnetworkingv1 "istio.io/client-go/pkg/apis/networking/v1"
 )
@@ -58,6 +59,7 @@ func entryFindings(subject Subject, entry *clientnetworkingv1.ServiceEntry) []Fi
 		})
 	}
 	_, bound := subject.Snapshot.WaypointOf(entry.Labels, subject.Namespace)
+	bound = bound || subject.fronted(mesh.ServiceEntryReference(entry.Namespace, entry.Name))
 	resolution, addresses := entry.Spec.GetResolution(), len(entry.Spec.GetAddresses()) > 0
 	wildcard := slices.ContainsFunc(entry.Spec.GetHosts(), func(host string) bool { return strings.HasPrefix(host, "*") })
 	switch {
@@ -71,7 +73,8 @@ func entryFindings(subject Subject, entry *clientnetworkingv1.ServiceEntry) []Fi
 			"name the hosts that are called, or give it an address in spec.addresses")
 	case resolution == networkingv1alpha3.ServiceEntry_DYNAMIC_DNS && !bound:
 		say(v1alpha1.StatusFail, cmp.Or(fieldIf(wildcard, "spec.hosts"), "spec.resolution"),
-			fmt.Sprintf("hosts with resolution %s are not resolved by ztunnel: they need a waypoint", resolution), later)
+			fmt.Sprintf("hosts with resolution %s are not resolved by ztunnel: they need a waypoint", resolution),
+			"label it with "+label.IoIstioUseWaypoint.Name+", naming a waypoint that is there")
 	case !wildcard && redirects(&entry.Spec) && !addresses:
 		if field, why := subject.Snapshot.Unaddressed(entry); field != "" {
 			say(v1alpha1.StatusFail, field, why+": ztunnel could not lead calls to its endpoints", "give it an address in spec.addresses that the hosts resolve to")

@@ -105,6 +105,11 @@ func (t *translator) elsewhere(host string, all []corev1.Service) (lost []string
 	return lost, known
 }
 
+// loses says whether what ends of an object is listed already.
+func (t *translator) loses(reference v1alpha1.ObjectReference) bool {
+	return slices.ContainsFunc(t.translation.Losses, func(loss Loss) bool { return loss.Object == reference })
+}
+
 // mostElsewhere is how many services elsewhere a loss names.
 const mostElsewhere = 3
 
@@ -119,7 +124,7 @@ func (t *translator) outbound(reference v1alpha1.ObjectReference, field string, 
 	all := t.snapshot.AllServices()
 	for _, host := range hosts {
 		lost, known := t.elsewhere(host, all)
-		if !known && !t.concerns(host, t.translation.Carried[reference]) {
+		if !known && !t.concerns(host, t.translation.Carried[reference] || t.loses(reference)) {
 			lost = []string{"host " + host}
 		}
 		names = append(names, lost...)

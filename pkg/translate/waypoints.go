@@ -382,6 +382,9 @@ func (t *translator) loseNeed(need mesh.ServiceNeed, why string) {
 			Message:  fmt.Sprintf("%s for %s %s ends, since %s", reason.Kind, need.Service.Kind, need.Service.Name, why),
 			Security: reason.Kind == mesh.NeedPolicy || reason.Kind == mesh.NeedJWT || reason.Kind == mesh.NeedExtension,
 		}
+		if need.Service.Kind == mesh.KindServiceEntry && t.unaddressed(need.Service) != "" {
+			loss.Remedy = "give " + need.Service.String() + " an address in spec.addresses that its hosts resolve to"
+		}
 		if t.encrypts(reason.Object) {
 			loss.Security = true
 			loss.Message += ": what it encrypts leaves as it is"
