@@ -47,13 +47,14 @@ fuzz: ## Look for input that breaks what reads and judges a mesh
 		go test ./pkg/$${target%/*} -run '^$$' -fuzz "^$${target#*/}\$$" -fuzztime '$(FUZZTIME)' -fuzzminimizetime 10x || exit 1; \
 	done
 
-# One after the other: each starts control planes of its own, on two cores. Most of what
-# the tests of test/e2e do is waiting, and all programs take memory for time.
-controlplane e2e faults: export GOGC = 300
+# All programs take memory for time: a quarter of the time of the unit tests.
+unit mutants controlplane e2e faults: export GOGC = 300
 
+# Two at a time: each starts a control plane of its own, and mostly waits for it, as the
+# tests of test/e2e do.
 controlplane:
 	cd test/controlplane && go run ./cmd/controlplane build --all
-	cd test/controlplane && go test -p 1 -timeout 20m ./...
+	cd test/controlplane && go test -p 2 -timeout 20m ./...
 
 # The tests in which something goes wrong with runs at many of their places, again and
 # again, those that plant what verify has to find, and those that need an installation
