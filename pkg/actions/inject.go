@@ -34,11 +34,17 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 	if err != nil {
 		return verdict{}, err
 	}
+	// An eviction has no surge, so one workload comes after the other: the next is not
+	// touched before the pods that were replaced of the one before are ready.
+	replacing := false
 	for _, workload := range r.injectable(snapshot, namespace, gate) {
-		next, err := r.restored(ctx, snapshot, workload, workload.Injected(snapshot.Injectors(), namespace.Labels), gate)
-		if err != nil {
-			return verdict{}, err
+		next, lacking := r.restored(snapshot, workload, workload.Injected(snapshot.Injectors(), namespace.Labels), gate)
+		if len(lacking) > 0 && !replacing {
+			if next, err = r.replaceOne(ctx, workload, snapshot.PodsOf(workload), lacking, next, gate); err != nil {
+				return verdict{}, err
+			}
 		}
+		replacing = replacing || len(lacking) > 0 || r.replacements[workload.UID] > 0 && len(next.missing) > 0
 		result.missing = append(result.missing, next.missing...)
 		result.failed = result.failed || next.failed
 		result.retry = max(result.retry, next.retry)
@@ -94,8 +100,8 @@ func (r *Runner) injectable(snapshot *mesh.Snapshot, namespace mesh.Namespace, g
 	})
 }
 
-// restored looks at one workload, and replaces at most one of its pods.
-func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload mesh.Workload, injected bool, gate v1alpha1.Gate) (verdict, error) {
+// restored looks at one workload, and says which of its pods are to be replaced.
+func (r *Runner) restored(snapshot *mesh.Snapshot, workload mesh.Workload, injected bool, gate v1alpha1.Gate) (verdict, []mesh.Pod) {
 	rollout := mesh.RolloutOf(workload)
 	pods := snapshot.PodsOf(workload)
 	result := verdict{failed: r.failedAnew(workload, rollout)}
@@ -119,16 +125,7 @@ func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload
 			result.missing = append(result.missing, notReady(pod))
 		}
 	}
-	if len(lacking) == 0 {
-		return result, nil
-	}
-	if workload.ByHand() && !workload.Observed() {
-		// What is deleted now could come back from the earlier template.
-		return result, nil
-	}
-	// Others first: a pod in service is evicted only while every other one is.
-	whole := rollout.Complete && len(result.missing) == len(lacking)
-	return r.replaceOne(ctx, workload, whole, lacking, result, gate)
+	return result, lacking
 }
 
 // replaceOne replaces one pod that lacks its sidecar, where its controller
@@ -136,8 +133,14 @@ func (r *Runner) restored(ctx context.Context, snapshot *mesh.Snapshot, workload
 // the pod of a former template that a StatefulSet waits for, or the controller
 // replaces none.
 func (r *Runner) replaceOne(
-	ctx context.Context, workload mesh.Workload, whole bool, lacking []mesh.Pod, result verdict, gate v1alpha1.Gate,
+	ctx context.Context, workload mesh.Workload, pods, lacking []mesh.Pod, result verdict, gate v1alpha1.Gate,
 ) (verdict, error) {
+	if workload.ByHand() && !workload.Observed() {
+		// What is deleted now could come back from the earlier template.
+		return result, nil
+	}
+	// Others first: a pod in service is evicted only while every other one is.
+	whole := mesh.RolloutOf(workload).Complete && len(result.missing) == len(lacking)
 	if !whole && workload.Reference.Kind != mesh.KindStatefulSet && !workload.ByHand() {
 		return result, nil
 	}
@@ -162,7 +165,9 @@ func (r *Runner) replaceOne(
 		if err := r.makeRoom(ctx, workload, pod, gate); err != nil {
 			return result, err
 		}
-		reason, err := r.replace(ctx, pod)
+		reason, err := r.replace(ctx, pod, len(pods) >= int(workload.Replicas) && !slices.ContainsFunc(pods, func(other mesh.Pod) bool {
+			return other.UID != pod.UID && !other.Ready
+		}))
 		if err != nil {
 			return result, err
 		}
@@ -182,12 +187,14 @@ func (r *Runner) replaceOne(
 // and once more for what a controller made of its former template meanwhile.
 func mostReplacements(workload mesh.Workload) int { return 2 * int(max(workload.Replicas, 1)) }
 
-// replace evicts a pod, or deletes one that is not ready: that one serves
-// nobody, and an eviction of it may be refused for ever. It returns why it was
-// refused, if a PodDisruptionBudget did, or another write.
-func (r *Runner) replace(ctx context.Context, pod mesh.Pod) (reason string, err error) {
-	if pod.Ready {
-		return r.evict(ctx, pod, "which had come up without its sidecar")
+// replace evicts a pod. One that is not ready serves nobody, and may have its eviction
+// refused for ever: it is deleted, but only where it is the only one that is missing. A
+// member of a quorum is often not ready for a moment since another one is away. It
+// returns why it was refused, if a PodDisruptionBudget did, or another write.
+func (r *Runner) replace(ctx context.Context, pod mesh.Pod, othersServe bool) (reason string, err error) {
+	reason, err = r.evict(ctx, pod, "which had come up without its sidecar")
+	if err != nil || reason == "" || reason == conflicted || pod.Ready || !othersServe {
+		return reason, err
 	}
 	return r.deletePod(ctx, pod)
 }

@@ -3,6 +3,7 @@ package actions
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -292,19 +293,67 @@ func TestLookInjectedStopsReplacingInTheEnd(t *testing.T) {
 	}
 }
 
-func TestLookInjectedDeletesThePodThatAStatefulSetIsStuckOn(t *testing.T) {
-	set := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) {
-		replicas := int32(3)
-		s.Spec.Replicas = &replicas
-	})
-	set.Status.UpdateRevision, set.Status.UpdatedReplicas, set.Status.ReadyReplicas, set.Status.AvailableReplicas = "db-2", 0, 2, 2
-	pods := fixture.PodsOfSet(set)
-	fixture.NotReady(pods[1].(*corev1.Pod))
-	fixture.Sidecar(pods[2].(*corev1.Pod))
-	snapshot := snapshotOf(append(pods, set)...)
-	runner, _ := looker(snapshot)
-	looking(t, runner, snapshot, injectedGate)
-	if diff := cmp.Diff([]string{"delete db-1"}, replacedPods(t, runner)); diff != "" {
+// An eviction of a pod that is not ready may be refused for ever. It is deleted, but not
+// while another member is away: a quorum's members are often not ready for that very reason.
+func TestLookInjectedDeletesOnlyThePodThatAStatefulSetIsStuckOn(t *testing.T) {
+	budget := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 10)
+	for name, test := range map[string]struct {
+		answer error
+		away   bool
+		want   []string
+	}{
+		"its eviction is allowed":            {nil, false, []string{"evict db-1"}},
+		"it is refused":                      {budget, false, []string{"evict db-1", "delete db-1"}},
+		"it is refused, and another is away": {budget, true, []string{"evict db-1"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			set := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) {
+				replicas := int32(3)
+				s.Spec.Replicas = &replicas
+			})
+			set.Status.UpdateRevision, set.Status.UpdatedReplicas, set.Status.ReadyReplicas, set.Status.AvailableReplicas = "db-2", 0, 2, 2
+			pods := fixture.PodsOfSet(set)
+			fixture.NotReady(pods[1].(*corev1.Pod))
+			fixture.Sidecar(pods[2].(*corev1.Pod))
+			if test.away {
+				fixture.NotReady(pods[2].(*corev1.Pod))
+			}
+			snapshot := snapshotOf(append(pods, set)...)
+			runner, _ := looker(snapshot)
+			answerEvictions(runner, func() error { return test.answer })
+			got := looking(t, runner, snapshot, injectedGate)
+			if diff := cmp.Diff(test.want, replacedPods(t, runner)); diff != "" {
+				t.Errorf("replaced (-want +got):\n%s", diff)
+			}
+			if test.away && !slices.ContainsFunc(got.missing, func(text string) bool { return strings.Contains(text, "PodDisruptionBudget") }) {
+				t.Errorf("it waits for %q", got.missing)
+			}
+		})
+	}
+}
+
+// Evictions have no surge: were one pod of every workload evicted at once, all of a
+// namespace could be away.
+func TestLookInjectedReplacesPodsWorkloadByWorkload(t *testing.T) {
+	ofWorkload := func(name string, edits ...func(*corev1.Pod)) []any {
+		deployment := fixture.Deployment("shop", name, fixture.Replicas(1))
+		pods := fixture.PodsOf(deployment)
+		for _, edit := range edits {
+			edit(pods[1].(*corev1.Pod))
+		}
+		return append(pods, deployment)
+	}
+	runner, _ := looker(nil)
+	cart, web := ofWorkload("cart", lacking...), ofWorkload("web", lacking...)
+	looking(t, runner, snapshotOf(append(cart, web...)...), injectedGate)
+	looking(t, runner, snapshotOf(append(cart, web...)...), injectedGate)
+	coming := ofWorkload("cart", append(slices.Clone(whole), fixture.NotReady)...)
+	looking(t, runner, snapshotOf(append(coming, web...)...), injectedGate)
+	if diff := cmp.Diff([]string{"evict " + cart[1].(*corev1.Pod).Name}, replacedPods(t, runner)); diff != "" {
+		t.Errorf("replaced (-want +got):\n%s", diff)
+	}
+	looking(t, runner, snapshotOf(append(ofWorkload("cart", whole...), web...)...), injectedGate)
+	if diff := cmp.Diff([]string{"evict " + cart[1].(*corev1.Pod).Name, "evict " + web[1].(*corev1.Pod).Name}, replacedPods(t, runner)); diff != "" {
 		t.Errorf("replaced (-want +got):\n%s", diff)
 	}
 }

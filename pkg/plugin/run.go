@@ -320,7 +320,7 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	o.Changing()
 	runner := &actions.Runner{
 		Namespace: o.name, Writer: writer, Kube: o.kube, Store: o.store, Evidence: o.evidence, Istiods: o.reader.AskIstiods, Mesh: run.content,
-		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Between: o.hooks.between, Gate: o.hooks.gate, Backup: o.backup.of(run.snapshot, run.plan),
+		GateTimeout: o.gateTimeout, Backoff: actions.DefaultBackoff(), Now: o.Now, Backup: o.backup.of(run.snapshot, run.plan),
 		Events: actions.Events{
 			StepStarted: progress.StepStarted, Waiting: progress.Waiting, StepDone: progress.StepDone, Note: progress.Note,
 		},
@@ -328,6 +328,8 @@ func (o *runOptions) execute(ctx context.Context, id string, run *prepared, prog
 	if run.plan.Operation == v1alpha1.OperationEnroll {
 		verify := verifyOptions{namespaced: o.namespaced}
 		runner.Verify = verify.now
+		// Nobody is asked between the steps that undo a run which has failed.
+		runner.Between, runner.Gate = o.hooks.between, o.hooks.gate
 	}
 	changed, failure := runner.Run(ctx, migration)
 	progress.Clear()
@@ -562,7 +564,7 @@ func (e *incompleteError) Error() string { return e.text }
 func (e *incompleteError) Unwrap() error { return e.cause }
 
 // command is a command line that acts on the same namespace of the same
-// cluster.
+// cluster, as the same user. Tokens, passwords and keys are not repeated.
 func (o *runOptions) command(verb string) string {
 	line := displayName + " " + verb + " -n " + o.name
 	for _, flag := range []struct {
@@ -570,11 +572,20 @@ func (o *runOptions) command(verb string) string {
 		value *string
 	}{
 		{"kubeconfig", o.flags.KubeConfig}, {"context", o.flags.Context}, {"cluster", o.flags.ClusterName},
-		{"user", o.flags.AuthInfoName}, {"server", o.flags.APIServer}, {"as", o.flags.Impersonate},
+		{"user", o.flags.AuthInfoName}, {"server", o.flags.APIServer}, {"tls-server-name", o.flags.TLSServerName},
+		{"certificate-authority", o.flags.CAFile}, {"as", o.flags.Impersonate}, {"as-uid", o.flags.ImpersonateUID},
 	} {
 		if flag.value != nil && *flag.value != "" {
 			line += " --" + flag.name + " " + quoted(*flag.value)
 		}
+	}
+	if groups := o.flags.ImpersonateGroup; groups != nil {
+		for _, group := range *groups {
+			line += " --as-group " + quoted(group)
+		}
+	}
+	if insecure := o.flags.Insecure; insecure != nil && *insecure {
+		line += " --insecure-skip-tls-verify"
 	}
 	return line
 }

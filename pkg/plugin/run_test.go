@@ -238,6 +238,19 @@ func TestCommandIsQuotedForAShell(t *testing.T) {
 	}
 }
 
+// Rights may be bound to a group, and a cluster be trusted by a flag only.
+func TestCommandActsAsTheSameUser(t *testing.T) {
+	o := options(t, nil, nil, nil)
+	insecure := true
+	*o.flags.Impersonate, *o.flags.ImpersonateUID, *o.flags.TLSServerName = "ann", "7", "api.example.com"
+	o.flags.ImpersonateGroup, o.flags.Insecure = &[]string{"mesh operators", "on-call"}, &insecure
+	*o.flags.CAFile = "/etc/ca.crt"
+	want := "--tls-server-name api.example.com --certificate-authority /etc/ca.crt --as ann --as-uid 7 --as-group 'mesh operators' --as-group on-call --insecure-skip-tls-verify"
+	if line := o.command("rollback"); !strings.HasSuffix(line, want) {
+		t.Errorf("it is %s", line)
+	}
+}
+
 func TestExplain(t *testing.T) {
 	o := options(t, nil, nil, nil)
 	refused := &url.Error{Op: "Get", URL: "https://192.0.2.1/version", Err: &net.OpError{Op: "dial", Net: "tcp", Err: errors.New("connection refused")}}
