@@ -61,7 +61,7 @@ controlplane:
 # unlike others. They are as many as all others, so that they are not among what everybody
 # runs before each change; what decides whether a change lands runs both. That a run can be killed at each of its writes is in e2e as well,
 # for a small namespace, and so is verify after every enrolment.
-FAULTS := TestKilled/^(policies|replaced)$$|^(TestVerifyFaults|TestVerifyAgainstWhatWas|TestVerifyFindsWhatWasLost|TestProbe|TestNewcomersAreGuarded|TestVerifyReadsAccessLogs|TestOtherInstallations|TestGateBetweenWorkloads|TestEnrollWaitsForAllThatVerifyAsks|TestRestartsByHandKilled|TestSimplifyKilled|TestMeddled|TestReverted|TestEditedBetweenRuns|TestWaypointComesToBeUsed|TestResumeAfterAnotherWasUndone|TestStorm|TestSpoilt|TestOutage|TestOutageOfOneSide|TestDisturbed|TestWaypointFails|TestNeverReady|TestDeadlineExceeded|TestCaptureFails|TestNamespaceBeingDeleted|TestTwoAtOnce|TestTwoEnrolments|TestClocksApart|TestHandoverIsLost|TestHandoverComesBack)$$
+FAULTS := TestKilled/^(policies|replaced)$$|^(TestVerifyFaults|TestVerifyAgainstWhatWas|TestVerifyFindsWhatWasLost|TestProbe|TestNewcomersAreGuarded|TestVerifyReadsAccessLogs|TestOtherInstallations|TestGateBetweenWorkloads|TestEnrollWaitsForAllThatVerifyAsks|TestRestartsByHandKilled|TestSimplifyKilled|TestMeddled|TestReverted|TestEditedBetweenRuns|TestWaypointComesToBeUsed|TestResumeAfterAnotherWasUndone|TestStorm|TestSpoilt|TestOutage|TestOutageOfOneSide|TestDisturbed|TestWaypointFails|TestNeverReady|TestPodsThatEndLate|TestDeadlineExceeded|TestCaptureFails|TestNamespaceBeingDeleted|TestTwoAtOnce|TestTwoEnrolments|TestClocksApart|TestHandoverIsLost|TestHandoverComesBack)$$
 
 e2e: controlplane
 	cd test/e2e && go test -parallel 12 -timeout 45m -skip '$(FAULTS)' ./...

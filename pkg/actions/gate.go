@@ -245,6 +245,10 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 	if err != nil || len(rollouts.missing) > 0 {
 		return rollouts, err
 	}
+	ending := r.stillEnding(endingOf(snapshot, gate.Workloads, mesh.Pod.HasSidecar), r.GateTimeout/2, "its sidecar calls past waypoints")
+	if len(ending.missing) > 0 {
+		return ending, nil
+	}
 	rule, err := snapshot.EnrolmentRule()
 	if err != nil {
 		return verdict{}, err
@@ -255,6 +259,17 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 		}
 	}
 	return r.captured(ctx, snapshot, namespace, pods)
+}
+
+// endingOf are the pods of workloads that are on their way out, of those that count.
+func endingOf(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference, counts func(mesh.Pod) bool) []mesh.Pod {
+	var pods []mesh.Pod
+	for _, reference := range references {
+		if workload, found := snapshot.Workload(reference); found {
+			pods = append(pods, snapshot.EndingOf(workload)...)
+		}
+	}
+	return slices.DeleteFunc(pods, func(pod mesh.Pod) bool { return !counts(pod) })
 }
 
 // captured asks ztunnel only when everything that the API server knows says

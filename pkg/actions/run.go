@@ -81,6 +81,8 @@ type Runner struct {
 	failures map[v1alpha1.ObjectReference]string
 	// named are the pods that a note was made of.
 	named map[types.UID]bool
+	// ending are the pods on their way out, and since when they have been seen so.
+	ending map[types.UID]time.Time
 	// cordoned are the nodes that the run has cordoned and not uncordoned.
 	cordoned []string
 	// noteCordon records that a node is about to be cordoned; nil between steps.
@@ -104,6 +106,7 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	}
 	r.failures = map[v1alpha1.ObjectReference]string{}
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
+	r.ending = map[types.UID]time.Time{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	watches, err := WatchesOf(run.Plan, r.Namespace, r.Writer.Mapper)

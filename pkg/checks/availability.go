@@ -33,6 +33,17 @@ func moveNeeds(more ...string) []string {
 }
 
 func restartAvailability() Check {
+	return availability(func(subject Subject) (restarted, evicted []mesh.Workload) {
+		if subject.byNamespace() {
+			return nil, movedWorkloads(subject)
+		}
+		return movedWorkloads(subject), nil
+	})
+}
+
+// availability is about the workloads that are restarted by their own strategy, and those
+// whose pods are evicted.
+func availability(of func(Subject) (restarted, evicted []mesh.Workload)) Check {
 	return Check{
 		ID: "restart-availability", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
 		About: "For each workload that is restarted, whether its strategy lets all of its pods be missing at a time.",
@@ -40,23 +51,24 @@ func restartAvailability() Check {
 			"(StatefulSets and DaemonSets, Deployments without surge), or with a maxUnavailable that covers every replica, that restart is an outage, " +
 			"however gently it is done. The numbers are rounded as the controllers do (kubernetes pkg/controller/deployment/util/deployment_util.go, " +
 			"pkg/controller/statefulset/stateful_set_utils.go, pkg/controller/daemon/util/daemonset_util.go). " +
-			"With --strategy=namespace pods are evicted, one at a time and without surge, so that every workload with a single pod has an outage. " +
+			"With --strategy=namespace, and on the way back where no template brings the sidecars, pods are evicted, one at a time and without surge, so that every workload with a single pod has an outage. " +
 			"Whether there is room for surging pods on the nodes, of one workload or, with --max-parallel-restarts, of several at a time, is not looked at.",
 		Needs:  moveNeeds(),
 		Passed: "every restart leaves pods to serve",
 		Run: func(subject Subject) []Finding {
 			var findings []Finding
-			for _, workload := range movedWorkloads(subject) {
-				judge := outage
-				if subject.byNamespace() {
-					judge = evictionOutage
-				}
-				if field, message, remedy := judge(workload); message != "" {
-					findings = append(findings, Finding{
-						Status: v1alpha1.StatusWarn, Object: reference(workload.Reference), Field: field, Message: message, Remedy: remedy,
-					})
+			judged := func(workloads []mesh.Workload, judge func(mesh.Workload) (field, message, remedy string)) {
+				for _, workload := range workloads {
+					if field, message, remedy := judge(workload); message != "" {
+						findings = append(findings, Finding{
+							Status: v1alpha1.StatusWarn, Object: reference(workload.Reference), Field: field, Message: message, Remedy: remedy,
+						})
+					}
 				}
 			}
+			restarted, evicted := of(subject)
+			judged(restarted, outage)
+			judged(evicted, evictionOutage)
 			return findings
 		},
 	}

@@ -42,6 +42,8 @@ type Pod struct {
 	Created    time.Time
 	// Terminating pods are on their way out; they are counted nowhere.
 	Terminating bool
+	// Grace is how long a pod on its way out is given to end, from when that began.
+	Grace time.Duration
 
 	// Detailed is true where more than metadata was read. The fields below
 	// are empty otherwise.
@@ -83,7 +85,15 @@ func PodFromMetadata(object metav1.ObjectMeta) Pod {
 		Controller:  metav1.GetControllerOf(&object),
 		Created:     object.CreationTimestamp.Time,
 		Terminating: object.DeletionTimestamp != nil,
+		Grace:       graceOf(object.DeletionGracePeriodSeconds),
 	}
+}
+
+func graceOf(seconds *int64) time.Duration {
+	if seconds == nil {
+		return 0
+	}
+	return time.Duration(*seconds) * time.Second
 }
 
 // PodFromObject takes a whole pod, as far as its type knows it.
@@ -173,6 +183,9 @@ func (p Pod) Finished() bool {
 
 // Live says whether the pod counts: neither finished nor on its way out.
 func (p Pod) Live() bool { return !p.Terminating && !p.Finished() }
+
+// Ending says whether the pod is on its way out and its containers may still run.
+func (p Pod) Ending() bool { return p.Terminating && !p.Finished() }
 
 // HasSidecar says whether the pod runs an injected proxy, as a container or
 // as a native sidecar among the init containers. The annotation decides where

@@ -100,6 +100,14 @@ func (s *Snapshot) Workloads(namespace string) []Workload {
 // by labels: two workloads may share those.
 func (s *Snapshot) PodsOf(workload Workload) []Pod { return slices.Clone(s.podsOf[workload.UID]) }
 
+// Ending returns the pods of a namespace that are on their way out and may still run.
+func (s *Snapshot) Ending(namespace string) []Pod {
+	return slices.DeleteFunc(slices.Clone(s.pods[namespace]), func(pod Pod) bool { return !pod.Ending() })
+}
+
+// EndingOf returns those of them that belong to a workload.
+func (s *Snapshot) EndingOf(workload Workload) []Pod { return slices.Clone(s.endingOf[workload.UID]) }
+
 // Object returns the whole object of a namespace, workload, Service, Gateway or
 // policy, or of a pod that was read in detail.
 func (s *Snapshot) Object(reference v1alpha1.ObjectReference) (Object, bool) {

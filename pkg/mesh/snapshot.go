@@ -143,6 +143,8 @@ type Snapshot struct {
 	controllers map[types.UID]metav1.OwnerReference
 	// podsOf are the live pods by the workload that they belong to.
 	podsOf map[types.UID][]Pod
+	// endingOf are those of them that are on their way out.
+	endingOf map[types.UID][]Pod
 
 	nodes      []corev1.Node
 	services   []corev1.Service
@@ -314,7 +316,7 @@ func index(s *Snapshot, content Content, former *Snapshot) (*Snapshot, error) {
 	}
 	s.sort()
 	s.doubtInstallations()
-	s.podsOf = s.podsByWorkload()
+	s.podsOf, s.endingOf = s.podsByWorkload(Pod.Live), s.podsByWorkload(Pod.Ending)
 	return s, nil
 }
 
@@ -346,10 +348,10 @@ func (e *ObjectError) Error() string { return e.Object.String() + ": " + e.Err.E
 
 func (e *ObjectError) Unwrap() error { return e.Err }
 
-// podsByWorkload follows each pod's controllers up to a workload. What is read
+// podsByWorkload follows the controllers of each pod that counts up to a workload. What is read
 // from files may go round in circles: no chain of controllers is longer than
 // that of a CronJob, its Job and the pod.
-func (s *Snapshot) podsByWorkload() map[types.UID][]Pod {
+func (s *Snapshot) podsByWorkload(counts func(Pod) bool) map[types.UID][]Pod {
 	const longest = 4
 	workloads := map[types.UID]bool{}
 	for _, namespace := range s.workloads {
@@ -360,7 +362,7 @@ func (s *Snapshot) podsByWorkload() map[types.UID][]Pod {
 	pods := map[types.UID][]Pod{}
 	for _, namespace := range s.pods {
 		for _, pod := range namespace {
-			if !pod.Live() || pod.Controller == nil {
+			if !counts(pod) || pod.Controller == nil {
 				continue
 			}
 			owner, known := *pod.Controller, true

@@ -24,11 +24,13 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		}
 	}
 	for _, step := range planned.Steps {
-		if len(step.Changes) == 0 && !step.Gate.Evicts {
+		// On the way back such a step makes anew the pods that lack a sidecar.
+		evicts := step.Gate.Evicts || len(step.Changes) == 0 && step.Gate.Kind == v1alpha1.GateInjected
+		if len(step.Changes) == 0 && !evicts {
 			continue
 		}
 		for _, reference := range step.Gate.Workloads {
-			if workload, found := snapshot.Workload(reference); found && (workload.Renews() || workload.Paused || step.Gate.Evicts) {
+			if workload, found := snapshot.Workload(reference); found && (workload.Renews() || workload.Paused || evicts) {
 				sum.RestartedWorkloads++
 				sum.RestartedPods += len(snapshot.PodsOf(workload))
 			}

@@ -91,7 +91,7 @@ func (r *rollback) finish(mixedCallers string) error {
 	access.Changes = append(access.Changes, ending...)
 	noteAnnounced(access.Changes, r.records)
 	access.MixedCallers = mixedCallers
-	r.judge(&checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}, checks.RollbackGates(r.formerWorkloads()))
+	r.judge(&checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}, checks.RollbackGates(r.formerWorkloads(), r.evictedWorkloads()))
 	return nil
 }
 
@@ -149,6 +149,9 @@ type rollback struct {
 	// evicted are the workloads whose pods the runs have replaced by the namespace's
 	// labels alone.
 	evicted []v1alpha1.ObjectReference
+	// evicts are the workloads whose pods the plan evicts, which bring no sidecars by
+	// their templates.
+	evicts []v1alpha1.ObjectReference
 	// stays is true where no pod is to change its mode, since only leftovers of an
 	// enrolment are there, or what other namespaces relied on.
 	stays bool
@@ -413,9 +416,7 @@ func (r *rollback) halfBack(reference v1alpha1.ObjectReference) bool {
 		!workload.Renews() || !workload.Injected(r.snapshot.Injectors(), r.restored.Labels) {
 		return false
 	}
-	return slices.ContainsFunc(r.snapshot.PodsOf(workload), func(pod mesh.Pod) bool {
-		return !pod.HasSidecar() && (r.since == nil || !pod.Created.Before(*r.since))
-	})
+	return slices.ContainsFunc(r.snapshot.PodsOf(workload), r.lacks)
 }
 
 // replacePods is a step of its own, since no template says which pods came up
@@ -434,6 +435,7 @@ func (r *rollback) replacePods() error {
 			rollouts = append(rollouts, workload.Reference)
 		}
 	}
+	r.restoreLacking()
 	which := "only pods created since the migration began"
 	if r.since == nil {
 		which = "whenever they were created"
@@ -441,10 +443,54 @@ func (r *rollback) replacePods() error {
 	r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
 		ID: string(v1alpha1.PhaseReplacePods), Phase: v1alpha1.PhaseReplacePods,
 		Summary: "replace pods that should have a sidecar and came up without",
-		Notes:   []string{which + "; evicted one at a time, PodDisruptionBudgets respected"},
+		Notes:   []string{which + "; evicted one at a time, workload by workload, PodDisruptionBudgets respected"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Objects: rollouts, Since: r.since},
 	})
 	return nil
+}
+
+// restoreLacking evicts the pods that lack a sidecar now, and of which no other step
+// is: those of workloads that came after the enrolment, and of all in a namespace that
+// was moved by hand. A workload at a time, as restarts do: evictions have no surge.
+func (r *rollback) restoreLacking() {
+	for _, workload := range r.snapshot.Workloads(r.namespace.Name) {
+		kind := workload.Reference.Kind
+		if kind == mesh.KindJob || kind == mesh.KindCronJob || workload.IsGateway() || workload.CarriesProxy() ||
+			slices.Contains(r.evicted, workload.Reference) || slices.Contains(r.objects(v1alpha1.PhaseRestartWorkloads), workload.Reference) ||
+			!workload.Injected(r.snapshot.Injectors(), r.restored.Labels) {
+			continue
+		}
+		if slices.ContainsFunc(r.snapshot.PodsOf(workload), r.lacks) {
+			r.evictAll(workload.Reference)
+		}
+	}
+}
+
+// lacks says whether a pod is to have a sidecar again, and has come up without.
+func (r *rollback) lacks(pod mesh.Pod) bool {
+	return !pod.HasSidecar() && (r.since == nil || !pod.Created.Before(*r.since))
+}
+
+// evictAll plans that a workload's pods without sidecars are evicted, and waited for.
+func (r *rollback) evictAll(workload v1alpha1.ObjectReference) {
+	r.evicts = append(r.evicts, workload)
+	r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
+		ID: stepID(v1alpha1.PhaseRestoreWorkloads, workload), Phase: v1alpha1.PhaseRestoreWorkloads,
+		Summary: "evict the pods of " + shortName(workload) + " and wait for their sidecars",
+		Notes:   []string{noteEvicts},
+		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{workload}, Since: r.since},
+	})
+}
+
+// evictedWorkloads are those whose pods the plan evicts.
+func (r *rollback) evictedWorkloads() []mesh.Workload {
+	var workloads []mesh.Workload
+	for _, reference := range r.evicts {
+		if workload, found := r.snapshot.Workload(reference); found {
+			workloads = append(workloads, workload)
+		}
+	}
+	return workloads
 }
 
 func (r *rollback) disableAmbient() error {

@@ -392,11 +392,12 @@ func (s *simplification) orphans(without *mesh.Snapshot, objects []v1alpha1.Obje
 	return orphans
 }
 
-// sidecarsLeft are the pods that still have a sidecar once some workloads are moved.
+// sidecarsLeft are the pods that still have a sidecar once some workloads are moved, those
+// on their way out included: they serve until they have ended.
 func (e enrolment) sidecarsLeft(moved map[v1alpha1.ObjectReference]bool) []v1alpha1.ObjectReference {
 	var left []v1alpha1.ObjectReference
 	gone := e.podsOf(moved)
-	for _, pod := range e.snapshot.Pods(e.namespace.Name) {
+	for _, pod := range slices.Concat(e.snapshot.Pods(e.namespace.Name), e.snapshot.Ending(e.namespace.Name)) {
 		if pod.HasSidecar() && !gone[pod.Name] {
 			left = append(left, pod.Reference())
 		}
@@ -409,7 +410,7 @@ func (e enrolment) podsOf(workloads map[v1alpha1.ObjectReference]bool) map[strin
 	pods := map[string]bool{}
 	for _, workload := range e.snapshot.Workloads(e.namespace.Name) {
 		if workloads[workload.Reference] {
-			for _, pod := range e.snapshot.PodsOf(workload) {
+			for _, pod := range slices.Concat(e.snapshot.PodsOf(workload), e.snapshot.EndingOf(workload)) {
 				pods[pod.Name] = true
 			}
 		}

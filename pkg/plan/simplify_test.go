@@ -11,8 +11,11 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/checks"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/runtime"
 )
@@ -545,5 +548,31 @@ func TestRoutesThatStay(t *testing.T) {
 	if strings.Contains(lines, "DestinationRule") || strings.Contains(lines, "delete VirtualService") ||
 		!strings.Contains(lines, "keep VirtualService shop/cart: waypoints follow it, and no route of Gateway API stands in for it") {
 		t.Errorf("it does\n%s", lines)
+	}
+}
+
+// A pod on its way out serves until it has ended: its sidecar still reads what is to go.
+func TestNothingIsDeletedThatASidecarReadsWhichStillEnds(t *testing.T) {
+	content, err := os.ReadFile(defaultDeny)
+	if err != nil {
+		t.Fatal(err)
+	}
+	read, _ := readScenario(t, string(content))
+	now := metav1.NewTime(fixture.Created)
+	for name, test := range map[string]struct {
+		edit   func(*corev1.Pod)
+		blocks bool
+	}{
+		"ending":   {func(pod *corev1.Pod) { pod.DeletionTimestamp = &now }, true},
+		"finished": {func(pod *corev1.Pod) { pod.DeletionTimestamp, pod.Status.Phase = &now, corev1.PodFailed }, false},
+	} {
+		pod := fixture.Pod("shop", "cart-old-0", fixture.Sidecar, test.edit)
+		planned := simplified(t, append(takingTraffic(t, enrolledMesh(t, defaultDeny).after), fixture.Objects(pod)...), read.Options)
+		blocks := slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
+			return gate.ID == checks.IDWhollyAmbient && gate.Blocks() && gate.Object != nil && gate.Object.Name == "cart-old-0"
+		})
+		if blocks != test.blocks {
+			t.Errorf("%s: it blocks: %t", name, blocks)
+		}
 	}
 }

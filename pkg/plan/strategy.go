@@ -156,11 +156,6 @@ func (r *rollback) restoreEvicted() {
 			// One whose template was written as well gets its sidecars with that.
 			continue
 		}
-		r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
-			ID: stepID(v1alpha1.PhaseRestoreWorkloads, reference), Phase: v1alpha1.PhaseRestoreWorkloads,
-			Summary: "evict the pods of " + shortName(reference) + " and wait for their sidecars",
-			Notes:   []string{noteEvicts},
-			Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{reference}, Since: r.since},
-		})
+		r.evictAll(reference)
 	}
 }

@@ -91,14 +91,14 @@ func TestRollbackWithoutRecord(t *testing.T) {
 		want      []string
 		err       string
 	}{
-		{"moved by hand", one, byHand, nil, "", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
-		{"refusing sidecars", one, with(byHand, "istio-injection", "disabled"), nil, "", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
-		{"injected by default", []any{fixture.Injector("", true)}, with(byHand, "istio-injection", "disabled"), nil, "", []string{"restore-injection istio-injection=", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
-		{"of the only revision", []any{fixture.Injector("1-31", false)}, byHand, nil, "", []string{"restore-injection istio.io/rev=1-31", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
-		{"of a revision that is chosen", two, byHand, nil, "1-32", []string{"restore-injection istio.io/rev=1-32", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
-		{"of the default, chosen", two, byHand, nil, "default", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
-		{"asking for sidecars already", one, with(byHand, "istio-injection", "enabled"), nil, "", []string{"replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
-		{"with somebody's waypoint", one, byHand, []any{service}, "", []string{"restore-injection istio-injection=enabled", "replace-pods", "disable-ambient istio.io/dataplane-mode=", "deactivate-waypoints istio.io/use-waypoint="}, ""},
+		{"moved by hand", one, byHand, nil, "", []string{"restore-injection istio-injection=enabled", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"refusing sidecars", one, with(byHand, "istio-injection", "disabled"), nil, "", []string{"restore-injection istio-injection=enabled", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"injected by default", []any{fixture.Injector("", true)}, with(byHand, "istio-injection", "disabled"), nil, "", []string{"restore-injection istio-injection=", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"of the only revision", []any{fixture.Injector("1-31", false)}, byHand, nil, "", []string{"restore-injection istio.io/rev=1-31", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"of a revision that is chosen", two, byHand, nil, "1-32", []string{"restore-injection istio.io/rev=1-32", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"of the default, chosen", two, byHand, nil, "default", []string{"restore-injection istio-injection=enabled", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"asking for sidecars already", one, with(byHand, "istio-injection", "enabled"), nil, "", []string{"restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode="}, ""},
+		{"with somebody's waypoint", one, byHand, []any{service}, "", []string{"restore-injection istio-injection=enabled", "restore-workloads/deployment/cart", "replace-pods", "disable-ambient istio.io/dataplane-mode=", "deactivate-waypoints istio.io/use-waypoint="}, ""},
 		{"not in ambient mode", one, map[string]string{"istio-injection": "enabled"}, []any{service}, "", nil, ""},
 		{"with a choice", two, byHand, nil, "", nil, "choose one, of 1-31, 1-32, default"},
 		{"of a revision that is not there", two, byHand, nil, "1-30", nil, "revision 1-30 would not inject namespace shop: choose one that does, of 1-31, 1-32, default"},
@@ -130,6 +130,45 @@ func TestRollbackWithoutRecord(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// No template brings the sidecars of what was moved by hand: each workload's pods are
+// evicted in turn, and counted, and who has a single one has an outage that is announced.
+func TestRollbackOfWhatWasMovedByHandAnnouncesItsRestarts(t *testing.T) {
+	objects := []any{fixture.Namespace("shop", map[string]string{"istio.io/dataplane-mode": "ambient"})}
+	for name, replicas := range map[string]int32{"cart": 2, "pay": 1, "web": 3} {
+		deployment := fixture.Deployment("shop", name, fixture.Replicas(replicas))
+		objects = append(objects, deployment, fixture.PodsOf(deployment, fixture.Ambient))
+	}
+	for parallel, waves := range map[int][]int{1: {0, 0, 0}, 2: {1, 1, 2}} {
+		planned := unrecorded(t, fixture.Objects(append(fixture.Installation(), objects...)...), Unrecorded{MaxParallelRestarts: parallel})
+		var evicts []string
+		var got []int
+		for _, step := range planned.Steps {
+			if step.Phase == v1alpha1.PhaseRestoreWorkloads {
+				evicts, got = append(evicts, step.Summary), append(got, step.Wave)
+			}
+		}
+		want := []string{
+			"evict the pods of deployment/cart and wait for their sidecars", "evict the pods of deployment/pay and wait for their sidecars",
+			"evict the pods of deployment/web and wait for their sidecars",
+		}
+		if diff := cmp.Diff(want, evicts); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff(waves, got); diff != "" {
+			t.Errorf("%d at a time, waves (-want +got):\n%s", parallel, diff)
+		}
+		if sum := planned.Overview; sum.RestartedWorkloads != 3 || sum.RestartedPods != 6 || !slices.Contains(sum.Risks, "restart-availability") {
+			t.Errorf("the overview is %+v", sum)
+		}
+		outages := slices.DeleteFunc(slices.Clone(planned.Gates), func(gate v1alpha1.CheckResult) bool {
+			return gate.ID != "restart-availability" || gate.Object == nil || gate.Object.Name != "pay" || gate.Status != v1alpha1.StatusWarn
+		})
+		if len(outages) != 1 || !strings.Contains(outages[0].Message, "its only pod is evicted before the next one is ready") {
+			t.Errorf("of the outage is said %+v", outages)
+		}
 	}
 }
 

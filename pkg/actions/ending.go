@@ -1,0 +1,40 @@
+package actions
+
+import (
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+)
+
+// endingSlack is how much longer than its grace period a pod is given to be gone: the
+// kubelet kills it then, and says so. One on a node that is gone never ends.
+const endingSlack = 10 * time.Second
+
+// stillEnding says of pods on their way out that they are not gone yet. A pod serves, and
+// calls, until its containers have ended: it counts in no rollout any more, and needs what
+// protects it none the less. Each is waited for as long as its grace period, or as most
+// allows, if that is above 0; then a note says what that means. The times are those of
+// this machine alone.
+func (r *Runner) stillEnding(pods []mesh.Pod, most time.Duration, means string) verdict {
+	var result verdict
+	for _, pod := range pods {
+		since, seen := r.ending[pod.UID]
+		if !seen {
+			since = r.Now()
+			r.ending[pod.UID] = since
+		}
+		patience := pod.Grace + endingSlack
+		if most > 0 {
+			patience = min(patience, most)
+		}
+		switch {
+		case r.Now().Sub(since) < patience:
+			result.missing = append(result.missing, pod.String()+" still ends, and "+means+" until it has")
+			result.retry = retryEvidence
+		case !r.named[pod.UID]:
+			r.named[pod.UID] = true
+			r.Events.note("%s has not ended after %s and is not waited for: it %s until it has", pod, r.Now().Sub(since).Round(time.Second), means)
+		}
+	}
+	return result
+}

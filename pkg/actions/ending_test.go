@@ -1,0 +1,121 @@
+package actions
+
+import (
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/kubectl-ambient/kubectl-ambient/internal/fixture"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
+	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
+	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+)
+
+// endingPod is the last pod of a workload as it was, which has 30 seconds to end.
+func endingPod(pods []any, edits ...func(*corev1.Pod)) *corev1.Pod {
+	pod := pods[len(pods)-1].(*corev1.Pod)
+	pod.Name, pod.UID = "cart-old-0", "old"
+	now, grace := metav1.NewTime(fixture.Created), int64(30)
+	pod.DeletionTimestamp, pod.DeletionGracePeriodSeconds = &now, &grace
+	for _, edit := range edits {
+		edit(pod)
+	}
+	return pod
+}
+
+func finished(pod *corev1.Pod) { pod.Status.Phase = corev1.PodFailed }
+
+// A pod on its way out counts in no rollout, and still serves and calls.
+func TestPodsThatStillEndAreWaitedFor(t *testing.T) {
+	back := fixture.Deployment("shop", "cart")
+	backAgain := append(fixture.PodsOf(back, fixture.Sidecar), back)
+	moved := switched()
+	inAmbient := append(fixture.PodsOf(moved, fixture.Ambient), moved, ambientShop)
+	withSidecar := func(pod *corev1.Pod) { fixture.Sidecar(pod); delete(pod.Labels, inject) }
+	cart := reference("Deployment", "cart")
+	lookBack := gateOf(v1alpha1.GateInjected, cart)
+	lookBack.Since = &fixture.Created
+	for name, test := range map[string]struct {
+		objects []any
+		gate    v1alpha1.Gate
+		ending  *corev1.Pod
+		waits   string
+		noted   string
+	}{
+		"in ambient mode, on the way back": {
+			backAgain, lookBack, endingPod(fixture.PodsOf(back, fixture.Ambient)),
+			"Pod shop/cart-old-0 still ends, and nothing but ztunnel protects it until it has", "nothing but ztunnel protects it until it has",
+		},
+		"in ambient mode, before the namespace is released": {
+			backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient)),
+			"Pod shop/cart-old-0 still ends, and nothing but ztunnel protects it until it has", "nothing but ztunnel protects it until it has",
+		},
+		"of nobody's, before the namespace is released": {
+			backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient), func(pod *corev1.Pod) { pod.OwnerReferences = nil }),
+			"Pod shop/cart-old-0 still ends", "nothing but ztunnel protects it",
+		},
+		"with a sidecar, on the way there": {
+			inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved), withSidecar),
+			"Pod shop/cart-old-0 still ends, and its sidecar calls past waypoints until it has", "its sidecar calls past waypoints until it has",
+		},
+		"outside the mesh, on the way back": {backAgain, lookBack, endingPod(fixture.PodsOf(back)), "", ""},
+		"with a sidecar, on the way back":   {backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Sidecar)), "", ""},
+		"in ambient mode, on the way there": {inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved, fixture.Ambient)), "", ""},
+		"finished, on the way back":         {backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient), finished), "", ""},
+		"finished with a sidecar, on the way there": {
+			inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved), withSidecar, finished), "", "",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			snapshot := fixture.Snapshot(append(slices.Clone(test.objects), test.ending, fixture.Injector("", false))...)
+			if test.gate.Kind == v1alpha1.GateInjected {
+				snapshot = snapshotOf(append(slices.Clone(test.objects), test.ending)...)
+			}
+			runner, _ := looker(snapshot)
+			now := fixture.Created
+			var notes []string
+			runner.Now, runner.Events.Note = func() time.Time { return now }, func(text string) { notes = append(notes, text) }
+			look := runner.gates()[test.gate.Kind]
+			at := func(after time.Duration) verdict {
+				now = fixture.Created.Add(after)
+				got, err := look(t.Context(), snapshot, test.gate)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return got
+			}
+			if test.waits == "" {
+				missing(t, at(0))
+				return
+			}
+			for _, after := range []time.Duration{0, 39 * time.Second} {
+				got := at(after)
+				missing(t, got, test.waits)
+				if got.retry <= 0 || got.failed {
+					t.Errorf("tried again after %s, failed %t", got.retry, got.failed)
+				}
+			}
+			// One on a node that is gone never ends.
+			for range 2 {
+				missing(t, at(40*time.Second))
+			}
+			if len(notes) != 1 || !strings.Contains(notes[0], "Pod shop/cart-old-0 has not ended after 40s") || !strings.Contains(notes[0], test.noted) {
+				t.Errorf("the notes are %q", notes)
+			}
+		})
+	}
+}
+
+// What a restart waits for so is bounded by the gate's own time, which others need, too.
+func TestPodsThatStillEndDoNotUseUpAGatesTime(t *testing.T) {
+	pod := mesh.PodFromObject(endingPod(fixture.PodsOf(fixture.Deployment("shop", "cart"), fixture.Sidecar)))
+	runner, _ := looker(nil)
+	now := fixture.Created
+	runner.Now = func() time.Time { return now }
+	missing(t, runner.stillEnding([]mesh.Pod{pod}, 20*time.Second, "waits"), "still ends")
+	now = now.Add(20 * time.Second)
+	missing(t, runner.stillEnding([]mesh.Pod{pod}, 20*time.Second, "waits"))
+	missing(t, runner.stillEnding([]mesh.Pod{pod}, 0, "waits"), "still ends")
+}
