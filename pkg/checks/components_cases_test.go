@@ -180,6 +180,7 @@ func flagCases() []testCase {
 	for name, standard := range map[string]string{
 		"PILOT_AUTO_ALLOW_WAYPOINT_POLICY": "false", "ENABLE_LAYERED_WAYPOINT_AUTHORIZATION_POLICIES": "false",
 		"AMBIENT_ENABLE_DRY_RUN_AUTHORIZATION_POLICY": "false", "ENABLE_INGRESS_WAYPOINT_ROUTING": "true", "PILOT_ENABLE_AMBIENT_WAYPOINTS": "true",
+		"PILOT_ENABLE_SENDING_HBONE": "true", "PILOT_ENABLE_SIDECAR_LISTENING_HBONE": "true",
 	} {
 		other := map[string]string{"true": "false", "false": "true"}[standard]
 		cases = append(cases,

@@ -41,6 +41,14 @@ func policyFlags() []policyFlag {
 			"PILOT_ENABLE_AMBIENT_WAYPOINTS", true,
 			"the controllers of ambient mode do not run: there are no waypoints, and no L7 policies for ambient pods",
 		},
+		{
+			"PILOT_ENABLE_SENDING_HBONE", true,
+			"sidecars and gateways have no listener to send by HBONE, by which they are told to call pods in ambient mode: such calls fail",
+		},
+		{
+			"PILOT_ENABLE_SIDECAR_LISTENING_HBONE", true,
+			"sidecars do not accept HBONE, whatever their pods' labels say: calls of pods in ambient mode to them fail",
+		},
 	}
 }
 
@@ -50,8 +58,9 @@ func istiodPolicyFlags() Check {
 		ID: "istiod-policy-flags", Category: CategoryComponents, Severity: v1alpha1.SeverityWarning,
 		About: "Switches in istiod's environment that change which policies hold where in ambient mode.",
 		Why: "What this tool says of policies, at ztunnel and at waypoints, holds for istiod's defaults. These switches change it: which callers a pod behind a waypoint admits by itself, " +
-			"whether policies with selectors count at a waypoint, and whether gateways use waypoints at all " +
-			"(istio pilot/pkg/features/ambient.go, pilot/pkg/serviceregistry/ambient/policies.go, pilot/pkg/networking/plugin/authz/authorization.go).",
+			"whether policies with selectors count at a waypoint, whether gateways use waypoints at all, and whether pods in ambient mode and sidecars reach each other " +
+			"(istio pilot/pkg/features/ambient.go, pilot/pkg/serviceregistry/ambient/policies.go, pilot/pkg/networking/plugin/authz/authorization.go, " +
+			"pilot/pkg/networking/core/listener.go, pilot/pkg/model/context.go).",
 		Needs:  []string{mesh.IstiodDeployments},
 		Passed: "istiod's switches for policies in ambient mode are at their defaults",
 		Run: func(subject Subject) []Finding {

@@ -141,6 +141,7 @@ func (t *translator) outbound(reference v1alpha1.ObjectReference, field string, 
 	t.translation.Losses = append(t.translation.Losses, Loss{
 		Object: reference, Field: field,
 		Message: "callers here no longer follow it for " + about + ": waypoints elsewhere do not follow rules of this namespace",
+		Remedy:  "move the rule to the namespace of what it is for, which needs a waypoint there: --include-namespaces makes one",
 	})
 }
 

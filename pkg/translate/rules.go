@@ -50,7 +50,7 @@ func translateOperations(to []*securityv1beta1.Rule_To, ports portMap) (translat
 		if unwanted := operation.GetNotPorts(); len(unwanted) > 0 {
 			operation.NotPorts = ports.translate(unwanted)
 		}
-		if proto.Equal(operation, &securityv1beta1.Operation{}) {
+		if operation == nil || proto.Equal(operation, &securityv1beta1.Operation{}) {
 			return nil, true
 		}
 		translated = append(translated, one)

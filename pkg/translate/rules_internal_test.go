@@ -65,6 +65,7 @@ func TestBehindService(t *testing.T) {
 		{"not ports of another Service", `{to: [{operation: {notPorts: ["7000"]}}]}`, `{}`},
 		{"one of several operations", `{to: [{operation: {ports: ["7000"], methods: [GET]}}, {operation: {ports: ["9090"], methods: [PUT]}}]}`, `{"to":[{"operation":{"ports":["90"],"methods":["PUT"]}}]}`},
 		{"one of several that is always so", `{to: [{operation: {paths: [/a]}}, {operation: {notPorts: ["7000"]}}]}`, `{"to":[{"operation":{"methods":["*"]}}]}`},
+		{"one of several that says nothing", `{to: [{operation: {methods: [GET], ports: ["7000"]}}, {}]}`, `{"to":[{"operation":{"methods":["*"]}}]}`},
 		{"what is left is still about HTTP", `{to: [{operation: {ports: ["7000"], paths: [/a]}}, {operation: {ports: ["8080"]}}]}`, `{"to":[{"operation":{"ports":["80","81"],"methods":["*"]}}]}`},
 		{"a condition", `{when: [{key: destination.port, values: ["9090"]}, {key: "request.headers[a]", values: [b]}]}`, `{"when":[{"key":"destination.port","values":["90"]},{"key":"request.headers[a]","values":["b"]}]}`},
 		{"a condition that never holds", `{when: [{key: destination.port, values: ["7000"]}]}`, `none`},
