@@ -44,10 +44,6 @@ func TestPodsThatStillEndAreWaitedFor(t *testing.T) {
 		waits   string
 		noted   string
 	}{
-		"in ambient mode, on the way back": {
-			backAgain, lookBack, endingPod(fixture.PodsOf(back, fixture.Ambient)),
-			"Pod shop/cart-old-0 still ends, and nothing but ztunnel protects it until it has", "nothing but ztunnel protects it until it has",
-		},
 		"in ambient mode, before the namespace is released": {
 			backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient)),
 			"Pod shop/cart-old-0 still ends, and nothing but ztunnel protects it until it has", "nothing but ztunnel protects it until it has",
@@ -60,10 +56,11 @@ func TestPodsThatStillEndAreWaitedFor(t *testing.T) {
 			inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved), withSidecar),
 			"Pod shop/cart-old-0 still ends, and its sidecar calls past waypoints until it has", "its sidecar calls past waypoints until it has",
 		},
-		"outside the mesh, on the way back": {backAgain, lookBack, endingPod(fixture.PodsOf(back)), "", ""},
-		"with a sidecar, on the way back":   {backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Sidecar)), "", ""},
-		"in ambient mode, on the way there": {inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved, fixture.Ambient)), "", ""},
-		"finished, on the way back":         {backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient), finished), "", ""},
+		"in ambient mode, of a workload that goes back": {backAgain, lookBack, endingPod(fixture.PodsOf(back, fixture.Ambient)), "", ""},
+		"outside the mesh, on the way back":             {backAgain, injectedGate, endingPod(fixture.PodsOf(back)), "", ""},
+		"with a sidecar, on the way back":               {backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Sidecar)), "", ""},
+		"in ambient mode, on the way there":             {inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved, fixture.Ambient)), "", ""},
+		"finished, on the way back":                     {backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient), finished), "", ""},
 		"finished with a sidecar, on the way there": {
 			inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved), withSidecar, finished), "", "",
 		},

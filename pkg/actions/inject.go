@@ -49,17 +49,14 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 		result.failed = result.failed || next.failed
 		result.retry = max(result.retry, next.retry)
 	}
-	var ending []mesh.Pod
 	if len(gate.Workloads) == 0 {
 		r.nameStrays(snapshot, namespace, since(gate))
-		ending = slices.DeleteFunc(snapshot.Ending(namespace.Name), func(pod mesh.Pod) bool { return !capturedAlone(pod) })
-	} else {
-		ending = endingOf(snapshot, gate.Workloads, capturedAlone)
 	}
-	if len(result.missing) == 0 {
+	if len(gate.Workloads) == 0 && len(result.missing) == 0 {
 		// The last gate before the namespace is taken out of ambient mode: istio-cni then
 		// releases a pod that still ends, too (istio cni/pkg/nodeagent/informers.go spares
 		// finished ones only).
+		ending := slices.DeleteFunc(snapshot.Ending(namespace.Name), func(pod mesh.Pod) bool { return !pod.Redirected() || pod.HasSidecar() })
 		result = r.stillEnding(ending, 0, "nothing but ztunnel protects it")
 	}
 	if len(result.missing) == 0 {
@@ -67,9 +64,6 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 	}
 	return result, nil
 }
-
-// capturedAlone says whether nothing but ztunnel carries what a pod sends and gets.
-func capturedAlone(pod mesh.Pod) bool { return pod.Redirected() && !pod.HasSidecar() }
 
 // nameStrays says which pods made during the migration lack their sidecar and
 // are not replaced: nothing controls them, or something that is not known here.
