@@ -187,8 +187,13 @@ func TestRollbackOnFailure(t *testing.T) {
 	const namespace = "undone"
 	before := c.shop(t, namespace)
 	c.holdReadiness(t, namespace, "db")
-	run := c.ambient(t, "enroll", "-n", namespace, "--yes", "--rollback-on-failure", "--gate-timeout=20s", "-o", "json").want(t, 1)
+	run := c.ambient(t, "enroll", "-n", namespace, "--yes", "--rollback-on-failure", "--gate-timeout=20s", "-o", "json",
+		"--gate-exec", `echo "asked after $KUBECTL_AMBIENT_WORKLOAD"`).want(t, 1)
 	says(t, run.stderr, "timed out waiting: Pod undone/db-0", "was rolled back and is what it was before")
+	// Both directions replace its pods; only the run that has failed asks.
+	if asked := strings.Count(run.stderr, "asked after deployment/cart"); asked != 1 {
+		t.Errorf("the gate between workloads was asked %d times after deployment/cart:\n%s", asked, run.stderr)
+	}
 	var record v1alpha1.MigrationRecord
 	decode(t, run.stdout, &record)
 	if record.State != v1alpha1.RunRolledBack || record.Operation != v1alpha1.OperationEnroll {
