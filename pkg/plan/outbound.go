@@ -151,7 +151,9 @@ func moving(stages []compare.Stage) []compare.Stage {
 }
 
 // behindWaypoints are the namespaces, but for some, in which calls to anything may go
-// through a waypoint, and be decided by policies.
+// through a waypoint, and be decided by policies. One that is being deleted is none of
+// them: its policies and pods go one after another, in no order that says anything of
+// those who call them.
 func behindWaypoints(snapshot *mesh.Snapshot, except []string) []string {
 	deciding := map[string]bool{}
 	for _, policy := range snapshot.AuthorizationPolicies() {
@@ -165,7 +167,7 @@ func behindWaypoints(snapshot *mesh.Snapshot, except []string) []string {
 	everywhere := slices.ContainsFunc(snapshot.RootNamespaces(), func(root string) bool { return deciding[root] })
 	var names []string
 	for _, namespace := range snapshot.Namespaces() {
-		if slices.Contains(except, namespace.Name) {
+		if slices.Contains(except, namespace.Name) || namespace.Terminating {
 			continue
 		}
 		for _, waypoint := range waypointsInFront(snapshot, namespace) {

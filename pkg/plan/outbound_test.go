@@ -15,6 +15,7 @@ import (
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/plan"
 	corev1 "k8s.io/api/core/v1"
+	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 )
 
@@ -210,6 +211,28 @@ func TestOutboundThatIsNotKnown(t *testing.T) {
 				t.Errorf("not compared (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// TestOutboundToWhatIsBeingDeleted: a namespace that is being deleted loses its policies one
+// after another, which keeps no caller from moving.
+func TestOutboundToWhatIsBeingDeleted(t *testing.T) {
+	for _, deleted := range []bool{false, true} {
+		read, parts := outboundMesh(t, "outbound-allowed")
+		objects := fixture.Objects(parts...)
+		for i := range objects {
+			if objects[i].GetKind() == mesh.KindNamespace && objects[i].GetName() == "pay" && deleted {
+				objects[i].SetDeletionTimestamp(new(metav1.Now()))
+			}
+		}
+		snapshot := fixture.Snapshot(objects)
+		planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), read.Options)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if planned.Blocked == deleted || fails(planned, checks.IDCallsNewlyAllowed) == deleted {
+			t.Errorf("pay is being deleted: %t; blocked is %t by %v", deleted, planned.Blocked, planned.Overview.Blockers)
+		}
 	}
 }
 
