@@ -1,7 +1,9 @@
 package plugin
 
 import (
+	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
@@ -38,12 +40,13 @@ func (p patientReader) RoundTrip(request *http.Request) (*http.Response, error) 
 			attempt.Body = body
 		}
 		response, err := p.next.RoundTrip(attempt)
+		if err == nil {
+			response, err = whole(response)
+		}
 		if backoff.Steps <= 1 || !worthRepeating(response, err) {
 			return response, err
 		}
 		if response != nil {
-			// So that the connection can be used again; what it says is not needed.
-			_, _ = io.Copy(io.Discard, io.LimitReader(response.Body, 1<<16))
 			_ = response.Body.Close()
 		}
 		select {
@@ -54,17 +57,31 @@ func (p patientReader) RoundTrip(request *http.Request) (*http.Response, error) 
 	}
 }
 
+// whole reads an answer to its end, which client-go would do next: one that breaks off
+// there is an error to client-go that ends what it was read for (rest/request.go,
+// transformResponse).
+func whole(response *http.Response) (*http.Response, error) {
+	content, err := io.ReadAll(response.Body)
+	_ = response.Body.Close()
+	if err != nil {
+		return nil, fmt.Errorf("read the answer: %w", err)
+	}
+	response.Body = io.NopCloser(bytes.NewReader(content))
+	return response, nil
+}
+
 // WrappedRoundTripper is how client-go looks through what wraps a transport.
 func (p patientReader) WrappedRoundTripper() http.RoundTripper { return p.next }
 
 // onlyReads says whether a request changes nothing and has one answer. A watch is
-// taken up again by whoever watches, and an upgrade is not a read. What somebody may
-// do is asked by creating a review, which is kept nowhere.
+// taken up again by whoever watches, an upgrade is not a read, and logs are read as they
+// come. What somebody may do is asked by creating a review, which is kept nowhere.
 func onlyReads(request *http.Request) bool {
 	if request.Method == http.MethodPost {
 		return request.GetBody != nil && (strings.HasSuffix(request.URL.Path, "/selfsubjectaccessreviews") || strings.HasSuffix(request.URL.Path, "/selfsubjectreviews"))
 	}
-	return request.Method == http.MethodGet && !request.URL.Query().Has("watch") && request.Header.Get("Upgrade") == ""
+	return request.Method == http.MethodGet && !request.URL.Query().Has("watch") && request.Header.Get("Upgrade") == "" &&
+		!strings.HasSuffix(request.URL.Path, "/log")
 }
 
 func worthRepeating(response *http.Response, err error) bool {

@@ -10,6 +10,7 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"testing/iotest"
 	"time"
 )
 
@@ -25,7 +26,9 @@ func TestReadsAreRepeated(t *testing.T) {
 		first      int
 		retryAfter string
 		failure    error
-		tries      int
+		// broken is how the first answer ends.
+		broken error
+		tries  int
 	}{
 		"what is well":             {first: 200, tries: 1},
 		"what is not there":        {first: 404, tries: 1},
@@ -34,6 +37,9 @@ func TestReadsAreRepeated(t *testing.T) {
 		"a broken server":          {first: 500, tries: 2},
 		"a gateway in the way":     {first: 504, tries: 2},
 		"a dropped connection":     {failure: io.EOF, tries: 2},
+		"an answer cut off":        {first: 200, broken: io.ErrUnexpectedEOF, tries: 2},
+		"logs that are cut off":    {url: "https://192.0.2.1/api/v1/namespaces/shop/pods/cart/log", first: 200, broken: io.ErrUnexpectedEOF, tries: 1},
+		"a watch that is cut off":  {url: "https://192.0.2.1/api/v1/pods?watch=true", first: 200, broken: io.ErrUnexpectedEOF, tries: 1},
 		"a reset connection":       {failure: &net.OpError{Op: "read", Err: errors.New("connection reset by peer")}, tries: 2},
 		"a cluster that is away":   {failure: &net.OpError{Op: "dial", Err: errors.New("connection refused")}, tries: 1},
 		"a certificate":            {failure: errors.New("certificate signed by unknown authority"), tries: 1},
@@ -56,6 +62,9 @@ func TestReadsAreRepeated(t *testing.T) {
 					return nil, test.failure
 				}
 				response.StatusCode = test.first
+				if test.broken != nil {
+					response.Body = io.NopCloser(io.MultiReader(strings.NewReader("te"), iotest.ErrReader(test.broken)))
+				}
 				if test.retryAfter != "" {
 					response.Header.Set("Retry-After", test.retryAfter)
 				}
@@ -74,7 +83,11 @@ func TestReadsAreRepeated(t *testing.T) {
 			}
 			response, err := reader.RoundTrip(request)
 			if response != nil {
+				content, _ := io.ReadAll(response.Body)
 				_ = response.Body.Close()
+				if want := map[bool]string{true: "te", false: "text"}[test.broken != nil && tries == 1]; string(content) != want {
+					t.Errorf("the answer is %q", content)
+				}
 			}
 			if tries != test.tries {
 				t.Errorf("it is tried %d times, and ends with %v", tries, err)

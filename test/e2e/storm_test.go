@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -34,11 +35,17 @@ func (s *storm) fault(request *http.Request) string {
 		return ""
 	}
 	fault := faults[s.random.IntN(len(faults))]
-	if fault == "409" && request.Method == http.MethodGet {
+	if fault == "409" && !stores(request) {
 		fault = "500"
 	}
 	s.injected[fault]++
 	return fault
+}
+
+// stores says whether a request is to keep something, which others may have changed. A
+// review of what somebody may do is answered, and kept nowhere.
+func stores(request *http.Request) bool {
+	return request.Method != http.MethodGet && !strings.Contains(request.URL.Path, "/selfsubject")
 }
 
 // total is how many requests were spoilt.
@@ -146,7 +153,8 @@ func TestStorm(t *testing.T) {
 			c.settled(t, namespace)
 			before := c.state(t, namespace)
 			modes := c.watchModes(t, namespace)
-			storm := newStorm(seed, 0.08)
+			// The first two are a bad day, which runs come through; in the others they stop.
+			storm := newStorm(seed, []float64{0.08, 0.3}[seed/2])
 			environment := []string{"KUBECONFIG=" + c.behind(t, storm.decide)}
 			insist := func(arguments ...string) {
 				t.Helper()
