@@ -44,7 +44,7 @@ On a namespace the annotation hides them for everything in it.
 	writeChecks(&text, "Checks of verify", checks.VerifyChecks())
 	writeChecks(&text, "Checks of verify after a rollback", checks.ReturnChecks())
 	writeChecks(&text, "Checks of verify --probe", checks.ProbeChecks())
-	writeChecks(&text, "Gates of a rollback", checks.RollbackGates(nil, nil))
+	writeChecks(&text, "Gates of a rollback", checks.RollbackGates(nil, nil, nil))
 	writeChecks(&text, "Gates of a rollback of a single Service", checks.ServiceRollbackGates())
 	writeFacts(&text)
 	return text.String()

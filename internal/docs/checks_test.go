@@ -17,7 +17,7 @@ func TestChecksAreDocumented(t *testing.T) {
 }
 
 func all() []checks.Check {
-	return slices.Concat(checks.EnrollGates(), checks.PlanGates(), checks.SimplifyGates(), checks.VerifyChecks(), checks.ReturnChecks(), checks.ProbeChecks(), checks.RollbackGates(nil, nil), checks.ServiceRollbackGates())
+	return slices.Concat(checks.EnrollGates(), checks.PlanGates(), checks.SimplifyGates(), checks.VerifyChecks(), checks.ReturnChecks(), checks.ProbeChecks(), checks.RollbackGates(nil, nil, nil), checks.ServiceRollbackGates())
 }
 
 func TestEveryCheckSaysWhatItIsFor(t *testing.T) {

@@ -1,6 +1,7 @@
 package actions
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
@@ -46,11 +47,11 @@ func TestPodsThatStillEndAreWaitedFor(t *testing.T) {
 	}{
 		"in ambient mode, before the namespace is released": {
 			backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient)),
-			"Pod shop/cart-old-0 still ends, and nothing but ztunnel protects it until it has", "nothing but ztunnel protects it until it has",
+			"Pod shop/cart-old-0 still ends, and nothing but ztunnel protects it until it has", ": once the namespace is released, it is without mTLS and policies until it has",
 		},
 		"of nobody's, before the namespace is released": {
 			backAgain, injectedGate, endingPod(fixture.PodsOf(back, fixture.Ambient), func(pod *corev1.Pod) { pod.OwnerReferences = nil }),
-			"Pod shop/cart-old-0 still ends", "nothing but ztunnel protects it",
+			"Pod shop/cart-old-0 still ends", "without mTLS and policies",
 		},
 		"with a sidecar, on the way there": {
 			inAmbient, gateOf(v1alpha1.GateCaptured, cart), endingPod(fixture.PodsOf(moved), withSidecar),
@@ -109,10 +110,17 @@ func TestPodsThatStillEndAreWaitedFor(t *testing.T) {
 func TestPodsThatStillEndDoNotUseUpAGatesTime(t *testing.T) {
 	pod := mesh.PodFromObject(endingPod(fixture.PodsOf(fixture.Deployment("shop", "cart"), fixture.Sidecar)))
 	runner, _ := looker(nil)
-	now := fixture.Created
-	runner.Now = func() time.Time { return now }
-	missing(t, runner.stillEnding([]mesh.Pod{pod}, 20*time.Second, "waits"), "still ends")
-	now = now.Add(20 * time.Second)
-	missing(t, runner.stillEnding([]mesh.Pod{pod}, 20*time.Second, "waits"))
-	missing(t, runner.stillEnding([]mesh.Pod{pod}, 0, "waits"), "still ends")
+	var notes []string
+	runner.Events.Note = func(text string) { notes = append(notes, text) }
+	runner.GateTimeout = time.Hour
+	for left, waits := range map[time.Duration]bool{50 * time.Minute: true, 16 * time.Minute: true, 14 * time.Minute: false} {
+		ctx, cancel := context.WithTimeout(t.Context(), left)
+		if got := runner.stillEnding(ctx, []mesh.Pod{pod}, "waits", "it calls"); len(got.missing) > 0 != waits {
+			t.Errorf("with %s of an hour left it waits for %q", left, got.missing)
+		}
+		cancel()
+	}
+	if len(notes) != 1 || notes[0] != "Pod shop/cart-old-0 has not ended after 0s and is not waited for: it calls until it has" {
+		t.Errorf("the notes are %q", notes)
+	}
 }

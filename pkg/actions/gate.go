@@ -245,7 +245,7 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 	if err != nil || len(rollouts.missing) > 0 {
 		return rollouts, err
 	}
-	ending := r.stillEnding(endingOf(snapshot, gate.Workloads, mesh.Pod.HasSidecar), r.GateTimeout/2, "its sidecar calls past waypoints")
+	ending := r.stillEnding(ctx, endingOf(snapshot, gate.Workloads, mesh.Pod.HasSidecar), "its sidecar calls past waypoints", "its sidecar calls past waypoints")
 	if len(ending.missing) > 0 {
 		return ending, nil
 	}

@@ -81,7 +81,7 @@ func looker(snapshot *mesh.Snapshot) (runner *Runner, asked *[][]string) {
 	kube.PrependReactor("*", "pods", accept)
 	return &Runner{
 		Namespace: "shop", Kube: kube, replaced: map[types.UID]bool{}, replacements: map[types.UID]int{}, named: map[types.UID]bool{},
-		ending: map[types.UID]time.Time{}, Now: func() time.Time { return fixture.Created },
+		ending: map[types.UID]time.Time{}, unready: map[types.UID]time.Time{}, Now: func() time.Time { return fixture.Created },
 		Istiods: inStep,
 		Evidence: func(_ context.Context, nodes []string) (*mesh.Evidence, error) {
 			*asked = append(*asked, nodes)

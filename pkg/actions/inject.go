@@ -14,6 +14,7 @@ import (
 	policyv1 "k8s.io/api/policy/v1"
 	apierrors "k8s.io/apimachinery/pkg/api/errors"
 	metav1 "k8s.io/apimachinery/pkg/apis/meta/v1"
+	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
 	"k8s.io/apimachinery/pkg/types"
 )
 
@@ -57,7 +58,7 @@ func (r *Runner) lookInjected(ctx context.Context, snapshot *mesh.Snapshot, gate
 		// releases a pod that still ends, too (istio cni/pkg/nodeagent/informers.go spares
 		// finished ones only).
 		ending := slices.DeleteFunc(snapshot.Ending(namespace.Name), func(pod mesh.Pod) bool { return !pod.Redirected() || pod.HasSidecar() })
-		result = r.stillEnding(ending, 0, "nothing but ztunnel protects it")
+		result = r.stillEnding(ctx, ending, "nothing but ztunnel protects it", "once the namespace is released, it is without mTLS and policies")
 	}
 	if len(result.missing) == 0 {
 		return result, r.uncordonAll(ctx)
@@ -119,6 +120,7 @@ func (r *Runner) restored(snapshot *mesh.Snapshot, workload mesh.Workload, injec
 	}
 	var lacking []mesh.Pod
 	for _, pod := range inTurn(workload, pods) {
+		r.noteReadiness(pod)
 		switch {
 		// A pod that was there before the migration lacks its sidecar for a
 		// reason of its own.
@@ -148,7 +150,8 @@ func (r *Runner) replaceOne(
 	}
 	// Others first: a pod in service is evicted only while every other one is.
 	whole := mesh.RolloutOf(workload).Complete && len(result.missing) == len(lacking)
-	if !whole && workload.Reference.Kind != mesh.KindStatefulSet && !workload.ByHand() {
+	if !whole && workload.Reference.Kind != mesh.KindStatefulSet && !workload.ByHand() && !workload.Updated() {
+		// Its controller replaces pods by itself.
 		return result, nil
 	}
 	underWay := slices.ContainsFunc(lacking, func(pod mesh.Pod) bool { return r.replaced[pod.UID] })
@@ -163,6 +166,12 @@ func (r *Runner) replaceOne(
 		if r.replaced[pod.UID] || pod.Ready && (!whole || underWay) {
 			continue
 		}
+		othersBack := !underWay && areBack(workload, pods, lacking)
+		if !pod.Ready && !othersBack && !r.stuck(pod) {
+			result.missing = append(result.missing, fmt.Sprintf("%s: it is replaced when the others of its workload are back, or once it was not ready for %s", pod, r.stuckAfter()))
+			result.retry = retryEviction
+			continue
+		}
 		if r.replacements[workload.UID] >= mostReplacements(workload) {
 			// Replacing it again would only take the workload down.
 			result.failed = true
@@ -172,9 +181,8 @@ func (r *Runner) replaceOne(
 		if err := r.makeRoom(ctx, workload, pod, gate); err != nil {
 			return result, err
 		}
-		reason, err := r.replace(ctx, pod, len(pods) >= int(workload.Replicas) && !slices.ContainsFunc(pods, func(other mesh.Pod) bool {
-			return other.UID != pod.UID && !other.Ready
-		}))
+		othersServe := !slices.ContainsFunc(pods, func(other mesh.Pod) bool { return other.UID != pod.UID && !other.Ready })
+		reason, err := r.replace(ctx, pod, othersBack && othersServe || r.stuck(pod))
 		if err != nil {
 			return result, err
 		}
@@ -190,20 +198,55 @@ func (r *Runner) replaceOne(
 	return result, nil
 }
 
+// areBack says whether all pods of a workload are there, and all that lack no sidecar are
+// ready.
+func areBack(workload mesh.Workload, pods, lacking []mesh.Pod) bool {
+	return len(pods) >= int(workload.Replicas) && !slices.ContainsFunc(pods, func(pod mesh.Pod) bool {
+		return !pod.Ready && !slices.ContainsFunc(lacking, func(one mesh.Pod) bool { return one.UID == pod.UID })
+	})
+}
+
 // mostReplacements bounds how often a workload's pods are replaced: each once,
 // and once more for what a controller made of its former template meanwhile.
 func mostReplacements(workload mesh.Workload) int { return 2 * int(max(workload.Replicas, 1)) }
 
 // replace evicts a pod. One that is not ready serves nobody, and may have its eviction
-// refused for ever: it is deleted, but only where it is the only one that is missing. A
-// member of a quorum is often not ready for a moment since another one is away. It
-// returns why it was refused, if a PodDisruptionBudget did, or another write.
-func (r *Runner) replace(ctx context.Context, pod mesh.Pod, othersServe bool) (reason string, err error) {
+// refused for ever: it may be deleted where it is the only one that is missing, or stuck.
+// It returns why it was refused, if a PodDisruptionBudget did, or another write.
+func (r *Runner) replace(ctx context.Context, pod mesh.Pod, mayDelete bool) (reason string, err error) {
 	reason, err = r.evict(ctx, pod, "which had come up without its sidecar")
-	if err != nil || reason == "" || reason == conflicted || pod.Ready || !othersServe {
+	if err != nil || reason == "" || reason == conflicted || pod.Ready || !mayDelete {
 		return reason, err
 	}
 	return r.deletePod(ctx, pod)
+}
+
+// noteReadiness keeps since when a pod is not ready, by this machine's clock.
+func (r *Runner) noteReadiness(pod mesh.Pod) {
+	if _, noted := r.unready[pod.UID]; pod.Ready {
+		delete(r.unready, pod.UID)
+	} else if !noted {
+		r.unready[pod.UID] = r.Now()
+	}
+}
+
+// stuck says whether a pod has not been ready for so long that it is not taken for one that
+// wavers: a member of a quorum is often not ready since another one is away, and comes
+// back with it. One that the move itself broke does not.
+func (r *Runner) stuck(pod mesh.Pod) bool {
+	since, noted := r.unready[pod.UID]
+	return noted && !pod.Ready && r.Now().Sub(since) >= r.stuckAfter()
+}
+
+// longestWavering is how long a pod may waver at most.
+const longestWavering = 5 * time.Minute
+
+// stuckAfter leaves half of a gate's time for what comes in place of a stuck pod.
+func (r *Runner) stuckAfter() time.Duration {
+	if r.GateTimeout == 0 {
+		return longestWavering
+	}
+	return min(longestWavering, r.GateTimeout/2)
 }
 
 // conflicted is why a pod was not replaced where the API server says that it is not what was
@@ -248,9 +291,12 @@ func severalBudgets(err error) bool {
 }
 
 func (r *Runner) deletePod(ctx context.Context, pod mesh.Pod) (reason string, err error) {
-	err = r.Kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{
-		Preconditions: metav1.NewUIDPreconditions(string(pod.UID)),
-	})
+	// As it was seen, or not at all: it may have got ready meanwhile.
+	preconditions := metav1.NewUIDPreconditions(string(pod.UID))
+	if version, _, _ := unstructured.NestedString(pod.Object, "metadata", "resourceVersion"); version != "" {
+		preconditions.ResourceVersion = &version
+	}
+	err = r.Kube.CoreV1().Pods(pod.Namespace).Delete(ctx, pod.Name, metav1.DeleteOptions{Preconditions: preconditions})
 	switch {
 	case err == nil:
 		r.changed = true

@@ -42,6 +42,9 @@ func replacedPods(t *testing.T, runner *Runner) []string {
 			if uid := action.DeleteOptions.Preconditions.UID; uid == nil || *uid != fixture.UID("Pod", "shop", action.Name) {
 				t.Errorf("the deletion of %s is not for its UID", action.Name)
 			}
+			if seen := action.DeleteOptions.Preconditions.ResourceVersion; seen == nil || *seen != "7" {
+				t.Errorf("the deletion of %s is not for what was seen of it", action.Name)
+			}
 			pods = append(pods, "delete "+action.Name)
 		}
 	}
@@ -104,6 +107,11 @@ func TestLookInjected(t *testing.T) {
 		deployment.Status.Conditions[1] = appsv1.DeploymentCondition{Type: appsv1.DeploymentProgressing, Status: corev1.ConditionFalse, Reason: "ProgressDeadlineExceeded"}
 		return objects
 	}
+	unavailable := func(objects []any) []any {
+		deployment := objects[len(objects)-1].(*appsv1.Deployment)
+		deployment.Status.AvailableReplicas, deployment.Status.ReadyReplicas = 0, 0
+		return objects
+	}
 	const first, second = "Pod shop/cart-5d8f7-0", "Pod shop/cart-5d8f7-1"
 	tests := []struct {
 		name     string
@@ -117,6 +125,9 @@ func TestLookInjected(t *testing.T) {
 		{"all lack theirs, and one goes at a time", podsOf(lacking, lacking), []string{first, second}, []string{"evict cart-5d8f7-0"}, false},
 		{"another one is not ready", podsOf(lacking, unready), []string{first + " has no sidecar", second + " is not ready"}, nil, false},
 		{"another one lacks its own and is not ready", rolling(podsOf(lacking, broken)), []string{"Deployment shop/cart: ", first, second}, nil, false},
+		{"one came up without and never got ready", unavailable(podsOf(whole, broken)), []string{"Deployment shop/cart: ", second}, []string{"evict cart-5d8f7-1"}, false},
+		{"all did", unavailable(podsOf(broken, broken)), []string{"Deployment shop/cart: ", first, second}, []string{"evict cart-5d8f7-0"}, false},
+		{"one did, another one comes back", unavailable(podsOf(broken, unready)), []string{"Deployment shop/cart: ", first, second, first + ": it is replaced when the others"}, nil, false},
 		{"it is rolling", rolling(podsOf(lacking, whole)), []string{"Deployment shop/cart: ", first}, nil, false},
 		{"one was there before", podsOf(older, whole), nil, nil, false},
 		{"one was there before and is not ready", podsOf(append(edits{fixture.NotReady}, older...), whole), []string{first + " is not ready"}, nil, false},
@@ -293,18 +304,22 @@ func TestLookInjectedStopsReplacingInTheEnd(t *testing.T) {
 	}
 }
 
-// An eviction of a pod that is not ready may be refused for ever. It is deleted, but not
-// while another member is away: a quorum's members are often not ready for that very reason.
+// An eviction of a pod that is not ready may be refused for ever. It is deleted, but while
+// another member is away only once it is stuck: a quorum's members are often not ready for
+// that very reason.
 func TestLookInjectedDeletesOnlyThePodThatAStatefulSetIsStuckOn(t *testing.T) {
 	budget := apierrors.NewTooManyRequests("Cannot evict pod as it would violate the pod's disruption budget.", 10)
 	for name, test := range map[string]struct {
 		answer error
 		away   bool
+		after  time.Duration
 		want   []string
 	}{
-		"its eviction is allowed":            {nil, false, []string{"evict db-1"}},
-		"it is refused":                      {budget, false, []string{"evict db-1", "delete db-1"}},
-		"it is refused, and another is away": {budget, true, []string{"evict db-1"}},
+		"its eviction is allowed":               {nil, false, 0, []string{"evict db-1"}},
+		"it is refused":                         {budget, false, 0, []string{"evict db-1", "delete db-1"}},
+		"another is away":                       {nil, true, 29 * time.Second, nil},
+		"another is away, and it is stuck":      {nil, true, 30 * time.Second, []string{"evict db-1"}},
+		"it is stuck, and its eviction refused": {budget, true, 30 * time.Second, []string{"evict db-1", "delete db-1"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			set := fixture.StatefulSet("shop", "db", func(s *appsv1.StatefulSet) {
@@ -314,6 +329,7 @@ func TestLookInjectedDeletesOnlyThePodThatAStatefulSetIsStuckOn(t *testing.T) {
 			set.Status.UpdateRevision, set.Status.UpdatedReplicas, set.Status.ReadyReplicas, set.Status.AvailableReplicas = "db-2", 0, 2, 2
 			pods := fixture.PodsOfSet(set)
 			fixture.NotReady(pods[1].(*corev1.Pod))
+			pods[1].(*corev1.Pod).ResourceVersion = "7"
 			fixture.Sidecar(pods[2].(*corev1.Pod))
 			if test.away {
 				fixture.NotReady(pods[2].(*corev1.Pod))
@@ -321,11 +337,22 @@ func TestLookInjectedDeletesOnlyThePodThatAStatefulSetIsStuckOn(t *testing.T) {
 			snapshot := snapshotOf(append(pods, set)...)
 			runner, _ := looker(snapshot)
 			answerEvictions(runner, func() error { return test.answer })
-			got := looking(t, runner, snapshot, injectedGate)
+			now := fixture.Created
+			runner.Now, runner.GateTimeout = func() time.Time { return now }, time.Minute
+			var got verdict
+			if test.away {
+				if got = looking(t, runner, snapshot, injectedGate); got.retry <= 0 || len(replacedPods(t, runner)) > 0 {
+					t.Errorf("at first it has replaced %v, and looks again in %s", replacedPods(t, runner), got.retry)
+				}
+			}
+			now = now.Add(test.after)
+			got = looking(t, runner, snapshot, injectedGate)
 			if diff := cmp.Diff(test.want, replacedPods(t, runner)); diff != "" {
 				t.Errorf("replaced (-want +got):\n%s", diff)
 			}
-			if test.away && !slices.ContainsFunc(got.missing, func(text string) bool { return strings.Contains(text, "PodDisruptionBudget") }) {
+			if waits := test.want == nil; waits != slices.ContainsFunc(got.missing, func(text string) bool {
+				return strings.Contains(text, "Pod shop/db-1: it is replaced when the others of its workload are back, or once it was not ready for 30s")
+			}) {
 				t.Errorf("it waits for %q", got.missing)
 			}
 		})

@@ -83,6 +83,8 @@ type Runner struct {
 	named map[types.UID]bool
 	// ending are the pods on their way out, and since when they have been seen so.
 	ending map[types.UID]time.Time
+	// unready says since when pods are seen that are not ready.
+	unready map[types.UID]time.Time
 	// cordoned are the nodes that the run has cordoned and not uncordoned.
 	cordoned []string
 	// noteCordon records that a node is about to be cordoned; nil between steps.
@@ -106,7 +108,7 @@ func (r *Runner) Run(ctx context.Context, run *v1alpha1.MigrationRecord) (change
 	}
 	r.failures = map[v1alpha1.ObjectReference]string{}
 	r.replaced, r.replacements, r.named = map[types.UID]bool{}, map[types.UID]int{}, map[types.UID]bool{}
-	r.ending = map[types.UID]time.Time{}
+	r.ending, r.unready = map[types.UID]time.Time{}, map[types.UID]time.Time{}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	watches, err := WatchesOf(run.Plan, r.Namespace, r.Writer.Mapper)

@@ -37,7 +37,10 @@ func restartAvailability() Check {
 		if subject.byNamespace() {
 			return nil, movedWorkloads(subject)
 		}
-		return movedWorkloads(subject), nil
+		// What is kept out gets a label on its template, which restarts it, too.
+		return slices.DeleteFunc(subject.Snapshot.Workloads(subject.Namespace.Name), func(workload mesh.Workload) bool {
+			return subject.Snapshot.RoleOf(workload, subject.Namespace) == mesh.RoleStay
+		}), nil
 	})
 }
 

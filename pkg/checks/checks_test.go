@@ -186,7 +186,7 @@ func TestAHealthyNamespacePassesEveryGate(t *testing.T) {
 }
 
 func everyCheck() []checks.Check {
-	return slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.ReturnChecks(), checks.RollbackGates(nil, nil))
+	return slices.Concat(checks.EnrollGates(), checks.VerifyChecks(), checks.ReturnChecks(), checks.RollbackGates(nil, nil, nil))
 }
 
 func TestNoCheckPassesOnWhatWasNotRead(t *testing.T) {
@@ -311,7 +311,7 @@ func TestNoFindingTurnsIntoAPassWhereAKindIsForbidden(t *testing.T) {
 
 func TestChecksAreWellFormed(t *testing.T) {
 	for name, list := range map[string][]checks.Check{
-		"enroll": checks.EnrollGates(), "verify": checks.VerifyChecks(), "rollback": checks.RollbackGates(nil, nil), "return": checks.ReturnChecks(),
+		"enroll": checks.EnrollGates(), "verify": checks.VerifyChecks(), "rollback": checks.RollbackGates(nil, nil, nil), "return": checks.ReturnChecks(),
 	} {
 		seen := map[string]bool{}
 		for _, check := range list {

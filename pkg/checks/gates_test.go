@@ -13,7 +13,7 @@ import (
 
 func rollbackResults(workloads []mesh.Workload, namespace mesh.Namespace, objects ...any) []v1alpha1.CheckResult {
 	snapshot := fixture.Snapshot(objects...)
-	return checks.Run(checks.RollbackGates(workloads, nil), checks.Subject{Snapshot: snapshot, Namespace: namespace, Migration: &checks.Migration{Access: &v1alpha1.AccessReport{}}})
+	return checks.Run(checks.RollbackGates(workloads, workloads, nil), checks.Subject{Snapshot: snapshot, Namespace: namespace, Migration: &checks.Migration{Access: &v1alpha1.AccessReport{}}})
 }
 
 func TestRollbackGates(t *testing.T) {

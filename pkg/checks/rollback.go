@@ -2,7 +2,6 @@ package checks
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/api/v1alpha1"
 	"github.com/kubectl-ambient/kubectl-ambient/pkg/mesh"
@@ -11,12 +10,10 @@ import (
 
 // RollbackGates are the checks that must hold before a namespace is put back
 // on sidecars. Workloads are those to be put back, with their former
-// templates, and evicted those whose pods are evicted, since no template brings
-// their sidecars; the subject's namespace has its former labels.
-func RollbackGates(workloads, evicted []mesh.Workload) []Check {
-	restarted := slices.DeleteFunc(slices.Clone(workloads), func(workload mesh.Workload) bool {
-		return workload.IsGateway() || slices.ContainsFunc(evicted, func(other mesh.Workload) bool { return other.Reference == workload.Reference })
-	})
+// templates, restarted those that this restarts, what was kept out included, and
+// evicted those whose pods are evicted, since no template brings their sidecars;
+// the subject's namespace has its former labels.
+func RollbackGates(workloads, restarted, evicted []mesh.Workload) []Check {
 	return []Check{
 		namespaceTerminating(), istioInstalled(), injectorPresent(workloads),
 		availability(func(Subject) ([]mesh.Workload, []mesh.Workload) { return restarted, evicted }),

@@ -97,6 +97,16 @@ func (w Workload) Observed() bool {
 	return numberAt(w.Object, "status", "observedGeneration") >= numberAt(w.Object, "metadata", "generation")
 }
 
+// Updated says whether the workload's controller has made all its pods from the template
+// as it is, whether they are ready or not: what it replaces by itself, it has replaced.
+func (w Workload) Updated() bool {
+	updated, replicas := numberAt(w.Object, "status", "updatedReplicas"), numberAt(w.Object, "status", "replicas")
+	if w.Reference.Kind == KindDaemonSet {
+		updated, replicas = numberAt(w.Object, "status", "updatedNumberScheduled"), numberAt(w.Object, "status", "currentNumberScheduled")
+	}
+	return w.Observed() && updated >= int64(w.Replicas) && updated >= replicas
+}
+
 // failureOf are the conditions that say that a rollout has failed, with their times. The
 // controller of Deployments leaves that of an exceeded deadline as it is where the template
 // becomes one whose ReplicaSet is there, until it sees some progress (kubernetes

@@ -30,9 +30,16 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 			continue
 		}
 		for _, reference := range step.Gate.Workloads {
-			if workload, found := snapshot.Workload(reference); found && (workload.Renews() || workload.Paused || evicts) {
+			workload, found := snapshot.Workload(reference)
+			pods := snapshot.PodsOf(workload)
+			if evicts && !step.Gate.Evicts {
+				pods = slices.DeleteFunc(pods, func(pod mesh.Pod) bool {
+					return pod.HasSidecar() || step.Gate.Since != nil && pod.Created.Before(*step.Gate.Since)
+				})
+			}
+			if found && (workload.Renews() || workload.Paused || evicts) && (!evicts || step.Gate.Evicts || len(pods) > 0) {
 				sum.RestartedWorkloads++
-				sum.RestartedPods += len(snapshot.PodsOf(workload))
+				sum.RestartedPods += len(pods)
 			}
 		}
 	}

@@ -91,7 +91,7 @@ func (r *rollback) finish(mixedCallers string) error {
 	access.Changes = append(access.Changes, ending...)
 	noteAnnounced(access.Changes, r.records)
 	access.MixedCallers = mixedCallers
-	r.judge(&checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}, checks.RollbackGates(r.formerWorkloads(), r.evictedWorkloads()))
+	r.judge(&checks.Migration{Access: access, Unguarded: r.unguarded(), Parallel: parallel(r.plan.Steps)}, checks.RollbackGates(r.formerWorkloads(), r.restartedWorkloads(), r.evictedWorkloads()))
 	return nil
 }
 
@@ -416,7 +416,7 @@ func (r *rollback) halfBack(reference v1alpha1.ObjectReference) bool {
 		!workload.Renews() || !workload.Injected(r.snapshot.Injectors(), r.restored.Labels) {
 		return false
 	}
-	return slices.ContainsFunc(r.snapshot.PodsOf(workload), r.lacks)
+	return slices.ContainsFunc(r.snapshot.PodsOf(workload), func(pod mesh.Pod) bool { return r.lacks(pod) || r.comesBack(pod) })
 }
 
 // replacePods is a step of its own, since no template says which pods came up
@@ -451,8 +451,10 @@ func (r *rollback) replacePods() error {
 
 // restoreLacking evicts the pods that lack a sidecar now, and of which no other step
 // is: those of workloads that came after the enrolment, and of all in a namespace that
-// was moved by hand. A workload at a time, as restarts do: evictions have no surge.
+// was moved by hand. A workload at a time, as restarts do: evictions have no surge. Those
+// of which an earlier rollback has replaced pods that are not ready yet come first.
 func (r *rollback) restoreLacking() {
+	var begun, others []v1alpha1.ObjectReference
 	for _, workload := range r.snapshot.Workloads(r.namespace.Name) {
 		kind := workload.Reference.Kind
 		if kind == mesh.KindJob || kind == mesh.KindCronJob || workload.IsGateway() || workload.CarriesProxy() ||
@@ -460,10 +462,21 @@ func (r *rollback) restoreLacking() {
 			!workload.Injected(r.snapshot.Injectors(), r.restored.Labels) {
 			continue
 		}
-		if slices.ContainsFunc(r.snapshot.PodsOf(workload), r.lacks) {
-			r.evictAll(workload.Reference)
+		switch pods := r.snapshot.PodsOf(workload); {
+		case slices.ContainsFunc(pods, r.comesBack):
+			begun = append(begun, workload.Reference)
+		case slices.ContainsFunc(pods, r.lacks):
+			others = append(others, workload.Reference)
 		}
 	}
+	for _, reference := range slices.Concat(begun, others) {
+		r.evictAll(reference)
+	}
+}
+
+// comesBack says whether a pod has its sidecar again, and is not ready yet.
+func (r *rollback) comesBack(pod mesh.Pod) bool {
+	return pod.HasSidecar() && !pod.Ready && (r.since == nil || !pod.Created.Before(*r.since))
 }
 
 // lacks says whether a pod is to have a sidecar again, and has come up without.
@@ -473,13 +486,17 @@ func (r *rollback) lacks(pod mesh.Pod) bool {
 
 // evictAll plans that a workload's pods without sidecars are evicted, and waited for.
 func (r *rollback) evictAll(workload v1alpha1.ObjectReference) {
-	r.evicts = append(r.evicts, workload)
-	r.plan.Steps = append(r.plan.Steps, v1alpha1.Step{
+	step := v1alpha1.Step{
 		ID: stepID(v1alpha1.PhaseRestoreWorkloads, workload), Phase: v1alpha1.PhaseRestoreWorkloads,
-		Summary: "evict the pods of " + shortName(workload) + " and wait for their sidecars",
-		Notes:   []string{noteEvicts},
+		Summary: "wait for the sidecars of " + shortName(workload),
+		Notes:   []string{"its pods were replaced before"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{workload}, Since: r.since},
-	})
+	}
+	if there, found := r.snapshot.Workload(workload); found && slices.ContainsFunc(r.snapshot.PodsOf(there), r.lacks) {
+		r.evicts = append(r.evicts, workload)
+		step.Summary, step.Notes = "evict the pods of "+shortName(workload)+" and wait for their sidecars", []string{noteEvicts}
+	}
+	r.plan.Steps = append(r.plan.Steps, step)
 }
 
 // evictedWorkloads are those whose pods the plan evicts.
@@ -732,6 +749,22 @@ func (r *rollback) formerWorkloads() []mesh.Workload {
 	}
 	slices.SortFunc(workloads, func(a, b mesh.Workload) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
 	return workloads
+}
+
+// restartedWorkloads are those whose pods are replaced since their templates are put back,
+// as they are then.
+func (r *rollback) restartedWorkloads() []mesh.Workload {
+	var workloads []mesh.Workload
+	for _, phase := range []v1alpha1.Phase{v1alpha1.PhaseRestartWorkloads, v1alpha1.PhasePin} {
+		for _, reference := range r.objects(phase) {
+			workload, found := r.snapshot.Workload(reference)
+			if found && len(r.edits(phase, reference, workload.Object, false)) > 0 {
+				workloads = append(workloads, r.former(phase, workload))
+			}
+		}
+	}
+	slices.SortFunc(workloads, func(a, b mesh.Workload) int { return cmp.Compare(a.Reference.String(), b.Reference.String()) })
+	return slices.CompactFunc(workloads, func(a, b mesh.Workload) bool { return a.Reference == b.Reference })
 }
 
 // former is a workload as the rollback leaves its template.

@@ -512,3 +512,31 @@ func TestRollbackRestoresRandomNamespacesExactly(t *testing.T) {
 		}
 	}
 }
+
+// TestPinningIsARestart, there and back: one of the only pod of a StatefulSet is an outage.
+func TestPinningIsARestart(t *testing.T) {
+	legacy := fixture.StatefulSet("shop", "legacy", func(set *appsv1.StatefulSet) {
+		set.Spec.Template.Annotations = map[string]string{"sidecar.istio.io/inject": "false"}
+	})
+	before := fixture.Objects(fixture.Installation(), fixture.Namespace("shop", map[string]string{"istio-injection": "enabled"}), legacy, fixture.PodsOfSet(legacy))
+	snapshot := fixture.Snapshot(before)
+	planned, err := plan.Enroll(snapshot, fixture.Find(snapshot, "shop"), plan.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	after := fixture.Snapshot(carriedOut(t, before, planned))
+	back, err := plan.Rollback(after, fixture.Find(after, "shop"), []v1alpha1.MigrationRecord{recorded(t, planned, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, planned := range map[string]v1alpha1.MigrationPlan{"pin/statefulset/legacy": planned, "unpin/statefulset/legacy": back} {
+		if !slices.ContainsFunc(planned.Steps, func(step v1alpha1.Step) bool { return step.ID == id }) {
+			t.Errorf("there is no step %s", id)
+		}
+		if !slices.ContainsFunc(planned.Gates, func(gate v1alpha1.CheckResult) bool {
+			return gate.ID == "restart-availability" && gate.Status == v1alpha1.StatusWarn && gate.Object != nil && gate.Object.Name == "legacy"
+		}) {
+			t.Errorf("nothing is said of the outage by %s: %+v", id, planned.Overview)
+		}
+	}
+}

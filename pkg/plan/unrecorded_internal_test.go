@@ -172,6 +172,29 @@ func TestRollbackOfWhatWasMovedByHandAnnouncesItsRestarts(t *testing.T) {
 	}
 }
 
+// A rollback that was stopped is gone on with where it was: what it has replaced is waited
+// for before anything else is touched, and counts no more.
+func TestRollbackOfWhatWasMovedByHandGoesOnWithWhatIsNotReady(t *testing.T) {
+	objects := []any{fixture.Namespace("shop", map[string]string{"istio.io/dataplane-mode": "ambient"})}
+	for name, like := range map[string][]func(*corev1.Pod){"cart": {fixture.Ambient}, "done": {fixture.Sidecar}, "web": {fixture.Sidecar, fixture.NotReady}} {
+		deployment := fixture.Deployment("shop", name, fixture.Replicas(1))
+		objects = append(objects, deployment, fixture.PodsOf(deployment, like...))
+	}
+	planned := unrecorded(t, fixture.Objects(append(fixture.Installation(), objects...)...), Unrecorded{})
+	var got []string
+	for _, step := range planned.Steps {
+		if step.Phase == v1alpha1.PhaseRestoreWorkloads {
+			got = append(got, step.Summary)
+		}
+	}
+	if diff := cmp.Diff([]string{"wait for the sidecars of deployment/web", "evict the pods of deployment/cart and wait for their sidecars"}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if sum := planned.Overview; sum.RestartedWorkloads != 1 || sum.RestartedPods != 1 {
+		t.Errorf("the overview is %+v", sum)
+	}
+}
+
 // What an enrolment has left in a namespace that is not in ambient mode goes, and that is
 // all: it may never have been in the mesh, and its pods are not touched.
 func TestRollbackWithoutRecordOfLeftoversAlone(t *testing.T) {
