@@ -222,6 +222,24 @@ func TestNeverReady(t *testing.T) {
 			c.wantSidecars(t, test.namespace, "legacy", "debug", "ingress", "node-agent")
 		})
 	}
+	t.Run("never-ready-evicted", func(t *testing.T) {
+		t.Parallel()
+		c := shared
+		const namespace = "never-ready-evicted"
+		c.namespace(t, namespace, map[string]string{"istio-injection": "enabled"})
+		c.applyText(t, namespace, ownedWeb)
+		c.settled(t, namespace)
+		before := c.state(t, namespace)
+		c.holdReadiness(t, namespace, "web")
+		stopped := c.ambient(t, "enroll", "-n", namespace, "--yes", "--strategy=namespace", "--gate-timeout=15s").want(t, 4)
+		says(t, stopped.stderr, "timed out waiting", "Deployment "+namespace+"/web")
+		// No template brings the sidecar of the one that was evicted.
+		rolled := c.ambient(t, "rollback", "-n", namespace, "--yes", "--gate-timeout=1m").want(t, 0)
+		says(t, rolled.stderr, "evicted Pod "+namespace+"/web-")
+		c.settled(t, namespace)
+		c.wantState(t, namespace, before)
+		c.wantSidecars(t, namespace)
+	})
 }
 
 // TestCaptureFails: a pod that ztunnel does not capture holds the run, whether
