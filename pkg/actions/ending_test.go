@@ -109,18 +109,27 @@ func TestPodsThatStillEndAreWaitedFor(t *testing.T) {
 // What a restart waits for so is bounded by the gate's own time, which others need, too.
 func TestPodsThatStillEndDoNotUseUpAGatesTime(t *testing.T) {
 	pod := mesh.PodFromObject(endingPod(fixture.PodsOf(fixture.Deployment("shop", "cart"), fixture.Sidecar)))
+	pod.Grace = 2 * time.Hour
 	runner, _ := looker(nil)
+	now := fixture.Created
 	var notes []string
-	runner.Events.Note = func(text string) { notes = append(notes, text) }
-	runner.GateTimeout = time.Hour
-	for left, waits := range map[time.Duration]bool{50 * time.Minute: true, 16 * time.Minute: true, 14 * time.Minute: false} {
-		ctx, cancel := context.WithTimeout(t.Context(), left)
-		if got := runner.stillEnding(ctx, []mesh.Pod{pod}, "waits", "it calls"); len(got.missing) > 0 != waits {
-			t.Errorf("with %s of an hour left it waits for %q", left, got.missing)
+	runner.Now, runner.Events.Note = func() time.Time { return now }, func(text string) { notes = append(notes, text) }
+	for _, test := range []struct {
+		waited, left time.Duration
+		waits        bool
+	}{
+		// However short the time is, it is waited for at first: a run may be bounded as a whole.
+		{0, time.Minute, true}, {30 * time.Minute, 30 * time.Minute, true}, {42 * time.Minute, 18 * time.Minute, true},
+		{48 * time.Minute, 12 * time.Minute, false},
+	} {
+		now = fixture.Created.Add(test.waited)
+		ctx, cancel := context.WithTimeout(t.Context(), test.left)
+		if got := runner.stillEnding(ctx, []mesh.Pod{pod}, "waits", "it calls"); len(got.missing) > 0 != test.waits {
+			t.Errorf("after %s, with %s left, it waits for %q", test.waited, test.left, got.missing)
 		}
 		cancel()
 	}
-	if len(notes) != 1 || notes[0] != "Pod shop/cart-old-0 has not ended after 0s and is not waited for: it calls until it has" {
+	if len(notes) != 1 || notes[0] != "Pod shop/cart-old-0 has not ended after 48m0s and is not waited for: it calls until it has" {
 		t.Errorf("the notes are %q", notes)
 	}
 }

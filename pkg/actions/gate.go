@@ -245,7 +245,7 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 	if err != nil || len(rollouts.missing) > 0 {
 		return rollouts, err
 	}
-	ending := r.stillEnding(ctx, endingOf(snapshot, gate.Workloads, mesh.Pod.HasSidecar), "its sidecar calls past waypoints", "its sidecar calls past waypoints")
+	ending := r.stillEnding(ctx, endingWithSidecars(snapshot, gate.Workloads), "its sidecar calls past waypoints", "its sidecar calls past waypoints")
 	if len(ending.missing) > 0 {
 		return ending, nil
 	}
@@ -261,15 +261,15 @@ func (r *Runner) moved(ctx context.Context, snapshot *mesh.Snapshot, namespace m
 	return r.captured(ctx, snapshot, namespace, pods)
 }
 
-// endingOf are the pods of workloads that are on their way out, of those that count.
-func endingOf(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference, counts func(mesh.Pod) bool) []mesh.Pod {
+// endingWithSidecars are the pods of workloads that are on their way out with a sidecar.
+func endingWithSidecars(snapshot *mesh.Snapshot, references []v1alpha1.ObjectReference) []mesh.Pod {
 	var pods []mesh.Pod
 	for _, reference := range references {
 		if workload, found := snapshot.Workload(reference); found {
 			pods = append(pods, snapshot.EndingOf(workload)...)
 		}
 	}
-	return slices.DeleteFunc(pods, func(pod mesh.Pod) bool { return !counts(pod) })
+	return slices.DeleteFunc(pods, func(pod mesh.Pod) bool { return !pod.HasSidecar() })
 }
 
 // captured asks ztunnel only when everything that the API server knows says
