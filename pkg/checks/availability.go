@@ -50,7 +50,7 @@ func availability(of func(Subject) (restarted, evicted []mesh.Workload)) Check {
 	return Check{
 		ID: "restart-availability", Category: CategoryWorkloads, Severity: v1alpha1.SeverityWarning,
 		About: "For each workload that is restarted, whether its strategy lets all of its pods be missing at a time.",
-		Why: "Moving a workload restarts it once, by its own strategy. With Recreate, with a single pod that has to go before the next one comes " +
+		Why: "Moving a workload restarts it once, by its own strategy, and so does keeping one out of ambient mode. With Recreate, with a single pod that has to go before the next one comes " +
 			"(StatefulSets and DaemonSets, Deployments without surge), or with a maxUnavailable that covers every replica, that restart is an outage, " +
 			"however gently it is done. The numbers are rounded as the controllers do (kubernetes pkg/controller/deployment/util/deployment_util.go, " +
 			"pkg/controller/statefulset/stateful_set_utils.go, pkg/controller/daemon/util/daemonset_util.go). " +

@@ -24,20 +24,9 @@ func overview(snapshot *mesh.Snapshot, planned v1alpha1.MigrationPlan) v1alpha1.
 		}
 	}
 	for _, step := range planned.Steps {
-		// On the way back such a step makes anew the pods that lack a sidecar.
-		evicts := step.Gate.Evicts || len(step.Changes) == 0 && step.Gate.Kind == v1alpha1.GateInjected
-		if len(step.Changes) == 0 && !evicts {
-			continue
-		}
 		for _, reference := range step.Gate.Workloads {
 			workload, found := snapshot.Workload(reference)
-			pods := snapshot.PodsOf(workload)
-			if evicts && !step.Gate.Evicts {
-				pods = slices.DeleteFunc(pods, func(pod mesh.Pod) bool {
-					return pod.HasSidecar() || step.Gate.Since != nil && pod.Created.Before(*step.Gate.Since)
-				})
-			}
-			if found && (workload.Renews() || workload.Paused || evicts) && (!evicts || step.Gate.Evicts || len(pods) > 0) {
+			if pods, restarts := restartedBy(step, workload, snapshot.PodsOf(workload)); found && restarts {
 				sum.RestartedWorkloads++
 				sum.RestartedPods += len(pods)
 			}
@@ -119,4 +108,21 @@ func waypointUses(handovers []handover, planned v1alpha1.MigrationPlan) []v1alph
 		}
 	}
 	return uses
+}
+
+// restartedBy are those of a workload's pods that a step makes anew, and whether it
+// restarts the workload at all. On the way back, a step that writes nothing makes anew
+// those that lack a sidecar.
+func restartedBy(step v1alpha1.Step, workload mesh.Workload, pods []mesh.Pod) ([]mesh.Pod, bool) {
+	switch {
+	case step.Gate.Evicts:
+		return pods, true
+	case len(step.Changes) > 0:
+		return pods, workload.Renews() || workload.Paused
+	case step.Gate.Kind == v1alpha1.GateInjected:
+		lacking := slices.DeleteFunc(pods, func(pod mesh.Pod) bool { return !lacksSince(pod, step.Gate.Since) })
+		return lacking, len(lacking) > 0
+	default:
+		return nil, false
+	}
 }

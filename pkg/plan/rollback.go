@@ -476,12 +476,19 @@ func (r *rollback) restoreLacking() {
 
 // comesBack says whether a pod has its sidecar again, and is not ready yet.
 func (r *rollback) comesBack(pod mesh.Pod) bool {
-	return pod.HasSidecar() && !pod.Ready && (r.since == nil || !pod.Created.Before(*r.since))
+	return pod.HasSidecar() && !pod.Ready && madeSince(pod, r.since)
 }
 
 // lacks says whether a pod is to have a sidecar again, and has come up without.
-func (r *rollback) lacks(pod mesh.Pod) bool {
-	return !pod.HasSidecar() && (r.since == nil || !pod.Created.Before(*r.since))
+func (r *rollback) lacks(pod mesh.Pod) bool { return lacksSince(pod, r.since) }
+
+func lacksSince(pod mesh.Pod, since *time.Time) bool {
+	return !pod.HasSidecar() && madeSince(pod, since)
+}
+
+// madeSince says whether a pod is not from before the migration; without a time, all count.
+func madeSince(pod mesh.Pod, since *time.Time) bool {
+	return since == nil || !pod.Created.Before(*since)
 }
 
 // evictAll plans that a workload's pods without sidecars are evicted, and waited for.
@@ -489,7 +496,7 @@ func (r *rollback) evictAll(workload v1alpha1.ObjectReference) {
 	step := v1alpha1.Step{
 		ID: stepID(v1alpha1.PhaseRestoreWorkloads, workload), Phase: v1alpha1.PhaseRestoreWorkloads,
 		Summary: "wait for the sidecars of " + shortName(workload),
-		Notes:   []string{"its pods were replaced before"},
+		Notes:   []string{"its pods came up with sidecars already"},
 		Gate:    v1alpha1.Gate{Kind: v1alpha1.GateInjected, Workloads: []v1alpha1.ObjectReference{workload}, Since: r.since},
 	}
 	if there, found := r.snapshot.Workload(workload); found && slices.ContainsFunc(r.snapshot.PodsOf(there), r.lacks) {

@@ -46,9 +46,6 @@ func (p patientReader) RoundTrip(request *http.Request) (*http.Response, error) 
 		if backoff.Steps <= 1 || !worthRepeating(response, err) {
 			return response, err
 		}
-		if response != nil {
-			_ = response.Body.Close()
-		}
 		select {
 		case <-time.After(backoff.Step()):
 		case <-request.Context().Done():
@@ -57,7 +54,7 @@ func (p patientReader) RoundTrip(request *http.Request) (*http.Response, error) 
 	}
 }
 
-// whole reads an answer to its end, which client-go would do next: one that breaks off
+// whole reads an answer to its end and closes it, which client-go would do next: one that breaks off
 // there is an error to client-go that ends what it was read for (rest/request.go,
 // transformResponse).
 func whole(response *http.Response) (*http.Response, error) {

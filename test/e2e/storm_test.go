@@ -153,7 +153,7 @@ func TestStorm(t *testing.T) {
 			c.settled(t, namespace)
 			before := c.state(t, namespace)
 			modes := c.watchModes(t, namespace)
-			// The first two are a bad day, which runs come through; in the others they stop.
+			// The first two are a bad day, which runs come through; in the others they may stop.
 			storm := newStorm(seed, []float64{0.08, 0.3}[seed/2])
 			environment := []string{"KUBECONFIG=" + c.behind(t, storm.decide)}
 			insist := func(arguments ...string) {
